@@ -191,6 +191,13 @@ def test_no_audio_is_an_error_before_anything_is_written(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_unreadable_inputs_say_why(tmp_path):
+    lost = tmp_path / "lost.m3u"
+    lost.symlink_to(tmp_path / "gone.m3u")
+    with pytest.raises(NoAudioError, match="lost.m3u: No such file"):
+        Inputs([str(lost)]).tracks()
+
+
 def test_python_functions(library, tmp_path):
     tables = audiopatch.tag(library / "long.wav", model="tiny-random", top_k=3, **RUNTIME)
     assert tables.tags["rank"].tolist() == [1, 2, 3]

@@ -29,15 +29,22 @@ class Inputs:
         ``root`` is what the ids of earlier runs are relative to; where that folder is gone, the library has moved.
         """
         known_root = root if root is not None and Path(root).is_dir() else None
+        unread: list[str] = []
+
+        def reported(path: str, error: OSError) -> None:
+            unread.append(f"{path}: {error.strerror}")
+            report(path, error)
+
         tracks = walk(
             self.paths,
             listed=self.listed,
             include=self.include,
             exclude=self.exclude,
             root=known_root,
-            report=report,
+            report=reported,
         )
         first = next(tracks, None)
         if first is None:
-            raise NoAudioError(f"no audio found in {', '.join([*self.paths, *self.listed]) or 'an empty list'}")
+            why = f" ({'; '.join(unread[:3])})" if unread else ""
+            raise NoAudioError(f"no audio found in {', '.join([*self.paths, *self.listed]) or 'an empty list'}{why}")
         return itertools.chain([first], tracks)
