@@ -67,6 +67,19 @@ def encode(path: Path, wave: np.ndarray, sample_rate: int = 44_100, *, layout: s
     return path
 
 
+def retag(path: Path) -> None:
+    """Other tags around the same packets, as taggers write them."""
+    other = path.with_name(f"other{path.suffix}")
+    with av.open(str(path)) as before, av.open(str(other), "w") as after:
+        after.metadata.update({"artist": "After", "title": "A much longer title than there was before"})
+        stream = after.add_stream_from_template(before.streams.audio[0])
+        for packet in before.demux(audio=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                after.mux(packet)
+    other.replace(path)
+
+
 def flipped(data: bytes, every: int = 25_000, after: int = 12_000) -> bytes:
     """The data with one byte in every so many turned over, headers spared."""
     damaged = bytearray(data)

@@ -15,7 +15,7 @@ from audiopatch.inference.pipeline import RunResult, run_to_folder
 from audiopatch.inference.progress import Silent
 from audiopatch.inference.settings import Analysis, Runtime
 from audiopatch.sinks import SINKS
-from fabricate import encode, music
+from fabricate import encode, music, retag
 from soundness import assert_counted, assert_same, assert_sound
 
 FORMATS = ("flac", "mp3", "m4a", "opus", "wav")
@@ -41,26 +41,11 @@ def run(songs, tmp_path) -> Callable[..., RunResult]:
     return go
 
 
-def _retag(path: Path) -> None:
-    """Other tags around the same packets, as taggers write them."""
-    import av
-
-    other = path.with_name(f"other{path.suffix}")
-    with av.open(str(path)) as before, av.open(str(other), "w") as after:
-        after.metadata.update({"artist": "After", "title": "A much longer title than there was before"})
-        stream = after.add_stream_from_template(before.streams.audio[0])
-        for packet in before.demux(audio=0):
-            if packet.dts is not None:
-                packet.stream = stream
-                after.mux(packet)
-    other.replace(path)
-
-
 def test_retagged_files_keep_their_rows_and_show_the_new_tags(songs, run, tmp_path):
     run()
     before = assert_sound(tmp_path / "out", songs.iterdir())
     for form in ("flac", "mp3", "m4a"):
-        _retag(songs / f"song.{form}")
+        retag(songs / f"song.{form}")
     counts = run().counts
     assert_counted(counts, len(FORMATS))
     assert (counts.n_up_to_date, counts.n_inferences) == (len(FORMATS), 0)

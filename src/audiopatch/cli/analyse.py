@@ -101,6 +101,7 @@ def _summary(counts: Counts, output: str, code: int, interrupted: bool) -> dict[
         "up_to_date": counts.n_up_to_date,
         "failed": counts.n_failed + counts.n_failed_before,
         "damaged": counts.n_damaged,
+        "repeats": counts.n_repeats,
         "left": counts.n_left,
         "inferences": counts.n_inferences,
         "audio_s": round(counts.audio_s, 3),

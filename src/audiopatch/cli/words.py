@@ -33,6 +33,7 @@ def last_line(verb: str, counts: Counts, place: str, *, interrupted: bool = Fals
     """The most important line of a run: what was done, what was not, and where to look."""
     failed = counts.n_failed + counts.n_failed_before
     rest = [f"{number(counts.n_up_to_date)} up to date"] if counts.n_up_to_date else []
+    rest += [f"{number(counts.n_repeats)} with the audio of another"] if counts.n_repeats else []
     rest += [f"{number(counts.n_damaged)} damaged"] if counts.n_damaged else []
     rest += [f"{number(failed)} failed"] if failed else []
     if interrupted:

@@ -95,6 +95,14 @@ class Journal:
             place = int(self._by_stamp[at]) if at < len(self) else 0
             if not len(self) or self.stamp[place] != key:
                 return None
+        return self._source(place)
+
+    def rows_under(self, track_id: str) -> Source | None:
+        """The rows of a track by its id; None where it has none or failed."""
+        place = self._place(track_id)
+        return None if place is None else self._source(place)
+
+    def _source(self, place: int) -> Source | None:
         return None if self.state[place] != _OK else Source(self.parts[self.part[place]], f"{self.ids[place]:016x}")
 
     @cached_property

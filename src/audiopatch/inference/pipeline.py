@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,13 +19,14 @@ from audiopatch.inference.compaction import compact
 from audiopatch.inference.describe import parameters_of
 from audiopatch.inference.destination import FolderDestination
 from audiopatch.inference.extract import Extractor
-from audiopatch.inference.feed import Feed
+from audiopatch.inference.feed import Feed, Sieve
 from audiopatch.inference.inputs import Inputs
 from audiopatch.inference.journal import Journal, Plan, make_plan
-from audiopatch.inference.output import open_output, read_run
+from audiopatch.inference.output import Output, open_output, read_run
 from audiopatch.inference.progress import Counts, Observer, Silent
 from audiopatch.inference.recognise import recognise
 from audiopatch.inference.record import Record
+from audiopatch.inference.repeats import Repeats
 from audiopatch.inference.settings import Analysis, Runtime
 from audiopatch.inference.writer import Writer
 from audiopatch.models.config import TransformerConfig
@@ -34,7 +35,7 @@ from audiopatch.reducers.plan import describe
 from audiopatch.sinks.jsonl import JsonLines
 from audiopatch.sinks.schema import Layout
 from audiopatch.sinks.tables import labels_table
-from audiopatch.types import CutSpec, Failed, Segment, Track, TrackRow
+from audiopatch.types import CutSpec, Decoded, Failed, Segment, Track, TrackRow
 from audiopatch.zoo import load_model
 from audiopatch.zoo.labels import label_parents
 
@@ -90,7 +91,9 @@ class Run:
             vectors=wanted.vectors,
         )
 
-    def process(self, plan: Plan, destination: Destination, *, every_n: int, every_s: float) -> None:
+    def process(
+        self, plan: Plan, destination: Destination, *, every_n: int, every_s: float, sieve: Sieve | None = None
+    ) -> None:
         """Decode, infer and write the tracks of ``plan``; three threads and the decoders' processes at work."""
         batch_size = self.runtime.batch_size or _batch_size(self.tagger)
         extractor = Extractor(self.tagger, self.analysis, batch_size=batch_size)
@@ -101,14 +104,33 @@ class Run:
             batch_size=batch_size,
             workers=self.runtime.n_workers,
             timeout_s=self.runtime.decode_timeout_s,
+            sieve=sieve,
         )
         with Writer(destination.write, every_n=every_n, every_s=every_s) as writer, feed:
             for fed in feed.until(self.stop):
                 rows = collector.ended(fed) if isinstance(fed, Ended) else self._infer(extractor, collector, fed)
                 for row in rows:
                     writer.put(row)
-                    self.counts.add(row)
-                    self.observer.advanced(self.counts, row)
+                    self._count(row)
+
+    def process_once(self, plan: Plan, journal: Journal, output: Output, metadata: Mapping[str, Any]) -> None:
+        """``process`` into a folder, with audio that several tracks hold inferred once."""
+        often = {"every_n": self.runtime.commit_every_n, "every_s": self.runtime.commit_every_s}
+        with Repeats(output) as repeats:
+            destination = FolderDestination(output, journal, self.layout, metadata)
+            self.process(plan, destination, sieve=repeats.set_aside, **often)
+            if repeats.n_aside:
+                journal = Journal.of(output.store)
+                with repeats.settle(journal, self._repeated) as rest:
+                    self.process(rest, FolderDestination(output, journal, self.layout, metadata), **often)
+
+    def _repeated(self, decoded: Decoded) -> None:
+        self.counts.n_repeats += 1
+        self._count(TrackRow(decoded, None, None, None))
+
+    def _count(self, row: TrackRow | Failed) -> None:
+        self.counts.add(row)
+        self.observer.advanced(self.counts, row)
 
     def _infer(self, extractor: Extractor, collector: Collector, batch: list[Segment]) -> list[TrackRow | Failed]:
         self.counts.n_inferences += len(batch)
@@ -158,8 +180,7 @@ def run_to_folder(
                 output.store.write_labels(labels_table(run.tagger.labels, label_parents(run.tagger.card.labels)))
             if plan.n_todo:
                 journal = journal if plan is found else Journal.of(output.store)
-                destination = FolderDestination(output, journal, run.layout, record.metadata)
-                run.process(plan, destination, every_n=runtime.commit_every_n, every_s=runtime.commit_every_s)
+                run.process_once(plan, journal, output, record.metadata)
             interrupted = run.interrupted(plan)
             if not interrupted:
                 compact(output.store, output.fingerprint)

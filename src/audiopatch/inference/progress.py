@@ -11,13 +11,17 @@ from audiopatch.types import Failed, TrackRow
 
 @dataclass
 class Counts:
-    """How far a run is. Every input is in exactly one of ok, up to date, failed, left to do."""
+    """How far a run is. Every input is in exactly one of ok, up to date, failed, left to do.
+
+    Of the ok ones ``n_damaged`` are damaged, and ``n_repeats`` took the rows of another file with the same audio.
+    """
 
     n_found: int = 0
     n_up_to_date: int = 0
     n_failed_before: int = 0
     n_ok: int = 0
     n_damaged: int = 0
+    n_repeats: int = 0
     n_failed: int = 0
     n_inferences: int = 0
     audio_s: float = 0.0

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import Any
 
 from audiopatch.audio.pool import decode_tracks
-from audiopatch.inference.journal import Journal, Plan, empty_plan, part_name
+from audiopatch.inference.journal import Journal, Plan, Source, empty_plan, part_name
 from audiopatch.inference.output import Output
 from audiopatch.inference.settings import Runtime
 from audiopatch.sinks.inherit import Heir, inherited, rows_of
+from audiopatch.sinks.parts import PartStore
 from audiopatch.types import CutSpec, Decoded, Track
 
-_AT_ONCE = 512  # tracks in a commit
+AT_ONCE = 512  # tracks in a commit
 
 
 def recognise(
@@ -38,10 +39,14 @@ def recognise(
     note(f"{n_candidates} files may only have been moved or retagged: comparing their audio with what is known")
     rest = empty_plan(output.home)
     rest.n_up_to_date, rest.n_failed_before, rest.complete = plan.n_up_to_date, plan.n_failed_before, plan.complete
-    for shard in plan.shards(_AT_ONCE):
-        heirs = [] if stop() else list(_heirs(shard, journal, output, cut, runtime, stop))
-        if heirs:
-            _hand_on(heirs, journal, output)
+    for shard in plan.shards(AT_ONCE):
+        sources = {track.track_id: source for track in shard if (source := journal.source_of(track)) is not None}
+        known = known_rows(output.store, sources.values())
+        candidates = [track for track in shard if track.track_id in sources]
+        decoded = [] if stop() else _decoded(candidates, cut, runtime, stop)
+        found = [(one, sources[one.track.track_id]) for one in decoded]
+        heirs = [Heir(one, *source) for one, source in found if is_same(one, known.get(source.track_id))]
+        hand_on(heirs, known, journal, output)
         recognised = {heir.decoded.track.track_id for heir in heirs}
         rest.n_up_to_date += len(recognised)
         for track in shard:
@@ -51,33 +56,27 @@ def recognise(
     return rest
 
 
-def _heirs(
-    shard: Sequence[Track],
-    journal: Journal,
-    output: Output,
-    cut: CutSpec,
-    runtime: Runtime,
-    stop: Callable[[], bool],
-) -> Iterator[Heir]:
-    """The tracks whose audio is, by its hash, that of their source."""
-    sources = {track.track_id: source for track in shard if (source := journal.source_of(track)) is not None}
-    wanted: dict[str, set[str]] = {}
-    for source in sources.values():
-        wanted.setdefault(source.part, set()).add(source.track_id)
-    known = rows_of(output.store, wanted)
-    candidates = [track for track in shard if track.track_id in sources]
-    decoding = decode_tracks(candidates, cut, workers=runtime.n_workers, timeout_s=runtime.decode_timeout_s)
+def _decoded(tracks: Sequence[Track], cut: CutSpec, runtime: Runtime, stop: Callable[[], bool]) -> Iterator[Decoded]:
+    """Those of the tracks that can be decoded to their end."""
+    decoding = decode_tracks(tracks, cut, workers=runtime.n_workers, timeout_s=runtime.decode_timeout_s)
     with closing(decoding) as outcomes:
         for outcome in outcomes:
             if stop():
                 return
             if isinstance(outcome, Decoded):
-                source = sources[outcome.track.track_id]
-                if _is_same(outcome, known.get(source.track_id)):
-                    yield Heir(outcome, source.part, source.track_id)
+                yield outcome
 
 
-def _is_same(now: Decoded, before: dict[str, Any] | None) -> bool:
+def known_rows(store: PartStore, sources: Iterable[Source | None]) -> dict[str, dict[str, Any]]:
+    """What ``tracks`` says of each source that is still there, by its id."""
+    wanted: dict[str, set[str]] = {}
+    for source in sources:
+        if source is not None:
+            wanted.setdefault(source.part, set()).add(source.track_id)
+    return rows_of(store, wanted)
+
+
+def is_same(now: Decoded, before: dict[str, Any] | None) -> bool:
     """Damaged audio is never recognised: it has two tables to agree with, and little to save."""
     return (
         before is not None
@@ -86,12 +85,13 @@ def _is_same(now: Decoded, before: dict[str, Any] | None) -> bool:
     )
 
 
-def _hand_on(heirs: Sequence[Heir], journal: Journal, output: Output) -> None:
+def hand_on(heirs: Sequence[Heir], known: Mapping[str, dict[str, Any]], journal: Journal, output: Output) -> None:
     """Commit the heirs' rows; those of a file that is no longer at its old place leave the tables."""
+    if not heirs:
+        return
     tracks = [heir.decoded.track for heir in heirs]
     replaces = journal.replaced_by(tracks)
-    before = rows_of(output.store, {heir.part: {heir.track_id for heir in heirs} for heir in heirs})
     for heir in heirs:
-        if not os.path.lexists(before[heir.track_id]["path"]):
+        if not os.path.lexists(known[heir.track_id]["path"]):
             replaces.setdefault(heir.part, set()).add(heir.track_id)
     output.store.add(part_name(tracks, output.fingerprint), inherited(output.store, heirs), replaces=replaces)
