@@ -194,7 +194,7 @@ def test_no_audio_is_an_error_before_anything_is_written(tmp_path):
 def test_unreadable_inputs_say_why(tmp_path):
     lost = tmp_path / "lost.m3u"
     lost.symlink_to(tmp_path / "gone.m3u")
-    with pytest.raises(NoAudioError, match="lost.m3u: No such file"):
+    with pytest.raises(NoAudioError, match=r"lost\.m3u: No such file"):
         Inputs([str(lost)]).tracks()
 
 

@@ -5,40 +5,22 @@ from __future__ import annotations
 import queue
 import threading
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing, suppress
 
 from audiopatch.audio.decode import Outcome
-from audiopatch.audio.pool import decode_tracks
 from audiopatch.inference.batches import Batcher
 from audiopatch.inference.collect import Ended
-from audiopatch.types import CutSpec, Segment, Track
+from audiopatch.types import Segment
 
 Fed = list[Segment] | Ended
-Sieve = Callable[[Generator[Outcome]], Generator[Outcome]]
 
 
 class Feed:
-    """Iterates batches and track ends. A context manager: leaving it ends the decoders.
+    """Iterates batches and track ends. A context manager: leaving it closes ``decoding``."""
 
-    ``sieve`` may take tracks out of what the decoders give.
-    """
-
-    def __init__(
-        self,
-        tracks: Iterable[Track],
-        cut: CutSpec,
-        *,
-        batch_size: int,
-        workers: int,
-        timeout_s: float,
-        sieve: Sieve | None = None,
-        ahead: int = 2,
-    ):
-        decoding = decode_tracks(
-            tracks, cut, workers=workers, timeout_s=timeout_s, queue_segments=max(8, 2 * batch_size)
-        )
-        self._decoding = sieve(decoding) if sieve else decoding
+    def __init__(self, decoding: Generator[Outcome], *, batch_size: int, ahead: int = 2):
+        self._decoding = decoding
         self._batcher = Batcher(batch_size, max_waiting=4 * batch_size)
         self._queue: queue.Queue[Fed | None] = queue.Queue(maxsize=ahead + 64)
         self._batches_ahead = threading.Semaphore(ahead)

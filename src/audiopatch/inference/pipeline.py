@@ -6,20 +6,15 @@ import itertools
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-import torch
-
-from audiopatch.errors import TrackError
-from audiopatch.inference.collect import Collector, Ended
 from audiopatch.inference.compaction import compact
 from audiopatch.inference.describe import parameters_of
 from audiopatch.inference.destination import FolderDestination
 from audiopatch.inference.extract import Extractor
-from audiopatch.inference.feed import Feed, Sieve
 from audiopatch.inference.inputs import Inputs
 from audiopatch.inference.journal import Journal, Plan, make_plan
 from audiopatch.inference.output import Output, open_output, read_run
@@ -27,7 +22,9 @@ from audiopatch.inference.progress import Counts, Observer, Silent
 from audiopatch.inference.recognise import recognise
 from audiopatch.inference.record import Record
 from audiopatch.inference.repeats import Repeats
+from audiopatch.inference.runner import Runner, find_runner
 from audiopatch.inference.settings import Analysis, Runtime
+from audiopatch.inference.stages import Sieve
 from audiopatch.inference.writer import Writer
 from audiopatch.models.config import TransformerConfig
 from audiopatch.models.tagger import Tagger
@@ -35,8 +32,7 @@ from audiopatch.reducers.plan import describe
 from audiopatch.sinks.jsonl import JsonLines
 from audiopatch.sinks.schema import Layout
 from audiopatch.sinks.tables import labels_table
-from audiopatch.types import CutSpec, Decoded, Failed, Segment, Track, TrackRow
-from audiopatch.zoo import load_model
+from audiopatch.types import CutSpec, Decoded, Failed, Track, TrackRow
 from audiopatch.zoo.labels import label_parents
 
 
@@ -62,6 +58,7 @@ class Run:
 
     analysis: Analysis
     runtime: Runtime
+    runner: Runner
     tagger: Tagger
     observer: Observer
     stop: threading.Event
@@ -91,25 +88,26 @@ class Run:
             vectors=wanted.vectors,
         )
 
+    def introduce(self) -> None:
+        """Refuse what the model cannot do, before any work; say what is at work."""
+        tagger = self.tagger
+        plan = Extractor(tagger, self.analysis, batch_size=1).plan
+        dtype = str(tagger.dtype).removeprefix("torch.")
+        self.observer.note(f"{tagger.card.name}: engine {tagger.engine}, {dtype}, on {self.runner.describe(tagger)}")
+        if tagger.weights_sha256 == "random":
+            self.observer.note(f"{tagger.card.name} has random weights: its tags and embeddings are noise")
+        if plan and tagger.grid and isinstance(config := tagger.card.backbone, TransformerConfig):
+            self.observer.note(f"patchout {plan}: {describe(plan, tagger.grid, config.depth)}")
+
     def process(
         self, plan: Plan, destination: Destination, *, every_n: int, every_s: float, sieve: Sieve | None = None
     ) -> None:
-        """Decode, infer and write the tracks of ``plan``; three threads and the decoders' processes at work."""
-        batch_size = self.runtime.batch_size or _batch_size(self.tagger)
-        extractor = Extractor(self.tagger, self.analysis, batch_size=batch_size)
-        collector = Collector(self.analysis)
-        feed = Feed(
-            itertools.takewhile(lambda _: not self.stop.is_set(), plan),
-            self.cut,
-            batch_size=batch_size,
-            workers=self.runtime.n_workers,
-            timeout_s=self.runtime.decode_timeout_s,
-            sieve=sieve,
-        )
-        with Writer(destination.write, every_n=every_n, every_s=every_s) as writer, feed:
-            for fed in feed.until(self.stop):
-                rows = collector.ended(fed) if isinstance(fed, Ended) else self._infer(extractor, collector, fed)
-                for row in rows:
+        """Decode and infer the tracks of ``plan`` where the runner does, and write their rows here."""
+        work = closing(self.runner.finished(self, plan, sieve))
+        with Writer(destination.write, every_n=every_n, every_s=every_s) as writer, work as steps:
+            for step in steps:
+                self.counts.n_inferences += step.n_inferences
+                for row in step.rows:
                     writer.put(row)
                     self._count(row)
 
@@ -131,13 +129,6 @@ class Run:
     def _count(self, row: TrackRow | Failed) -> None:
         self.counts.add(row)
         self.observer.advanced(self.counts, row)
-
-    def _infer(self, extractor: Extractor, collector: Collector, batch: list[Segment]) -> list[TrackRow | Failed]:
-        self.counts.n_inferences += len(batch)
-        try:
-            return collector.inferred(batch, extractor(batch))
-        except TrackError as error:
-            return collector.refused(batch, error.code, str(error))
 
     def interrupted(self, plan: Plan) -> bool:
         """Whether tracks are left because somebody wanted the run to stop."""
@@ -164,9 +155,10 @@ def run_to_folder(
 ) -> RunResult:
     """Tables in ``folder``, resuming what an earlier run with equal parameters left there."""
     before = read_run(folder) or {}
-    run, tracks = _start(inputs, analysis, runtime, observer, stop, root=before.get("root"))
-    parameters = parameters_of(run.tagger, analysis, file_format)
-    with open_output(folder, parameters, force=runtime.force) as output:
+    with (
+        _started(inputs, analysis, runtime, observer, stop, root=before.get("root")) as (run, tracks),
+        open_output(folder, parameters_of(run.tagger, analysis, file_format), force=runtime.force) as output,
+    ):
         journal = Journal.of(output.store)
         retry, stopped = runtime.retry_failed, run.stop.is_set
         with (
@@ -199,14 +191,18 @@ def run_to_stream(
     stop: threading.Event | None = None,
 ) -> RunResult:
     """One JSON line per track on ``stream``, as each is finished; nothing is remembered."""
-    run, tracks = _start(inputs, analysis, runtime, observer, stop)
-    with make_plan(tracks, Journal.empty(), folder=None, stop=run.stop.is_set) as plan, _finishing(run):
+    with (
+        _started(inputs, analysis, runtime, observer, stop) as (run, tracks),
+        make_plan(tracks, Journal.empty(), folder=None, stop=run.stop.is_set) as plan,
+        _finishing(run),
+    ):
         run.planned(plan)
         run.process(plan, JsonLines(stream, run.layout), every_n=1, every_s=1.0)
         return RunResult(run.counts, None, run.interrupted(plan))
 
 
-def _start(
+@contextmanager
+def _started(
     inputs: Inputs,
     analysis: Analysis,
     runtime: Runtime,
@@ -214,31 +210,16 @@ def _start(
     stop: threading.Event | None,
     *,
     root: str | None = None,
-) -> tuple[Run, Iterator[Track]]:
+) -> Iterator[tuple[Run, Iterator[Track]]]:
     """The model, and the tracks to come; inputs without any audio are refused before anything is loaded."""
     observer = observer or Silent()
     tracks = inputs.tracks(root=root, report=lambda path, error: observer.note(f"skipped {path}: {error.strerror}"))
     first = next(tracks)
-    if runtime.threads:
-        torch.set_num_threads(runtime.threads)
-    tagger = load_model(
-        analysis.model,
-        device=runtime.device,
-        dtype=runtime.dtype,
-        engine=runtime.engine,
-        offline=runtime.offline,
-    )
-    run = Run(analysis, runtime, tagger, observer, stop or threading.Event(), first.root)
-    extractor = Extractor(tagger, analysis, batch_size=1)  # refuses what the model cannot do, before any work
-    run.observer.note(
-        f"{tagger.card.name} on {tagger.device}: engine {tagger.engine}, {str(tagger.dtype).removeprefix('torch.')}, "
-        f"{torch.get_num_threads()} threads; {runtime.n_workers} decoders"
-    )
-    if tagger.weights_sha256 == "random":
-        run.observer.note(f"{tagger.card.name} has random weights: its tags and embeddings are noise")
-    if extractor.plan and tagger.grid and isinstance(config := tagger.card.backbone, TransformerConfig):
-        run.observer.note(f"patchout {extractor.plan}: {describe(extractor.plan, tagger.grid, config.depth)}")
-    return run, itertools.chain([first], tracks)
+    with find_runner(runtime) as runner:
+        tagger = runner.load(analysis)
+        run = Run(analysis, runtime, runner, tagger, observer, stop or threading.Event(), first.root)
+        run.introduce()
+        yield run, itertools.chain([first], tracks)
 
 
 @contextmanager
@@ -249,10 +230,3 @@ def _finishing(run: Run) -> Iterator[None]:
     finally:
         run.counts.elapsed_s = time.monotonic() - run.counts.started
         run.observer.finished(run.counts)
-
-
-def _batch_size(tagger: Tagger) -> int:
-    if tagger.device.type == "cuda":
-        return 64
-    n_threads = torch.get_num_threads()
-    return n_threads * max(1, 4 // n_threads)  # whole shares for every thread; larger batches gain nothing on a CPU

@@ -1,0 +1,53 @@
+"""Places where the stages run: what a run asks of one, and which there are."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol, Self
+
+from audiopatch.catalog import Catalog
+from audiopatch.inference.settings import Analysis, Runtime
+from audiopatch.inference.stages import Finished, Sieve
+from audiopatch.models.tagger import Tagger
+from audiopatch.types import Track
+
+if TYPE_CHECKING:
+    from audiopatch.inference.pipeline import Run
+
+RUNNERS = Catalog("runner", {"local": "audiopatch.runners.local:Local"})
+
+
+class Runner(Protocol):
+    """Somewhere to decode and infer; the run itself plans, commits and reports in its own process.
+
+    A context manager: entering it takes what the place needs, leaving it gives all of it back.
+    """
+
+    def __init__(self, runtime: Runtime): ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def load(self, analysis: Analysis) -> Tagger:
+        """The model, with the engine and precision that this place computes it in."""
+        ...
+
+    def describe(self, tagger: Tagger) -> str:
+        """What is at work, for people."""
+        ...
+
+    def finished(self, run: Run, tracks: Iterable[Track], sieve: Sieve | None = None) -> Generator[Finished]:
+        """Decode and infer ``tracks`` until all are done, each exactly once, or ``run.stop`` is set.
+
+        Tracks that ``sieve`` takes out after decoding are done, too.
+        """
+        ...
+
+
+def find_runner(runtime: Runtime) -> Runner:
+    """The runner that was asked for, not yet entered."""
+    return RUNNERS.load(runtime.runner)(runtime)

@@ -1,0 +1,55 @@
+"""The runner of one machine: decoders in processes of their own, the model in this one."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Generator, Iterable
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+
+from audiopatch.audio.pool import decode_tracks
+from audiopatch.inference.pipeline import Run
+from audiopatch.inference.settings import Analysis, Runtime
+from audiopatch.inference.stages import Finished, Sieve, Stages
+from audiopatch.models.tagger import Tagger
+from audiopatch.types import Track
+from audiopatch.zoo import load_model
+
+
+@dataclass(frozen=True)
+class Local:
+    """Needs nothing but what ``runtime`` says."""
+
+    runtime: Runtime
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def load(self, analysis: Analysis) -> Tagger:
+        """The model that will do the work."""
+        wanted = self.runtime
+        if wanted.threads:
+            torch.set_num_threads(wanted.threads)
+        return load_model(
+            analysis.model, device=wanted.device, dtype=wanted.dtype, engine=wanted.engine, offline=wanted.offline
+        )
+
+    def describe(self, tagger: Tagger) -> str:
+        return f"{tagger.device}, {torch.get_num_threads()} threads, {self.runtime.n_workers} decoders"
+
+    def finished(self, run: Run, tracks: Iterable[Track], sieve: Sieve | None = None) -> Generator[Finished]:
+        """The caller's thread infers while another feeds it, and the decoders' processes are at work."""
+        stages = Stages(run.tagger, run.analysis, batch_size=self.runtime.batch_size)
+        decoding = decode_tracks(
+            itertools.takewhile(lambda _: not run.stop.is_set(), tracks),
+            run.cut,
+            workers=self.runtime.n_workers,
+            timeout_s=self.runtime.decode_timeout_s,
+            queue_segments=stages.queue_segments,
+        )
+        yield from stages.finished(sieve(decoding) if sieve else decoding, run.stop)
