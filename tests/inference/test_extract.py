@@ -108,15 +108,6 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(n_threads)
 
 
-def test_clips_side_by_side_equal_clips_in_turn(tagger, one_thread):
-    in_turn = Extractor(tagger, _analysis(embedding=True), batch_size=7)(_segments(7))
-    torch.set_num_threads(3)
-    side_by_side = Extractor(tagger, _analysis(embedding=True), batch_size=7)(_segments(7))
-    np.testing.assert_allclose(side_by_side.scores, in_turn.scores, atol=1e-6)
-    np.testing.assert_allclose(side_by_side.embeddings, in_turn.embeddings, atol=1e-5)
-    assert torch.get_num_threads() == 3
-
-
 def test_out_of_memory_halves_the_batch_and_goes_on(tagger, monkeypatch, one_thread):
     extractor = Extractor(tagger, _analysis(), batch_size=8)
     whole = extractor(_segments(7)).scores

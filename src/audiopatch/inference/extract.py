@@ -5,9 +5,7 @@ from __future__ import annotations
 import logging
 import zlib
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
-from functools import partial
 
 import numpy as np
 import torch
@@ -36,11 +34,7 @@ class Outputs:
 
 
 class Extractor:
-    """Runs the model on batches. Where memory runs out it halves the batch, and remembers.
-
-    On a CPU the clips of a batch are computed side by side, each by threads of its own: sharing every layer among all
-    threads leaves most of them waiting (two cores, fp32: 1.7 times as fast for the default model, 1.2 for MAEST-30s).
-    """
+    """Runs the model on batches, in the thread that calls. Where memory runs out it halves the batch, and remembers."""
 
     def __init__(self, tagger: Tagger, analysis: Analysis, *, batch_size: int):
         self.tagger = tagger
@@ -49,9 +43,6 @@ class Extractor:
         check_passes(self.plan, analysis.passes)
         self.stack = analysis.stack
         self.batch_size = batch_size
-        self._n_threads = torch.get_num_threads()
-        side_by_side = tagger.device.type == "cpu" and tagger.engine == "torch"
-        self._lanes = ThreadPoolExecutor(self._n_threads, "model") if side_by_side else None
         self.full_samples = round(tagger.card.segment_s * tagger.frontend.sample_rate)
         check_stack(tagger, analysis)
         if analysis.tags and not tagger.card.head.n_classes:
@@ -67,7 +58,7 @@ class Extractor:
         while done < len(segments):
             piece = segments[done : done + self.batch_size]
             try:
-                pieces += self._compute(piece)
+                pieces.append(self._run(piece))
                 done += len(piece)
             except (torch.OutOfMemoryError, MemoryError) as error:
                 self._shrink(len(piece), error)
@@ -77,20 +68,6 @@ class Extractor:
                 # what works on whole segments and not on this one is the track's fault, not the user's
                 raise TrackError("E_TOO_SHORT", "infer", f"too short for this patchout: {error}") from error
         return Outputs(*(_join([getattr(piece, name.name) for piece in pieces]) for name in fields(Outputs)))
-
-    def _compute(self, segments: Sequence[Segment]) -> list[Outputs]:
-        if self._lanes is None:
-            return [self._run(segments)]
-        share = -(-len(segments) // self._n_threads)
-        parts = [segments[start : start + share] for start in range(0, len(segments), share)]
-        try:
-            return list(self._lanes.map(partial(self._run_with, self._n_threads // len(parts)), parts))
-        finally:
-            torch.set_num_threads(self._n_threads)  # MKL's part of it is one number for the whole process
-
-    def _run_with(self, n_threads: int, segments: Sequence[Segment]) -> Outputs:
-        torch.set_num_threads(n_threads)  # of this lane's operators
-        return self._run(segments)
 
     @torch.inference_mode()
     def _run(self, segments: Sequence[Segment]) -> Outputs:

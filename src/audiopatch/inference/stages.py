@@ -6,16 +6,14 @@ import threading
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 
-import torch
-
 from audiopatch.audio.decode import Outcome
 from audiopatch.errors import TrackError
 from audiopatch.inference.collect import Collector, Ended, Row
 from audiopatch.inference.extract import Extractor
-from audiopatch.inference.feed import Feed
+from audiopatch.inference.feed import Feed, Inferred
+from audiopatch.inference.lanes import Lanes, batch_size_for
 from audiopatch.inference.settings import Analysis
 from audiopatch.models.tagger import Tagger
-from audiopatch.types import Segment
 
 Sieve = Callable[[Generator[Outcome]], Generator[Outcome]]  # takes tracks out of what the decoders give
 
@@ -29,40 +27,36 @@ class Finished:
 
 
 class Stages:
-    """The model and what stands around it. Several threads may use it at once; the model takes turns."""
+    """The model and what stands around it. Several threads may use it at once; they share the model's lanes."""
 
     def __init__(self, tagger: Tagger, analysis: Analysis, *, batch_size: int | None):
-        self.batch_size = batch_size or _batch_size(tagger)
+        self.batch_size = batch_size or batch_size_for(tagger.device)
         self._analysis = analysis
-        self._extractor = Extractor(tagger, analysis, batch_size=self.batch_size)
-        self._turn = threading.Lock()
+        self._lanes = Lanes(Extractor(tagger, analysis, batch_size=self.batch_size))
 
     @property
     def queue_segments(self) -> int:
         """How many segments decoders may be ahead, so that the next batches are there in time."""
-        return max(8, 2 * self.batch_size)
+        return max(8, 2 * self.batch_size, 2 * self._lanes.n)
 
     def finished(self, decoding: Generator[Outcome], stop: threading.Event) -> Generator[Finished]:
         """One step per batch and per end of a track, until all are through or ``stop`` is set; closes ``decoding``."""
         collector = Collector(self._analysis)
-        with Feed(decoding, batch_size=self.batch_size) as feed:
-            for fed in feed.until(stop):
-                if isinstance(fed, Ended):
-                    yield Finished(collector.ended(fed))
-                else:
-                    yield Finished(self._infer(collector, fed), len(fed))
-
-    def _infer(self, collector: Collector, batch: list[Segment]) -> list[Row]:
+        feed = Feed(decoding, self._lanes.submit, batch_size=self.batch_size, ahead=2 * self._lanes.n)
         try:
-            with self._turn:
-                outputs = self._extractor(batch)
-        except TrackError as error:
-            return collector.refused(batch, error.code, str(error))
-        return collector.inferred(batch, outputs)
+            with feed:
+                for fed in feed.until(stop):
+                    if isinstance(fed, Ended):
+                        yield Finished(collector.ended(fed))
+                    else:
+                        yield Finished(_rows(collector, fed), len(fed.batch))
+        finally:
+            self._lanes.restore_threads()
 
 
-def _batch_size(tagger: Tagger) -> int:
-    if tagger.device.type == "cuda":
-        return 64
-    n_threads = torch.get_num_threads()
-    return n_threads * max(1, 4 // n_threads)  # whole shares for every thread; larger batches gain nothing on a CPU
+def _rows(collector: Collector, inferred: Inferred) -> list[Row]:
+    try:
+        outputs = inferred.outputs.result()
+    except TrackError as error:
+        return collector.refused(inferred.batch, error.code, str(error))
+    return collector.inferred(inferred.batch, outputs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Sequence
 from functools import cache
 
@@ -37,7 +38,8 @@ class OpenVinoBackbone(nn.Module):
     """mel (B, n_mels, frames) -> Features without tokens, in place of the backbone it was made from.
 
     Each plan (with its taps and last block) is compiled once and kept in the cache folder. Segments of another length
-    than ``n_frames`` and plans that cannot be compiled are left to torch; the log says so once.
+    than ``n_frames`` and plans that cannot be compiled are left to torch; the log says so once. A thread that torch
+    gives a share of the threads there were at the start is taken for one of several that call at once.
     """
 
     def __init__(self, backbone: nn.Module, dtype: str, *, n_frames: int):
@@ -46,7 +48,9 @@ class OpenVinoBackbone(nn.Module):
         self.dtype = dtype
         self.n_frames = n_frames
         self._weights = identity(backbone)
-        self._programs: dict[ProgramKey, Program | None] = {}
+        self._n_threads = torch.get_num_threads()
+        self._programs: dict[tuple[ProgramKey, int], Program | None] = {}
+        self._finding = threading.Lock()
 
     def forward(
         self,
@@ -77,13 +81,13 @@ class OpenVinoBackbone(nn.Module):
         self._key(traceable, mel).save(model)
 
     def _program(self, traceable: Traceable, mel: Tensor) -> Program | None:
-        key = self._key(traceable, mel)
-        if key not in self._programs:
-            self._programs[key] = self._find(key, traceable, mel)
-        return self._programs[key]
+        key, n_streams = self._key(traceable, mel), max(1, self._n_threads // torch.get_num_threads())
+        with self._finding:
+            if (key, n_streams) not in self._programs:
+                self._programs[key, n_streams] = self._find(key, n_streams, traceable, mel)
+            return self._programs[key, n_streams]
 
-    def _find(self, key: ProgramKey, traceable: Traceable, mel: Tensor) -> Program | None:
-        n_streams = min(len(mel), torch.get_num_threads())
+    def _find(self, key: ProgramKey, n_streams: int, traceable: Traceable, mel: Tensor) -> Program | None:
         if not key.path.exists():
             if self.dtype == "int8":
                 raise UsageError(
@@ -95,7 +99,7 @@ class OpenVinoBackbone(nn.Module):
             except Unconvertible as error:
                 _say_once(f"patchout {traceable.plan} runs on torch: {error}")
                 return None
-        return Program(key.path, self.dtype, n_streams=n_streams)
+        return Program(key.path, self.dtype, n_streams=n_streams, n_threads=self._n_threads)
 
     def _key(self, traceable: Traceable, mel: Tensor) -> ProgramKey:
         shape = (mel.shape[1], mel.shape[2])

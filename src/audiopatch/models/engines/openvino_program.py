@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import tempfile
+import threading
 import warnings
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
@@ -57,31 +58,31 @@ class ProgramKey:
 
 
 class Program:
-    """mel (B, n_mels, frames) -> the traced function's tensors; the clips of a batch run side by side."""
+    """mel (B, n_mels, frames) -> the traced function's tensors, one clip after another.
 
-    def __init__(self, path: Path, dtype: str, *, n_streams: int):
+    Up to ``n_streams`` threads may call it at once; they share ``n_threads`` evenly.
+    """
+
+    def __init__(self, path: Path, dtype: str, *, n_streams: int, n_threads: int):
         ov = openvino()
         options = {
             "INFERENCE_PRECISION_HINT": _HINTS[dtype],
-            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+            "INFERENCE_NUM_THREADS": n_threads,
             "NUM_STREAMS": n_streams,
             "ENABLE_CPU_PINNING": False,  # decoders share these cores
         }
-        compiled = ov.Core().compile_model(path, "CPU", options)
-        self._queue = ov.AsyncInferQueue(compiled, n_streams)
-        self._queue.set_callback(_collect)
+        self._compiled = ov.Core().compile_model(path, "CPU", options)
+        self._of_thread = threading.local()
 
     def __call__(self, mel: Tensor) -> list[Tensor]:
-        clips: list[list[np.ndarray] | None] = [None] * len(mel)
-        for index, clip in enumerate(mel.numpy()):
-            self._queue.start_async([clip[None]], (clips, index))
-        self._queue.wait_all()
+        if not hasattr(self._of_thread, "request"):
+            self._of_thread.request = self._compiled.create_infer_request()
+        request = self._of_thread.request
+        clips = []
+        for clip in mel.numpy():
+            request.infer([clip[None]])
+            clips.append([output.data.copy() for output in request.output_tensors])
         return [torch.from_numpy(np.concatenate(parts)) for parts in zip(*clips, strict=True)]
-
-
-def _collect(request: Any, place: tuple[list[list[np.ndarray] | None], int]) -> None:
-    clips, index = place
-    clips[index] = [output.data.copy() for output in request.output_tensors]
 
 
 def convert(traceable: Traceable, mel: Tensor) -> Any:

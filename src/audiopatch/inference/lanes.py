@@ -1,0 +1,59 @@
+"""The model's threads: each computes whole batches alone, so that none waits for another."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import torch
+
+from audiopatch.inference.extract import Extractor, Outputs
+from audiopatch.types import Segment
+
+_GPU_BATCH = 64
+
+
+class Lanes:
+    """Runs batches side by side; several threads may submit at once.
+
+    On a CPU there is a lane for each of torch's threads: layers shared among all threads leave most of them waiting
+    (two Zen 5 cores, float32: lanes are 1.7 times as fast for the default model, 1.2 for MAEST-30s). On a GPU there
+    are two, each with a stream of its own: one copies while the other computes.
+    """
+
+    def __init__(self, extractor: Extractor):
+        self._extractor = extractor
+        self._device = extractor.tagger.device
+        self._n_threads = torch.get_num_threads()
+        self.n = 2 if self._device.type == "cuda" else self._n_threads
+        self._pool = ThreadPoolExecutor(self.n, "model", self._enter)
+
+    def submit(self, batch: Sequence[Segment]) -> Future[Outputs]:
+        """Segments of equal length; the future raises what ``Extractor`` raises."""
+        return self._pool.submit(self._extractor, batch)
+
+    def map(self, batches: Iterable[Sequence[Segment]]) -> Iterator[Outputs]:
+        """Outputs in the order of the batches, of which a few are taken ahead: the model without all the rest."""
+        waiting: deque[Future[Outputs]] = deque()
+        for batch in batches:
+            waiting.append(self.submit(batch))
+            if len(waiting) > 2 * self.n:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+    def restore_threads(self) -> None:
+        """Let threads made from now on have as many threads as before; each lane told torch its own number."""
+        torch.set_num_threads(self._n_threads)
+
+    def _enter(self) -> None:
+        if self._device.type == "cuda":
+            torch.cuda.set_stream(torch.cuda.Stream(self._device))
+        else:
+            torch.set_num_threads(max(1, self._n_threads // self.n))
+
+
+def batch_size_for(device: torch.device) -> int:
+    """Segments that a lane computes at once. On a CPU more gain nothing, and their memory comes fresh every time."""
+    return _GPU_BATCH if device.type == "cuda" else 1
