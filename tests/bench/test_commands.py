@@ -11,6 +11,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import typer
+
+from audiopatch.cli.console import errors_to_words
+from audiopatch.cli.main import find_command
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "XDG_CONFIG_HOME": "/nonexistent"}
 
@@ -34,27 +38,65 @@ def audiopatch(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess
 def test_bench_leaves_figures_and_a_plot(music, tmp_path):
     pytest.importorskip("matplotlib")
     engines = ["--engine", "torch:float32", "--engine", "torch:bfloat16"]
-    done = audiopatch(
-        "bench", music, "-m", "tiny-random", *engines, "--block", "1", "--repeats", "1", "--json", cwd=tmp_path
-    )
+    how = ["--block", "1", "--baseline", "efficientat", "--repeats", "1", "--no-whole", "--json"]
+    done = audiopatch("bench", music, "-m", "tiny-random", *engines, *how, cwd=tmp_path)
     report = json.loads(done.stdout)
     table = pd.read_parquet(tmp_path / "audiopatch.bench" / "bench.parquet")
-    assert len(report["rows"]) == len(table) == 2 * 2 * 8  # engines, logits or embedding, patchouts
-    assert report["machine"]["cpu"] and min(report["stages"].values()) > 0
-    full = table.query("patchout == 'none' and dtype == 'float32' and block.isna()").iloc[0]
+    assert len(report["rows"]) == len(table) == 2 * 2 * 8 + 1  # engines, logits or embedding, patchouts; a baseline
+    assert report["machine"]["cpu"] and "load_average" in report["machine"]
+    full = table.query("patchout == 'F0T0' and dtype == 'float32' and block.isna() and quality.notna()").iloc[0]
     fast = table.query("patchout == 'F4T10' and dtype == 'float32' and block.isna()").iloc[0]
-    assert full.quality == 1 and full.error < 1e-5
+    assert full.quality == 1 and full.error < 1e-5 and full.quality_name.startswith("agreement with the unreduced")
     assert fast.gmacs < full.gmacs / 5 and fast.quality < 1 and fast.n_tokens < full.n_tokens / 5
-    assert (table.peak_share > 0).all() and (table.minutes_per_s > 0).all()
+    assert (table.peak_share > 0).all() and (table.minutes_per_s > 0).all() and (table.latency_ms > 0).all()
     assert (tmp_path / "audiopatch.bench" / "bench.png").stat().st_size > 10_000
     assert "<svg" in (tmp_path / "audiopatch.bench" / "bench.svg").read_text()
+
+
+def test_bench_judges_by_labels_and_times_whole_runs(music, tmp_path):
+    pytest.importorskip("sklearn")
+    mini = Path(__file__).parents[1] / "mini" / "esc50"
+    data = ["--dataset", "esc50", "--data-dir", mini, "--patchout", "F3T2", "--engine", "torch", "--repeats", "1"]
+    done = audiopatch("bench", music, "-m", "tiny-random", *data, cwd=tmp_path)
+    report = json.loads((tmp_path / "audiopatch.bench" / "bench.json").read_text())
+    (row,), (whole,) = report["rows"], report["whole_runs"]
+    assert row["quality_name"] == "esc50 accuracy of a probe" and 0 <= row["quality"] <= 1
+    assert min(whole[stage] for stage in ("decode", "frontend", "network", "whole", "startup_s")) > 0
+    assert "esc50 accuracy of a probe" in done.stdout and "whole run" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--patchout", "F3TT"], "F3TT"),
+        (["--baseline", "maest"], "did you mean 'maest-infer'"),
+        (["--engine", "tensorflow"], "unknown engine"),
+        (["--block", "99"], "block 99 does not exist"),
+        (["--dataset", "gtzan"], "--data-dir DIR go together"),
+        (["--dataset", "gtzan", "--data-dir", "/nonexistent"], "GTZAN"),
+        (["nowhere"], "no such file or folder"),
+        ([], "Name a folder"),
+    ],
+)
+def test_bench_refuses_in_a_sentence_what_cannot_work(words, says, music, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    where = [] if words in ([], ["nowhere"]) else [str(music)]
+    with pytest.raises(typer.Exit) as left:
+        bench_command(["-m", "tiny-random", *where, *words], standalone_mode=False)
+    assert left.value.exit_code == 2
+    assert says in capsys.readouterr().err
+
+
+def bench_command(words, **how):
+    with errors_to_words():
+        find_command("bench").main(words, **how)
 
 
 def test_estimate_proposes_a_command_that_runs(music, tmp_path):
     options = ["-m", "tiny-random", "--finish-in", "1h", "--engine", "torch", "--budget", "5"]
     done = audiopatch("estimate", music, *options, "--json", cwd=tmp_path)
     found = json.loads(done.stdout)
-    assert found["library"]["n_tracks"] == 2 and found["eta_s"] > 0
+    assert found["library"]["n_tracks"] == 2 and found["chosen"]["tried"]
     assert found["chosen"]["row"]["quality"] == max(option["row"]["quality"] for option in found["options"])
     audiopatch(*shlex.split(found["command"])[1:], "-q", cwd=tmp_path)
     assert (tmp_path / "audiopatch.out" / "run.json").exists()

@@ -6,19 +6,24 @@ from dataclasses import replace
 import pytest
 
 from audiopatch.audio.walk import walk
-from audiopatch.bench.estimate import Option, Wish, command_of
+from audiopatch.bench.estimate import Option, Wish, _corrected
 from audiopatch.bench.survey import survey
 from audiopatch.bench.sweep import Row
+from audiopatch.bench.trial import command_of
 from audiopatch.cli.estimate import parse_duration
 from audiopatch.cli.main import find_command
 from audiopatch.errors import UsageError
 from audiopatch.inference.settings import Analysis, Runtime
 from audiopatch.types import CutSpec
 
-ROW = Row("m", "none", "torch", "float32", "cpu", 4, None, 1.0, 1.0, 0.0, 1, None, None, 1.0, None, None, 0.0, 1.0, "")
+ROW = Row(
+    model="m", patchout="F0T0", engine="torch", dtype="float32", device="cpu", batch=4, block=None, minutes_per_s=1.0,
+    spread=0.0, latency_ms=1.0, n_repeats=1, gmacs=1.0, n_tokens=None, mparams=1.0, peak_share=None, mfu=None,
+    memory_mb=None, error=0.0, quality=1.0, quality_name="", baseline=None, times_baseline=None,
+)  # fmt: skip
 SLOW, MIDDLE, FAST = (
     Option(replace(ROW, patchout=patchout, quality=quality), eta_s)
-    for patchout, quality, eta_s in (("none", 1.0, 1000.0), ("F3T2", 0.97, 400.0), ("F4T10", 0.8, 100.0))
+    for patchout, quality, eta_s in (("F0T0", 1.0, 1000.0), ("F3T2", 0.97, 400.0), ("F4T10", 0.8, 100.0))
 )
 
 
@@ -39,8 +44,19 @@ def test_a_deadline_wants_the_best_and_a_quality_the_fastest(wish, chosen):
 def test_wishes_that_cannot_be_met_say_what_can():
     with pytest.raises(UsageError, match=r"the best here is 0\.970"):
         Wish(min_quality=0.99).choose([MIDDLE, FAST])
+    wish = Wish(finish_in_s=200, min_quality=0.9)
+    assert wish.choose([SLOW, MIDDLE, FAST]) is MIDDLE  # the fastest that is good enough is worth a trial
     with pytest.raises(UsageError, match=r"the fastest setting, patchout F3T2 .* takes about 7 minutes"):
-        Wish(finish_in_s=200, min_quality=0.9).choose([SLOW, MIDDLE, FAST])
+        wish.check(MIDDLE)
+    wish.check(replace(MIDDLE, eta_s=199.0))
+
+
+def test_a_trial_corrects_what_was_only_predicted():
+    known = replace(FAST, tried=True)
+    slow, middle, fast = _corrected([SLOW, MIDDLE, known], MIDDLE, 600.0)
+    assert (middle.eta_s, middle.tried) == (600.0, True)
+    assert (slow.eta_s, slow.tried) == (pytest.approx(1500.0), False)
+    assert fast is known
 
 
 def test_durations_as_people_write_them():

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
+from importlib import import_module
+from io import StringIO
+from types import ModuleType
 
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from audiopatch.bench.contender import Case, Contender
+from audiopatch.bench.contender import Case, Contender, Network
 from audiopatch.catalog import Catalog
 from audiopatch.errors import EnvironmentProblem
 
 BASELINES = Catalog(
     "baseline",
     {
+        "efficientat": "audiopatch.bench.baselines:efficientat",
         "efficientnet-b0": "audiopatch.bench.baselines:efficientnet_b0",
         "resnet-50": "audiopatch.bench.baselines:resnet_50",
         "transformers-ast": "audiopatch.bench.baselines:transformers_ast",
@@ -29,36 +35,62 @@ BASELINES = Catalog(
 
 @dataclass(frozen=True)
 class Baseline:
-    """A network and the input it takes: mel (batch, *shape) for ``segment_s`` seconds; ``block`` where it stops."""
+    """A network and the input it takes: mel (batch, *shape) for ``segment_s`` seconds; ``block`` where it stops.
+
+    ``family`` names the cards of our zoo that compute the same network.
+    """
 
     net: nn.Module
     forward: Callable[[nn.Module, Tensor], object]
     shape: tuple[int, ...]
     segment_s: float
     block: int | None = None
+    family: str = ""
 
 
-def build_baseline(name: str, *, batch: int, device: torch.device) -> Contender:
+def build_baseline(name: str, *, device: torch.device, batch: int = 1) -> Contender:
     """A baseline as its authors run it, in float32; an EnvironmentProblem where it cannot be imported."""
     try:
-        baseline: Baseline = BASELINES.load(name)()
+        with redirect_stdout(StringIO()):  # hear21passt greets there
+            baseline: Baseline = BASELINES.load(name)()
     except (ImportError, OSError, RuntimeError) as error:  # torchaudio raises the latter two next to another torch
-        raise EnvironmentProblem(f"baseline {name} cannot be used here: {error}") from error
+        raise EnvironmentProblem(str(error)) from error
     net = baseline.net.eval().requires_grad_(False).to(device)
     mel = torch.randn(batch, *baseline.shape, device=device)
 
     def run() -> None:
         chosen = torch.get_float32_matmul_precision()
         torch.set_float32_matmul_precision("highest")  # torch's default, which their users have
-        with torch.inference_mode():
+        with torch.inference_mode(), redirect_stdout(StringIO()):
             baseline.forward(net, mel)
         torch.set_float32_matmul_precision(chosen)
 
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):  # it does not count fused attention
         run()
-    case = Case(name, engine="reference", dtype="float32", batch=batch, block=baseline.block)
     n_params = sum(parameter.numel() for parameter in net.parameters())
-    return Contender(case, run, baseline.segment_s, n_params, counter.get_total_flops() // 2 // batch)
+    return Contender(
+        Case(name, engine="reference", dtype="float32", batch=batch, block=baseline.block),
+        run=run,
+        run_one=run,
+        n_segments=batch,
+        batch=batch,
+        segment_s=baseline.segment_s,
+        n_params=n_params,
+        macs=counter.get_total_flops() // 2 // batch,
+        network=Network(baseline.family, baseline.segment_s, baseline.block),
+    )
+
+
+def efficientat() -> Baseline:
+    """EfficientAT's mn10, of our own zoo, on its 10 s mel."""
+    from audiopatch.zoo.cards import find_card
+    from audiopatch.zoo.load import random_tagger
+
+    net = random_tagger(find_card("mn10_as"))
+    frontend = net.frontend
+    return Baseline(
+        net, lambda net, mel: net(mel), (frontend.n_mels, frontend.frames_of(10 * frontend.sample_rate)), 10.0
+    )
 
 
 def efficientnet_b0() -> Baseline:
@@ -81,30 +113,53 @@ def transformers_ast() -> Baseline:
     from transformers import ASTConfig, ASTForAudioClassification
 
     net = ASTForAudioClassification(ASTConfig(num_labels=527))  # type: ignore[call-arg]
-    return Baseline(net, lambda net, mel: net(mel), (1024, 128), 10.24)
+    return Baseline(net, lambda net, mel: net(mel), (1024, 128), 10.24, family="ast")
 
 
 def maest_infer() -> Baseline:
     """MAEST-30s by its authors' inference package, to logits."""
-    return Baseline(_maest(), lambda net, mel: net(mel, melspectrogram_input=True), (96, 1875), 30.0)
+    return _maest(lambda net, mel: net(mel, melspectrogram_input=True))
 
 
 def maest_infer_block7() -> Baseline:
     """The same, to the embedding after block 7 (the package counts from 0)."""
-    return Baseline(
-        _maest(), lambda net, mel: net(mel, transformer_block=6, melspectrogram_input=True), (96, 1875), 30.0, block=7
-    )
+    return _maest(lambda net, mel: net(mel, transformer_block=6, melspectrogram_input=True), block=7)
 
 
 def hear21passt() -> Baseline:
     """PaSST by its authors' inference package, to logits."""
-    from hear21passt.models.passt import get_model
+    with _stand_ins({"timm.models._hub": ("download_cached_file",)}):  # for weights, which we do not take
+        passt = import_module("hear21passt.models.passt")
+    net = passt.get_model("passt_s_swa_p16_128_ap476", pretrained=False)
+    return Baseline(net, lambda net, mel: net(mel), (1, 128, 998), 10.0, family="passt")
 
-    net = get_model("passt_s_swa_p16_128_ap476", pretrained=False)
-    return Baseline(net, lambda net, mel: net(mel), (1, 128, 998), 10.0)
+
+def _maest(forward: Callable[[nn.Module, Tensor], object], block: int | None = None) -> Baseline:
+    with _stand_ins({"torchaudio.transforms": ("Spectrogram", "MelScale")}):  # for mels, which we bring
+        package = import_module("maest_infer")
+        net = package.get_maest("discogs-maest-30s-pw-129e", pretrained=False)
+    return Baseline(net, forward, (96, 1875), 30.0, block=block, family="maest")
 
 
-def _maest() -> nn.Module:
-    from maest_infer import get_maest
+@contextmanager
+def _stand_ins(wanted: dict[str, tuple[str, ...]]) -> Iterator[None]:
+    """Modules that a network's package imports, and that computing it does not use: empty ones where they are missing.
 
-    return get_maest("discogs-maest-30s-pw-129e", pretrained=False)
+    torchaudio and timm are often not to be had for the torch at hand (some of their releases load libraries of another
+    build); a comparison need not end there.
+    """
+    made: list[str] = []
+    for name, attributes in wanted.items():
+        try:
+            import_module(name)
+        except (ImportError, OSError, RuntimeError):
+            parts = name.split(".")
+            made += (path for n in range(len(parts)) if (path := ".".join(parts[: n + 1])) not in sys.modules)
+            sys.modules |= {path: ModuleType(path) for path in made}
+            for attribute in attributes:
+                setattr(sys.modules[name], attribute, nn.Identity)
+    try:
+        yield
+    finally:
+        for path in made:
+            del sys.modules[path]

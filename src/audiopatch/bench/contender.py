@@ -2,85 +2,146 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from audiopatch.errors import UsageError
-from audiopatch.models.config import TransformerConfig
+from audiopatch.bench.measure import Run
+from audiopatch.inference.extract import find_plan
+from audiopatch.inference.settings import Analysis, Stack
+from audiopatch.inference.stages import Stages
 from audiopatch.models.cost import cost_of
 from audiopatch.models.engines.openvino import OpenVinoBackbone
 from audiopatch.models.tagger import Tagger
-from audiopatch.reducers.plan import parse_plan
+from audiopatch.reducers.plan import Plan
+from audiopatch.types import Segment
+
+_RUN_S, _MAX_BATCHES = 0.2, 16
 
 
 @dataclass(frozen=True)
 class Case:
-    """One row to measure. ``block`` leaves the network there, for its embedding; None runs all, for logits."""
+    """One row to measure. ``batch`` None is what ``tag`` would take; ``block`` leaves the network there, for its
+    embedding, and None runs all of it, for logits.
+    """
 
     model: str
-    patchout: str = "none"
+    patchout: str = "F0T0"
     engine: str = "torch"
     dtype: str = "auto"
-    batch: int = 1
+    batch: int | None = None
     block: int | None = None
+
+    @property
+    def analysis(self) -> Analysis:
+        """What ``tag`` or ``embed`` would be asked for."""
+        stack = None if self.block is None else Stack(blocks=(self.block,))
+        return Analysis(
+            model=self.model, tags=stack is None, embedding=stack is not None, stack=stack, patchout=self.patchout
+        )
+
+
+class Network(NamedTuple):
+    """What is computed, whoever does it: rows with the same may be compared."""
+
+    family: str
+    segment_s: float
+    block: int | None
 
 
 @dataclass(frozen=True)
 class Contender:
-    """A case ready to run: ``run`` computes one batch of ``batch`` segments of ``segment_s`` seconds each.
+    """A case ready to run: ``run`` computes ``n_segments``, ``run_one`` a single one, of ``segment_s`` seconds each.
 
-    ``predict`` gives what ``run`` computes for any mel (B, n_mels, frames), as (B, E), by ``tagger``; both are None for
-    baselines, whose quality is not compared. ``macs`` are those of one segment.
+    A model of the zoo runs as in ``tag``, front-end included; a baseline, which has no ``tagger``, is fed its mels.
+    ``macs`` are those of one segment.
     """
 
     case: Case
-    run: Callable[[], object]
+    run: Run
+    run_one: Run
+    n_segments: int
+    batch: int
     segment_s: float
     n_params: int
-    macs: int | None
+    macs: int
     n_tokens: int | None = None
     dtype: str = "float32"
-    predict: Callable[[Tensor], Tensor] | None = None
+    network: Network | None = None
     tagger: Tagger | None = None
+    plan: Plan = field(default_factory=Plan)
+
+    @torch.inference_mode()
+    def answer(self, mel: Tensor) -> Tensor:
+        """mel (B, n_mels, frames) -> what ``run`` is for: logits (B, C), or the embedding after the case's block."""
+        assert self.tagger is not None
+        seeds = torch.zeros(len(mel), dtype=torch.int64) if self.plan.draws else None
+        if self.case.block is None:
+            return self.tagger(mel, self.plan, seeds=seeds).logits
+        return self.embed(mel, seeds)
+
+    @torch.inference_mode()
+    def embed(self, mel: Tensor, seeds: Tensor | None = None) -> Tensor:
+        """mel (B, n_mels, frames) -> (B, E): the stack after the case's block, or what the head sees."""
+        assert self.tagger is not None
+        if self.case.block is None:
+            return self.tagger(mel, self.plan, seeds=seeds).features
+        return self.tagger.stacks(mel, (self.case.block,), self.plan, seeds=seeds)[self.case.block].flatten(1)
 
 
-def from_tagger(case: Case, tagger: Tagger, mel: Tensor) -> Contender:
-    """A zoo model under ``case``; ``mel`` (N, n_mels, frames) are real segments, repeated to fill a batch."""
-    plan = parse_plan(case.patchout)
-    config = tagger.card.backbone
-    if not isinstance(config, TransformerConfig) and (plan or case.block):
-        raise UsageError(f"{case.model} is a convolutional network: no patchout, no blocks")
+def from_tagger(case: Case, tagger: Tagger, segments: Sequence[Segment]) -> Contender:
+    """A model of the zoo under ``case``, warmed up; ``segments`` are whole real ones, repeated as often as it takes."""
+    plan = find_plan(tagger, case.patchout)
+    stages = Stages(tagger, case.analysis, batch_size=case.batch)
     cost = cost_of(tagger.card, plan)
     last = case.block or len(cost.block_macs)
-    macs = cost.macs if case.block is None else cost.patch_macs + sum(cost.block_macs[:last])
+    _calibrate(case, tagger, plan, segments)
 
-    def predict(mel: Tensor) -> Tensor:
-        with torch.inference_mode():
-            if case.block is None:
-                return tagger(mel, plan).logits
-            return tagger.stacks(mel, (case.block,), plan)[case.block].flatten(1)
+    def run(n_segments: int) -> None:
+        decoded = (segments[index % len(segments)] for index in range(n_segments))
+        for _ in stages.finished(decoded, threading.Event()):
+            pass
 
-    _calibrate(case, tagger, mel)
-    batch = mel[torch.arange(case.batch) % len(mel)].contiguous().to(tagger.device)
+    n_segments = _enough(run, stages.batch_size)
     return Contender(
         case,
-        lambda: predict(batch),
+        run=lambda: run(n_segments),
+        run_one=lambda: run(1),
+        n_segments=n_segments,
+        batch=stages.batch_size,
         segment_s=tagger.card.segment_s,
         n_params=cost.n_params,
-        macs=macs,
+        macs=cost.macs if case.block is None else cost.patch_macs + sum(cost.block_macs[:last]),
         n_tokens=cost.tokens[0] if cost.tokens else None,
         dtype=str(tagger.dtype).removeprefix("torch."),
-        predict=predict,
+        network=Network(tagger.card.family, tagger.card.segment_s, case.block),
         tagger=tagger,
+        plan=plan,
     )
 
 
-def _calibrate(case: Case, tagger: Tagger, mel: Tensor) -> None:
+def _enough(run: Callable[[int], None], batch: int) -> int:
+    """How many segments to time at once: whole batches, and more of them where they are quick."""
+    run(batch)  # compiles what is compiled
+    started = time.perf_counter()
+    run(batch)
+    return batch * max(1, min(_MAX_BATCHES, round(_RUN_S / (time.perf_counter() - started))))
+
+
+def mels_of(tagger: Tagger, segments: Sequence[Segment]) -> Tensor:
+    """Segments of equal length -> mel (N, n_mels, frames) on the model's device."""
+    wave = torch.stack([torch.from_numpy(segment.wave) for segment in segments]).to(tagger.device)
+    with torch.inference_mode():
+        return tagger.frontend(wave)
+
+
+def _calibrate(case: Case, tagger: Tagger, plan: Plan, segments: Sequence[Segment]) -> None:
     backbone: Any = tagger.backbone
     if isinstance(backbone, OpenVinoBackbone) and backbone.dtype == "int8":
         taps = () if case.block is None else (case.block,)
-        backbone.calibrate(mel, parse_plan(case.patchout), taps, last=case.block)
+        backbone.calibrate(mels_of(tagger, segments), plan, taps, last=case.block)

@@ -2,34 +2,39 @@
 
 from __future__ import annotations
 
+import math
 import random
-import shlex
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
 
 from audiopatch.bench.contender import Case
 from audiopatch.bench.pareto import pareto_front
-from audiopatch.bench.run import Wanted, cases_of
-from audiopatch.bench.stages import cut_spec, decode_rate, real_segments, whole_rate
 from audiopatch.bench.survey import Survey, survey
-from audiopatch.bench.sweep import Row, Settings, sweep
+from audiopatch.bench.sweep import Note, Progress, Row, Settings, sweep
+from audiopatch.bench.trial import command_of, pace, startup_s
+from audiopatch.bench.whole import cut_spec, decode_rate, real_segments
 from audiopatch.errors import UsageError
 from audiopatch.inference.settings import Analysis, Runtime, n_cpus
 from audiopatch.models.tagger import Tagger
-from audiopatch.types import Track
+from audiopatch.types import Segment, Track
 from audiopatch.zoo.load import load_model
 
-_BATCH = 4  # what the pipeline takes on a CPU
-_N_SEGMENTS, _N_DECODED = 12, 5  # tracks that quality and decoding are measured on
-_TRIAL_S = 20.0
+_PATCHOUTS = ("F0T0", "F3T2", "F3T5", "F3T0", "F3T3", "F4T10")  # where time is short, the first ones count most
+_N_TRIALS = 3  # of settings, until the one that is proposed has been tried
+_N_TRIED = 500  # tracks that a trial may meet
+_N_DECODED = 8
 
 
 @dataclass(frozen=True)
 class Option:
-    """One way to run: its measured row, and the time it should take in all."""
+    """One way to run: its measured row, the time it should take in all, and whether a trial run says so."""
 
     row: Row
     eta_s: float
+    tried: bool = False
 
     @property
     def quality(self) -> float:
@@ -38,15 +43,11 @@ class Option:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What the library holds, the options worth taking from fast to slow, and the one to take.
-
-    ``eta_s`` is that of ``chosen`` after a trial run on some of the tracks; ``command`` runs it.
-    """
+    """What the library holds, the options worth taking from fast to slow, the one to take, and its command line."""
 
     library: Survey
     options: Sequence[Option]
     chosen: Option
-    eta_s: float
     command: str
 
 
@@ -63,80 +64,150 @@ class Wish:
         if not good:
             best = max(options, key=lambda option: option.quality)
             raise UsageError(f"no setting keeps a quality of {self.min_quality:g}; the best here is {best.quality:.3f}")
-        fastest = min(good, key=lambda option: option.eta_s)
-        if self.finish_in_s is None:
-            return fastest
-        timely = [option for option in good if option.eta_s <= self.finish_in_s]
+        timely = [option for option in good if option.eta_s <= (self.finish_in_s or 0)]
         if not timely:
+            return min(good, key=lambda option: option.eta_s)
+        return max(timely, key=lambda option: (option.quality, -option.eta_s))
+
+    def check(self, chosen: Option) -> None:
+        """UsageError where even the choice comes too late."""
+        if self.finish_in_s is not None and chosen.eta_s > self.finish_in_s:
             raise UsageError(
-                f"nothing finishes in time: the fastest setting, patchout {fastest.row.patchout} on "
-                f"{fastest.row.engine} {fastest.row.dtype}, takes about {fastest.eta_s / 60:.0f} minutes; "
+                f"nothing finishes in time: the fastest setting, patchout {chosen.row.patchout} on "
+                f"{chosen.row.engine} {chosen.row.dtype}, takes about {chosen.eta_s / 60:.0f} minutes; "
                 "try --segments 3 or a smaller model"
             )
-        return max(timely, key=lambda option: (option.quality, -option.eta_s))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Library:
+    """What is to be tagged, and with what: ``folder`` as the user wrote it, ``n_segments`` as ``tag --segments``."""
+
+    tracks: Sequence[Track]
+    folder: str
+    model: str
+    n_segments: int | None = None
 
 
 def estimate(
-    tracks: Sequence[Track],
-    folder: str,
-    model: str,
+    library: Library,
     wish: Wish,
     *,
     engines: Sequence[str],
-    n_segments: int | None,
     device: str,
     budget_s: float,
-    note: Callable[[str], None],
+    note: Note,
+    progress: Progress,
 ) -> Estimate:
-    """Survey the library, measure the options for about ``budget_s``, choose, and try the choice on some tracks."""
-    tagger = load_model(model, device=device, dtype="float32")
-    library = survey(tracks, cut_spec(tagger, n_segments=n_segments))
-    note(f"{library.n_tracks} tracks, {library.audio_s / 3600:.1f} h, about {library.n_segments:.0f} segments")
-    some = random.Random(0).sample(list(tracks), min(len(tracks), 60))
-    rows = _measure(tagger, some, model, engines, Settings(device=device, budget_s=budget_s * 0.6), note)
-    decode_x = decode_rate(tagger, some[:_N_DECODED])
-    options = pareto_front(
-        [Option(row, _predict(row, library, decode_x)) for row in rows],
-        speed=lambda option: -option.eta_s,
-        quality=lambda option: option.quality,
-    )
+    """Survey the library and measure the options; then choose, try the choice, and choose again if that was news.
+
+    A quarter of ``budget_s`` goes to timing, a sixth to quality, a quarter to each trial; engines that compile may take
+    all of it once more.
+    """
+    tagger = load_model(library.model, device=device, dtype="float32")
+    spec = cut_spec(tagger, n_segments=library.n_segments)
+    size = survey(library.tracks, spec)
+    if not size.n_segments:
+        raise UsageError(f"no header among {size.n_read} of {size.n_tracks} files tells of any audio")
+    note(f"{size.n_tracks} tracks, {size.audio_s / 3600:.1f} h, about {size.n_segments:.0f} segments")
+    some = random.Random(0).sample(list(library.tracks), min(size.n_tracks, _N_TRIED))
+    segments = _segments(tagger, some, len(engines) * len(_PATCHOUTS), budget_s / 6)
+    rows = _measure(tagger, segments, library.model, engines, device, budget_s, progress)
+    pricing = _Pricing(size, spec.segment_s, decode_rate(some[:_N_DECODED], spec))
+    options = [Option(row, pricing.predicted_s(row)) for row in rows]
+    for done in range(_N_TRIALS):
+        progress("trial runs", done, _N_TRIALS)
+        chosen = wish.choose(options)
+        if chosen.tried:
+            break
+        settings = _settings(chosen.row, library, device, pricing)
+        options = _corrected(options, chosen, _tried_s(some, size, *settings, budget_s / 4, segments[0].track))
     chosen = wish.choose(options)
-    analysis = Analysis(model=model, patchout=chosen.row.patchout, n_segments=n_segments)
-    runtime = Runtime(device=device, dtype=chosen.row.dtype, engine=chosen.row.engine)
-    eta_s = _try(chosen, some, library, analysis, runtime)
-    return Estimate(library, options, chosen, eta_s, command_of(folder, analysis, runtime))
-
-
-def command_of(folder: str, analysis: Analysis, runtime: Runtime) -> str:
-    """The ``tag`` command line that runs these settings."""
-    words = ["audiopatch", "tag", folder, "--model", analysis.model, "--engine", runtime.engine]
-    words += ["--dtype", runtime.dtype, "--device", runtime.device, "--workers", str(runtime.n_workers)]
-    if analysis.patchout not in (None, "none"):
-        words += ["--patchout", analysis.patchout]
-    if analysis.n_segments is not None:
-        words += ["--segments", str(analysis.n_segments)]
-    return shlex.join(words)
+    wish.check(chosen)
+    front = pareto_front(options, speed=lambda option: -option.eta_s, quality=lambda option: option.quality)
+    command = command_of(library.folder, *_settings(chosen.row, library, device, pricing))
+    return Estimate(size, front, chosen, command)
 
 
 def _measure(
-    tagger: Tagger, tracks: Sequence[Track], model: str, engines: Sequence[str], settings: Settings, note: Callable
+    tagger: Tagger,
+    segments: Sequence[Segment],
+    model: str,
+    engines: Sequence[str],
+    device: str,
+    budget_s: float,
+    progress: Progress,
 ) -> list[Row]:
-    wanted = Wanted(models=[model], engines=engines, batches=[_BATCH])
-    cases: list[Case] = list(cases_of(model, tagger, wanted))
-    return sweep(cases, {model: real_segments(tagger, tracks, _N_SEGMENTS)}, settings, note=note)
+    """A row per engine and patchout, as far as they can be made ready in time."""
+    cases = [
+        Case(model, patchout, engine, dtype or "auto")
+        for patchout in (_PATCHOUTS if tagger.grid else _PATCHOUTS[:1])
+        for engine, _, dtype in (name.partition(":") for name in engines)
+    ]
+    settings = Settings(device=device, budget_s=budget_s / 4, prepare_s=budget_s, repeats=20)
+    rows, _ = sweep(cases, {model: segments}, settings, progress=progress)
+    return rows
 
 
-def _predict(row: Row, library: Survey, decode_x: float) -> float:
-    """Seconds: model and decoders share the cores of a CPU, and take turns with nobody on a GPU."""
-    model_s = library.n_segments * row.latency_ms / 1e3 / row.batch
-    decode_s = library.audio_s / decode_x
-    if row.device == "cpu":
-        return model_s + decode_s / n_cpus()
-    return max(model_s, decode_s / Runtime().n_workers)
+def _segments(tagger: Tagger, tracks: Sequence[Track], n_cases: int, budget_s: float) -> list[Segment]:
+    """As many as can be judged in time, for the measure of quality is coarse: 4 to 48, each of another track."""
+    (first,) = real_segments(tagger, tracks, 1)
+    wave = torch.from_numpy(first.wave)[None].to(tagger.device)
+    with torch.inference_mode():
+        tagger(tagger.frontend(wave))
+        started = time.perf_counter()
+        tagger(tagger.frontend(wave))
+    a_case_s = (time.perf_counter() - started) / 3  # reduced ones take less
+    return real_segments(tagger, tracks, round(min(48, max(4, budget_s / a_case_s / n_cases))))
 
 
-def _try(option: Option, tracks: Sequence[Track], library: Survey, analysis: Analysis, runtime: Runtime) -> float:
-    """The ETA that a real run on as many tracks as fit ``_TRIAL_S`` promises for all of them."""
-    share = min(1.0, _TRIAL_S / max(option.eta_s, 1e-9))
-    n_tracks = max(1, min(len(tracks), round(share * library.n_tracks)))
-    return library.audio_s / whole_rate([track.path for track in tracks[:n_tracks]], analysis, runtime)
+@dataclass(frozen=True)
+class _Pricing:
+    """What options cost before any is tried: the library, the length of a segment, × real time of a decoding core."""
+
+    library: Survey
+    segment_s: float
+    decode_x: float
+
+    def network_s(self, row: Row) -> float:
+        """Seconds of front-end and network."""
+        return self.library.n_segments * self.segment_s / 60 / row.minutes_per_s
+
+    def predicted_s(self, row: Row) -> float:
+        """Network and decoders share the cores of a CPU, and take turns with nobody on a GPU."""
+        decode_s = self.library.audio_s / self.decode_x
+        if row.device == "cpu":
+            return self.network_s(row) + decode_s / n_cpus()
+        return max(self.network_s(row), decode_s / self.n_workers(row))
+
+    def n_workers(self, row: Row) -> int:
+        """As many decoders as the network asks for and a few more, but no fewer than ``tag`` would take."""
+        needed = self.library.audio_s / self.decode_x / self.network_s(row)
+        return min(n_cpus(), max(Runtime().n_workers, math.ceil(1.25 * needed)))
+
+
+def _settings(row: Row, library: Library, device: str, pricing: _Pricing) -> tuple[Analysis, Runtime]:
+    analysis = Analysis(model=library.model, patchout=row.patchout, n_segments=library.n_segments)
+    workers = pricing.n_workers(row)
+    return analysis, Runtime(device=device, dtype=row.dtype, engine=row.engine, workers=workers)
+
+
+def _tried_s(
+    tracks: Sequence[Track], library: Survey, analysis: Analysis, runtime: Runtime, at_most_s: float, sound_one: Track
+) -> float:
+    """Seconds for the library, at the pace of a real run over some of its tracks, and with the start of another."""
+    segments_per_s = pace(tracks, analysis, runtime, at_most_s=at_most_s)
+    return startup_s(sound_one, analysis, runtime) + library.n_segments / segments_per_s
+
+
+def _corrected(options: Sequence[Option], tried: Option, eta_s: float) -> list[Option]:
+    """The options with what a trial of one has shown: its own time, and by how much the others' must be off, too."""
+    ratio = eta_s / tried.eta_s
+    return [
+        replace(option, eta_s=eta_s, tried=True)
+        if option is tried
+        else option
+        if option.tried
+        else replace(option, eta_s=option.eta_s * ratio)
+        for option in options
+    ]

@@ -14,6 +14,7 @@ import torch
 from audiopatch.bench.measure import Run
 
 _SIZE = {"cpu": 2048, "cuda": 8192}
+_BF16_TFLOPS = {"H200": 989, "H100": 989, "A100": 312, "L4": 121}  # dense, of the SXM boards (NVIDIA's data sheets)
 
 
 def describe(device: torch.device) -> dict[str, Any]:
@@ -38,6 +39,14 @@ def matmul(dtype: torch.dtype, device: torch.device) -> tuple[Run, int]:
     size = _SIZE[device.type]
     a, b = (torch.ones(size, size, dtype=dtype, device=device) for _ in range(2))
     return lambda: a @ b, size**3
+
+
+def promised_flops(device: torch.device) -> float | None:
+    """What the maker promises of this GPU in half precision, in FLOP/s: what MFU is a share of. None if not known."""
+    if device.type != "cuda":
+        return None
+    words = torch.cuda.get_device_name(device).replace("-", " ").split()
+    return next((tflops * 1e12 for name, tflops in _BF16_TFLOPS.items() if name in words), None)
 
 
 def cpu_name() -> str:

@@ -13,85 +13,103 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.lines import Line2D
 
-_SHORT = {"float32": "", "bfloat16": " bf16"}
-_COLOURS = tuple(f"C{number}" for number in range(10))  # matplotlib's own cycle
-_MARKERS = {"torch": "o", "openvino": "s", "reference": "D"}
+_SHORT = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
+_MARKERS = "os^DvPX*<>phd"
 
 
 def plot(rows: Sequence[Row], folder: Path, *, title: str) -> None:
     """Write ``bench.png`` and ``bench.svg``: one panel per kind of quality; baselines, which have none, as lines.
 
-    Colour is the model, shape the engine, area the parameters; the line is the Pareto front.
+    Colour is the model on its engine, shape the patchout, area the parameters; the line is the Pareto front.
     """
     from matplotlib.figure import Figure
 
-    kinds = sorted({row.quality_name for row in rows if row.quality_name}, reverse=True)
-    figure = Figure(figsize=(7.5 * len(kinds), 5.5), layout="constrained")
-    panels = figure.subplots(1, len(kinds), squeeze=False)
-    for axes, kind in zip(panels[0], kinds, strict=True):
-        shown = [row for row in rows if row.quality_name == kind]
+    judged = [row for row in rows if row.quality is not None]
+    kinds = list(dict.fromkeys(row.quality_name or "" for row in sorted(judged, key=lambda row: row.block or 0)))
+    looks = _Looks(judged)
+    figure = Figure(figsize=(2.5 + 6 * len(kinds), 4.8), layout="constrained")
+    panels = figure.subplots(1, len(kinds), squeeze=False)[0]
+    for axes, kind in zip(panels, kinds, strict=True):
+        shown = [row for row in judged if row.quality_name == kind]
         whole = any(row.block is None for row in shown)
-        _panel(axes, shown, [row for row in rows if row.quality is None and (row.block is None) == whole], kind)
-    figure.suptitle(title, fontsize=10)
+        baselines = [row for row in rows if row.quality is None and (row.block is None) == whole]
+        _panel(axes, shown, baselines, looks)
+        axes.set_ylabel(kind.replace(" (", "\n("))
+    figure.legend(handles=looks.keys(), loc="outside right center", fontsize=8, frameon=False)
+    models = sorted({f"{row.model} ({row.mparams:.3g} M parameters)" for row in judged})
+    figure.suptitle(f"{models[0]}, {title}" if len(models) == 1 else title, fontsize=10)
     figure.savefig(folder / "bench.png", dpi=150)
     figure.savefig(folder / "bench.svg")
 
 
-def _panel(axes: Axes, rows: Sequence[Row], baselines: Sequence[Row], kind: str) -> None:
-    models = list(dict.fromkeys(row.model for row in rows))
+class _Looks:
+    """Colours and shapes that mean the same in every panel."""
+
+    def __init__(self, rows: Sequence[Row]):
+        self._one_model = len({row.model for row in rows}) == 1
+        self._series = list(dict.fromkeys(self._name(row) for row in rows))
+        self._plans = list(dict.fromkeys(row.patchout for row in rows))
+
+    def _name(self, row: Row) -> str:
+        engine = f"{row.engine} {_SHORT.get(row.dtype, row.dtype)}"
+        return engine if self._one_model else f"{row.model} ({row.mparams:.3g} M)\n{engine}"
+
+    def colour(self, row: Row) -> str:
+        return f"C{self._series.index(self._name(row)) % 10}"
+
+    def marker(self, row: Row) -> str:
+        return _MARKERS[self._plans.index(row.patchout) % len(_MARKERS)]
+
+    def keys(self) -> list[Line2D]:
+        from matplotlib.lines import Line2D
+
+        colours = [
+            Line2D([], [], marker="o", linestyle="", color=f"C{number % 10}", label=name)
+            for number, name in enumerate(self._series)
+        ]
+        shapes = [
+            Line2D([], [], marker=_MARKERS[number % len(_MARKERS)], linestyle="", color="0.4", label=plan)
+            for number, plan in enumerate(self._plans)
+        ]
+        return [*colours, Line2D([], [], color="0.75", label="Pareto front"), *shapes]
+
+
+def _panel(axes: Axes, rows: Sequence[Row], baselines: Sequence[Row], looks: _Looks) -> None:
     front = pareto_front(rows, speed=lambda row: row.minutes_per_s, quality=lambda row: row.quality or 0)
-    axes.plot([row.minutes_per_s for row in front], [row.quality or 0 for row in front], color="0.7", zorder=1)
+    axes.plot([row.minutes_per_s for row in front], [row.quality or 0 for row in front], color="0.75", zorder=1)
     for row in rows:
         axes.scatter(
             row.minutes_per_s,
             row.quality or 0,
             s=_area(row.mparams),
-            color=_COLOURS[models.index(row.model) % len(_COLOURS)],
-            marker=_MARKERS[row.engine],
+            color=looks.colour(row),
+            marker=looks.marker(row),
             alpha=0.85,
             edgecolor="white",
+            linewidth=0.5,
             zorder=2,
         )
-        place = (row.minutes_per_s, row.quality)
-        axes.annotate(_label(row), place, (4, 7), textcoords="offset points", fontsize=7, rotation=40)
+    for row in front:
+        place = (row.minutes_per_s, row.quality or 0)
+        axes.annotate(row.patchout, place, (7, 5), textcoords="offset points", fontsize=8)
     for row in baselines:
         axes.axvline(row.minutes_per_s, color="0.8", linestyle=":", zorder=0)
-        place = (row.minutes_per_s, 0.98)
-        words = {"rotation": 90, "fontsize": 7, "color": "0.4", "va": "top"}
-        axes.annotate(row.model, place, xycoords=("data", "axes fraction"), **words)
-    axes.set(xscale="log", xlabel="minutes of audio analysed per second", ylabel=kind)
+        words = {"rotation": 90, "fontsize": 8, "color": "0.4", "va": "bottom", "ha": "right"}
+        axes.annotate(row.model, (row.minutes_per_s, 0.02), xycoords=("data", "axes fraction"), **words)
+    _scale(axes)
+
+
+def _scale(axes: Axes) -> None:
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    axes.set(xscale="log", xlabel="minutes of audio analysed per second")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter("{x:g}")
-    axes.xaxis.set_minor_formatter("{x:g}")
-    axes.tick_params(axis="x", which="minor", labelsize=6)
-    axes.grid(alpha=0.25, which="both")
-    axes.margins(x=0.12, y=0.15)  # for the labels
-    axes.legend(handles=[*_model_keys(rows, models), *_engine_keys(rows)], fontsize=7, loc="lower left")
-
-
-def _label(row: Row) -> str:
-    return f"{row.patchout}{_SHORT.get(row.dtype, ' ' + row.dtype)}"
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.grid(alpha=0.25)
+    axes.margins(x=0.12, y=0.12)  # for the labels
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def _area(mparams: float) -> float:
-    return 16 + 2 * mparams
-
-
-def _model_keys(rows: Sequence[Row], models: Sequence[str]) -> list[Line2D]:
-    from matplotlib.lines import Line2D
-
-    mparams = {row.model: row.mparams for row in rows}
-    return [
-        Line2D(
-            [], [], marker="o", linestyle="", color=_COLOURS[i % len(_COLOURS)], label=f"{name} ({mparams[name]:.3g} M)"
-        )
-        for i, name in enumerate(models)
-    ]
-
-
-def _engine_keys(rows: Sequence[Row]) -> list[Line2D]:
-    from matplotlib.lines import Line2D
-
-    engines = sorted({row.engine for row in rows})
-    if len(engines) < 2:
-        return []
-    return [Line2D([], [], marker=_MARKERS[name], linestyle="", color="0.5", label=name) for name in engines]
+    return 40 + 2 * mparams

@@ -1,11 +1,138 @@
-"""How much of the full model's answer a faster one keeps, where no labels are at hand."""
+"""What a setting's answers are worth: on labelled clips, or without labels against those of the unreduced model."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
 import torch
 from torch import Tensor
 
+from audiopatch import metrics
+from audiopatch.bench.contender import Case, Contender, from_tagger, mels_of
+from audiopatch.cache import cache_folder
+from audiopatch.datasets import DATASETS
+from audiopatch.datasets.recipe import Dataset, Item, Recipe, targets
+from audiopatch.datasets.waves import Waves, decode_waves, with_audio
+from audiopatch.models.segments import clip_scores, mean_over_segments
+from audiopatch.training.config import ProbeConfig
+from audiopatch.training.features import POOLED, Features
+from audiopatch.training.probe import Fit, fitting_split
+from audiopatch.types import Segment
+from audiopatch.zoo.load import load_model
+
 _TOP = 10
+_BATCH = 16
+
+
+class Quality(NamedTuple):
+    """A figure in 0..1, and what it is, such as ``esc10 accuracy``."""
+
+    value: float
+    name: str
+
+
+class Judge(Protocol):
+    """Says what a model of the zoo is worth under its case."""
+
+    def quality(self, contender: Contender) -> Quality: ...
+
+
+class Unreduced:
+    """Compares with the unreduced model in float32, on the same ``segments`` of each model."""
+
+    def __init__(self, segments: Mapping[str, Sequence[Segment]], device: str):
+        self._segments = segments
+        self._device = device
+        self._answers: dict[Case, Tensor] = {}
+
+    def quality(self, contender: Contender) -> Quality:
+        """How far the answers agree: top-ten tags that are kept, or the cosine of embeddings."""
+        scores = contender.case.block is None
+        name = "top-10 tags kept" if scores else "cosine of embeddings"
+        value = agreement(self._run(contender), self._reference(contender.case), scores=scores)
+        return Quality(value, f"agreement with the unreduced model ({name})")
+
+    def error(self, contender: Contender) -> float:
+        """|outputs - reference| / |reference| of logits or embeddings, over all segments at once."""
+        return relative_error(self._run(contender), self._reference(contender.case))
+
+    def _reference(self, case: Case) -> Tensor:
+        full = Case(case.model, dtype="float32", block=case.block)
+        if full not in self._answers:
+            tagger = load_model(case.model, device=self._device, dtype="float32")
+            self._run(from_tagger(full, tagger, self._segments[case.model]))
+        return self._answers[full]
+
+    def _run(self, contender: Contender) -> Tensor:
+        if contender.case not in self._answers:
+            assert contender.tagger is not None
+            mels = mels_of(contender.tagger, self._segments[contender.case.model])
+            self._answers[contender.case] = torch.cat([contender.answer(mel[None]).cpu() for mel in mels])
+        return self._answers[contender.case]
+
+
+class Labelled:
+    """A labelled dataset; the first of its metrics on its test split is the quality.
+
+    UsageError where it is not there or not whole, NoAudioError where nothing of it can be decoded.
+    """
+
+    def __init__(self, name: str, root: Path):
+        recipe: Recipe = DATASETS.load(name)
+        self.dataset: Dataset = recipe.read(root.expanduser().resolve())
+        self.metric = self.dataset.metrics[0]
+        self._waves: dict[int, Waves] = {}
+
+    def quality(self, contender: Contender) -> Quality:
+        """Of the scores where the model knows the labels; else of a probe on its features or embeddings."""
+        assert contender.tagger is not None
+        waves = self._decoded(contender.tagger.frontend.sample_rate)
+        dataset = with_audio(self.dataset, waves)
+        knows = set(dataset.labels) <= set(contender.tagger.labels)
+        if knows and contender.case.block is None:
+            return Quality(self._own(contender, dataset, waves), f"{dataset.name} {self.metric}")
+        return Quality(self._probed(contender, dataset, waves), f"{dataset.name} {self.metric} of a probe")
+
+    def _decoded(self, sample_rate: int) -> Waves:
+        if sample_rate not in self._waves:
+            paths = [item.path for items in self.dataset.splits.values() for item in items]
+            self._waves[sample_rate] = decode_waves(paths, sample_rate, cache_folder(), workers=1)
+        return self._waves[sample_rate]
+
+    def _own(self, contender: Contender, dataset: Dataset, waves: Waves) -> float:
+        tagger, test = contender.tagger, dataset.items("test")
+        assert tagger is not None
+        scores = clip_scores(tagger, (waves.read(item.path) for item in test), plan=contender.plan)
+        return self._figure(test, scores[:, [tagger.labels.index(label) for label in dataset.labels]])
+
+    def _probed(self, contender: Contender, dataset: Dataset, waves: Waves) -> float:
+        """By an MLP as in MAEST (section 4.1), fitted on what the contender makes of the training clips."""
+        tagger = contender.tagger
+        assert tagger is not None
+        config = ProbeConfig(dataset.name, lrs=(1e-3, 1e-4))
+        train, valid = fitting_split(dataset, config.seed)
+        test = dataset.items("test")
+
+        def embed(wave: Tensor, seeds: Tensor) -> Tensor:
+            return contender.embed(tagger.frontend(wave), seeds)
+
+        clips = (waves.read(item.path) for item in (*train, *valid, *test))
+        x = mean_over_segments(tagger, clips, embed, overlap=0.5, batch_size=_BATCH)  # (N, E)
+        cell = (POOLED, ("pooled",))
+        features = Features((POOLED,), ("pooled",), x[: -len(test), None, None])
+        fit = Fit(config, dataset, train, valid, features, torch.device("cpu"))
+        usual = {"weight_decay": config.weight_decays[0], "dropout": config.dropouts[0]}
+        best = max((fit(cell, {"lr": lr, **usual}) for lr in config.lrs), key=lambda fitted: fitted.value)
+        with torch.no_grad():
+            return self._figure(test, fit.head(best)(torch.from_numpy(x[-len(test) :])).sigmoid().numpy())
+
+    def _figure(self, items: Sequence[Item], scores: np.ndarray) -> float:
+        truth, known = targets(items, self.dataset.labels)
+        figures = metrics.summary(truth, scores, known, multilabel=self.dataset.multilabel)
+        return figures[self.metric]
 
 
 def agreement(outputs: Tensor, reference: Tensor, *, scores: bool) -> float:

@@ -12,18 +12,19 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from audiopatch.bench.stages import Stages
-from audiopatch.bench.sweep import Row
+from audiopatch.bench.sweep import Row, Skipped
+from audiopatch.bench.whole import WholeRun
 
 
 @dataclass(frozen=True)
 class Report:
-    """All figures of one run, and what they were measured on. ``stages`` belong to the first case."""
+    """All figures of one run, and what they were measured on."""
 
     rows: Sequence[Row]
+    skipped: Sequence[Skipped]
+    whole_runs: Sequence[WholeRun]
     machine: dict[str, Any]
     clock: str
-    stages: Stages | None
 
     def to_json(self) -> dict[str, Any]:
         """As written to ``bench.json`` and printed by ``--json``."""
@@ -31,7 +32,8 @@ class Report:
             "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
             "machine": self.machine,
             "clock": self.clock,
-            "stages": asdict(self.stages) if self.stages else None,
+            "whole_runs": [asdict(run) for run in self.whole_runs],
+            "skipped": [asdict(skipped) for skipped in self.skipped],
             "rows": [asdict(row) for row in self.rows],
         }
 
@@ -40,6 +42,5 @@ class Report:
         folder.mkdir(parents=True, exist_ok=True)
         values = self.to_json()
         (folder / "bench.json").write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        table = pa.Table.from_pylist(values["rows"])
-        about = {"audiopatch": json.dumps({key: values[key] for key in ("measured_at", "machine", "clock", "stages")})}
-        pq.write_table(table.replace_schema_metadata(about), folder / "bench.parquet")
+        table = pa.Table.from_pylist(values.pop("rows"))
+        pq.write_table(table.replace_schema_metadata({"audiopatch": json.dumps(values)}), folder / "bench.parquet")

@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import json as json_text
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from audiopatch.cli import options as o
-from audiopatch.cli.console import rich_console, say
+from audiopatch.cli.bench_tables import machine, print_report
+from audiopatch.cli.console import say
+from audiopatch.cli.steps import Steps
 from audiopatch.zoo import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from audiopatch.bench.report import Report
-    from audiopatch.bench.sweep import Row
 
 app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode="rich", add_completion=False)
 
+_EXAMPLES = "examples/music"
 _SWEEP, _HOW = "What to compare", "How to measure"
 
 
 @app.command()
 def bench(
-    music: Annotated[str, typer.Argument(help="A folder of real music to measure on.")] = "examples/music",
+    music: Annotated[
+        str | None, typer.Argument(help="A folder of real music to measure on.", show_default=_EXAMPLES)
+    ] = None,
     models: Annotated[
         list[str] | None,
         typer.Option(
@@ -41,7 +44,7 @@ def bench(
             "--engine",
             metavar="NAME[:DTYPE]",
             help="As in openvino:int8 (repeat).",
-            show_default="torch",
+            show_default="all that are here",
             rich_help_panel=_SWEEP,
         ),
     ] = None,
@@ -54,7 +57,7 @@ def bench(
     ] = None,
     baselines: Annotated[
         list[str] | None,
-        typer.Option("--baseline", help="Other people's networks; 'all' for all.", rich_help_panel=_SWEEP),
+        typer.Option("--baseline", help="Other people's networks (repeat); 'all' for all.", rich_help_panel=_SWEEP),
     ] = None,
     dataset: Annotated[
         str | None,
@@ -69,15 +72,15 @@ def bench(
     repeats: Annotated[int, typer.Option("--repeats", min=1, help="Rounds that count.", rich_help_panel=_HOW)] = 7,
     budget_s: Annotated[
         float, typer.Option("--budget", help="Start no round after so many seconds.", rich_help_panel=_HOW)
-    ] = 60.0,
+    ] = 30.0,
     clock: Annotated[
         str,
         typer.Option(
             "--clock", help="wall, or cpu seconds for a machine busy with other things.", rich_help_panel=_HOW
         ),
     ] = "wall",
-    stages: Annotated[
-        bool, typer.Option("--stages/--no-stages", help="Also decode, mel and whole runs.", rich_help_panel=_HOW)
+    whole_runs: Annotated[
+        bool, typer.Option("--whole/--no-whole", help="Also whole runs, and their stages alone.", rich_help_panel=_HOW)
     ] = True,
     device: o.Device = "auto",
     threads: o.Threads = None,
@@ -88,42 +91,59 @@ def bench(
 ) -> None:
     """Measure models, patchouts and engines against each other, in one run.
 
-    [bold]audiopatch bench[/bold]                                            the default model on examples/music
-    [bold]audiopatch bench ~/Music -m random/passt_20sec[/bold]              another network, all patchouts
-    [bold]audiopatch bench ~/Music --engine torch --engine openvino:int8[/bold]  two engines
+    [bold]audiopatch bench[/bold]                                     the default model on examples/music
+    [bold]audiopatch bench ~/Music -m mn04_as -m audiopatch-small[/bold]  two models on your own
+    [bold]audiopatch bench --dataset gtzan --data-dir ~/gtzan[/bold]  quality by labels
     """
     import torch
 
-    from audiopatch.bench.labelled import Labelled
+    from audiopatch.bench.baselines import BASELINES
     from audiopatch.bench.measure import CLOCKS
+    from audiopatch.bench.quality import Labelled
     from audiopatch.bench.run import Wanted, run_bench
     from audiopatch.bench.sweep import Settings
     from audiopatch.catalog import unknown_name
     from audiopatch.errors import UsageError
+    from audiopatch.models.engines import available_engines
+    from audiopatch.zoo.load import find_device
 
     if clock not in CLOCKS:
         raise UsageError(unknown_name("clock", clock, CLOCKS))
+    if music is None and not Path(_EXAMPLES).is_dir():
+        raise UsageError("which music to measure on? Name a folder: audiopatch bench ~/Music")
+    chosen = list(BASELINES) if baselines and "all" in baselines else baselines or []
+    for name in chosen:
+        BASELINES[name]  # an unknown one is refused at once
+    if (dataset is None) != (data_dir is None):
+        raise UsageError("--dataset NAME and --data-dir DIR go together")
     if threads:
         torch.set_num_threads(threads)
     wanted = Wanted(
         models=models or [DEFAULT_MODEL],
         patchouts=patchouts,
-        engines=engines or ["torch"],
-        batches=batches or [1],
+        engines=engines or available_engines(find_device(device).type),
+        batches=batches,
         blocks=blocks or [],
-        baselines=baselines or [],
+        baselines=chosen,
     )
-    if (dataset is None) != (data_dir is None):
-        raise UsageError("--dataset and --data-dir go together")
-    labelled = Labelled(dataset, data_dir) if dataset and data_dir else None
-    settings = Settings(labelled=labelled, device=device, repeats=repeats, budget_s=budget_s, clock=clock)
-    report = run_bench(wanted, music, settings, n_tracks=n_tracks, with_stages=stages, note=say)
+    judge = Labelled(dataset, data_dir) if dataset and data_dir else None
+    settings = Settings(judge=judge, device=device, repeats=repeats, budget_s=budget_s, clock=clock)
+    with Steps() as steps:
+        report = run_bench(
+            wanted,
+            music or _EXAMPLES,
+            settings,
+            n_tracks=n_tracks,
+            with_whole_runs=whole_runs,
+            note=steps.note,
+            progress=steps,
+        )
     report.write(Path(output))
     _draw(report, Path(output))
     if json:
         typer.echo(json_text.dumps(report.to_json(), indent=2, ensure_ascii=False))
     else:
-        _print(report, output)
+        print_report(report, output)
 
 
 def _draw(report: Report, folder: Path) -> None:
@@ -132,51 +152,4 @@ def _draw(report: Report, folder: Path) -> None:
     except ImportError:
         say("no plot: matplotlib is missing; pip install 'audiopatch[plots]'")
         return
-    plot(report.rows, folder, title=_machine(report))
-
-
-def _print(report: Report, output: str) -> None:
-    from rich.table import Table
-
-    table = Table("model", "patchout", "engine", "batch", title=_machine(report))
-    for name in ("minutes/s", "ms ± %", "GMACs", "M params", "% of peak", "MB", "error", "quality"):
-        table.add_column(name, justify="right")
-    for row in sorted(report.rows, key=lambda row: row.minutes_per_s):
-        table.add_row(*_cells(row))
-    console = rich_console(stderr=False, width=None if sys.stdout.isatty() else 150)
-    console.print(table)
-    if kinds := {row.quality_name for row in report.rows if row.quality_name}:
-        console.print(f"error and quality against the full model in float32; quality: {', '.join(sorted(kinds))}")
-    if stages := report.stages:
-        console.print(
-            f"tagging at × real time: decode {stages.decode:.0f} per core, mel {stages.mel:.0f}, "
-            f"whole run {stages.whole:.0f}"
-        )
-    console.print(f"figures and plot in {output}/")
-
-
-def _cells(row: Row) -> list[str]:
-    return [
-        row.model if row.block is None else f"{row.model}, block {row.block}",
-        row.patchout,
-        f"{row.engine} {row.dtype}",
-        str(row.batch),
-        f"{row.minutes_per_s:.2f}",
-        f"{row.latency_ms:.1f} ± {row.spread * 100:.0f}",
-        _maybe(row.gmacs, ".1f"),
-        f"{row.mparams:.1f}",
-        _maybe(row.peak_share and row.peak_share * 100, ".0f"),
-        _maybe(row.memory_mb, ".0f"),
-        _maybe(row.error, ".1e"),
-        _maybe(row.quality, ".3f"),
-    ]
-
-
-def _maybe(value: float | None, form: str) -> str:
-    return "" if value is None else format(value, form)
-
-
-def _machine(report: Report) -> str:
-    machine = report.machine
-    where = machine["gpu"] or f"{machine['cpu']}, {machine['threads']} threads"
-    return f"{where}, torch {machine['torch']}, {report.clock} clock"
+    plot(report.rows, folder, title=machine(report))

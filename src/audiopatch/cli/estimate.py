@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from audiopatch.cli import options as o
-from audiopatch.cli.console import rich_console, say
+from audiopatch.cli.bench_tables import engine
+from audiopatch.cli.console import rich_console
+from audiopatch.cli.steps import Steps
 from audiopatch.errors import UsageError
 from audiopatch.zoo import DEFAULT_MODEL
 
@@ -61,25 +63,26 @@ def estimate(
     [bold]audiopatch estimate ~/Music --finish-in 2h[/bold]        the best setting that is done in time
     [bold]audiopatch estimate ~/Music --min-quality 0.98[/bold]    the fastest that keeps 98 %
     """
-    from audiopatch.bench.estimate import Wish
+    from audiopatch.bench.estimate import Library, Wish
     from audiopatch.bench.estimate import estimate as run
     from audiopatch.inference.inputs import Inputs
     from audiopatch.models.engines import available_engines
+    from audiopatch.zoo.load import find_device
 
     finish_in_s = None if finish_in is None else parse_duration(finish_in)
     if min_quality is None:
         min_quality = 0.95 if finish_in is None else 0.0
-    found = run(
-        list(Inputs([folder]).tracks()),
-        folder,
-        model,
-        Wish(finish_in_s=finish_in_s, min_quality=min_quality),
-        engines=engines or available_engines(device),
-        n_segments=segments,
-        device=device,
-        budget_s=budget_s,
-        note=say,
-    )
+    library = Library(tracks=list(Inputs([folder]).tracks()), folder=folder, model=model, n_segments=segments)
+    with Steps() as steps:
+        found = run(
+            library,
+            Wish(finish_in_s=finish_in_s, min_quality=min_quality),
+            engines=engines or available_engines(find_device(device).type),
+            device=device,
+            budget_s=budget_s,
+            note=steps.note,
+            progress=steps,
+        )
     if json:
         typer.echo(json_text.dumps(asdict(found), indent=2))
     else:
@@ -98,19 +101,21 @@ def parse_duration(text: str) -> float:
 
 
 def _print(found: Estimate) -> None:
+    from rich import box
     from rich.table import Table
 
     from audiopatch.cli.words import duration
 
-    table = Table("patchout", "engine", "dtype")
+    table = Table("", "patchout", "engine", box=box.SIMPLE_HEAD, show_edge=False)
     table.add_column("quality", justify="right")
     table.add_column("takes about", justify="right")
     for option in found.options:
-        style = "bold" if option is found.chosen else None
-        row = option.row
-        table.add_row(row.patchout, row.engine, row.dtype, f"{option.quality:.3f}", duration(option.eta_s), style=style)
+        mark, style = ("→", "bold") if option is found.chosen else ("", None)
+        about = f"{duration(option.eta_s)}{'' if option.tried else ' ?'}"
+        table.add_row(mark, option.row.patchout, engine(option.row), f"{option.quality:.3f}", about, style=style)
     console = rich_console()
     console.print(table)
-    console.print("quality: share of the full model's ten best tags that are kept, on segments of this library")
-    console.print(f"after a trial run of the setting in bold: {duration(found.eta_s)}")
+    console.print("quality: share of the unreduced model's ten best tags that are kept, on segments of this library")
+    if not all(option.tried for option in found.options):
+        console.print("?: not tried, judged by its speed beside the one that was")
     typer.echo(found.command)

@@ -63,7 +63,7 @@ def probe(
     run = RunFolder(folder)
     run.start(config, resume=False)
     cells = choices(tagger.card, config.blocks, config.tokens)
-    train, valid = _split(dataset, config.seed)
+    train, valid = fitting_split(dataset, config.seed)
     blocks = sorted({block for block, _ in cells})
     features = extract(
         tagger,
@@ -73,7 +73,7 @@ def probe(
         overlap=0.5,
         batch_size=8,
     )
-    fit = _Fit(config, dataset, train, valid, features, tagger.device)
+    fit = Fit(config, dataset, train, valid, features, tagger.device)
     rows: list[dict[str, Any]] = []
     best: Fitted | None = None
     for number, (cell, setting) in enumerate(itertools.product(cells, _settings(config))):
@@ -100,7 +100,7 @@ def assemble(tagger: Tagger, fitted: Fitted, dataset: Dataset, config: ProbeConf
     return whole.eval().to(tagger.device)
 
 
-class _Fit:
+class Fit:
     """Fits heads on cells of the same features."""
 
     def __init__(
@@ -155,6 +155,14 @@ class _Fit:
             loss.backward()
             optimizer.step()
 
+    def head(self, fitted: Fitted) -> nn.Module:
+        """features (N, E) -> logits (N, C), as fitted; in evaluation mode."""
+        n_features = fitted.state["0.weight"].shape[1]
+        kind = HeadConfig(self.truth.shape[1], "probe", n_hidden=self.config.n_hidden)
+        head = build_head(kind, n_features).to(self.device)
+        head.load_state_dict(fitted.state)
+        return head.eval()
+
     @torch.no_grad()
     def _scores(self, head: nn.Module, x: Tensor) -> np.ndarray:
         """(N, C) of the validation clips."""
@@ -184,7 +192,8 @@ def _folded(state: dict[str, Tensor], mean: Tensor, std: Tensor) -> dict[str, Te
     return {**state, "0.weight": weight, "0.bias": state["0.bias"] - weight @ mean}
 
 
-def _split(dataset: Dataset, seed: int) -> tuple[Sequence[Item], Sequence[Item]]:
+def fitting_split(dataset: Dataset, seed: int) -> tuple[Sequence[Item], Sequence[Item]]:
+    """What to fit on, and what to choose by: a tenth of the training groups where there is no validation split."""
     if dataset.splits.get("valid"):
         return dataset.items("train"), dataset.items("valid")
     made = grouped_split(dataset.items("train"), shares={"train": 0.9, "valid": 0.1}, seed=seed)
