@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -13,3 +14,9 @@ def cache_folder() -> Path:
     if hub := os.environ.get("HF_HOME"):
         return Path(hub).expanduser() / "audiopatch"
     return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "audiopatch"
+
+
+def sha256_of(path: Path) -> str:
+    """The sha256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -50,3 +50,9 @@ class TrackError(AudioPatchError):
         super().__init__(message)
         self.code = code
         self.stage = stage
+
+
+def first_line(error: BaseException) -> str:
+    """What another library says of a failure, short enough to stand in a sentence of ours."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -10,10 +10,11 @@ import pytest
 
 from audiopatch.errors import OutputMismatchError, UsageError
 from audiopatch.inference.compaction import Compacted, compact, compact_folder
-from audiopatch.inference.lock import locked
 from audiopatch.inference.read import read
 from audiopatch.inference.settings import fingerprint
 from audiopatch.sinks import SINKS
+from audiopatch.sinks.folder import folder_at
+from audiopatch.sinks.lock import locked
 from audiopatch.sinks.parts import PartStore
 from audiopatch.sinks.transaction import recover
 from dying import dies_at
@@ -23,7 +24,7 @@ FINGERPRINT = "0123456789abcdef"
 
 @pytest.mark.parametrize("file_format", SINKS)
 def test_small_parts_become_few_and_keep_every_row(tmp_path, file_format):
-    store = PartStore(tmp_path, SINKS.load(file_format)())
+    store = PartStore(folder_at(tmp_path), SINKS.load(file_format)())
     for number in range(20):
         tables = {"tracks": pa.table({"track_id": [f"{number:016x}"], "title": pa.array([None], pa.string())})}
         if number % 3 == 0:
@@ -39,7 +40,7 @@ def test_small_parts_become_few_and_keep_every_row(tmp_path, file_format):
 
 
 def test_few_or_large_parts_are_left_alone(tmp_path):
-    store = PartStore(tmp_path, SINKS.load("parquet")())
+    store = PartStore(folder_at(tmp_path), SINKS.load("parquet")())
     for number in range(20):
         store.add(f"part-{number:02d}", {"tracks": pa.table({"track_id": [f"{number:016x}"]})})
     assert compact(store, FINGERPRINT, at_least=21) == 0
@@ -50,7 +51,7 @@ def test_few_or_large_parts_are_left_alone(tmp_path):
 def _output(folder: Path, n_parts: int) -> PartStore:
     """As a run leaves it: a row of two tables in each part, and ``run.json``."""
     parameters = {"format": "parquet"}
-    store = PartStore(folder, SINKS.load("parquet")())
+    store = PartStore(folder_at(folder), SINKS.load("parquet")())
     for number in range(n_parts):
         rows = pa.table({"track_id": [f"{number:016x}"]})
         store.add(f"part-{number:02d}", {"tracks": rows, "tags": rows})
@@ -83,11 +84,13 @@ def test_a_folder_in_use_or_of_something_else_is_left_alone(tmp_path):
 
 @pytest.mark.fault("kill -9 of a compaction")
 def test_a_compaction_killed_before_any_step_loses_and_repeats_nothing(tmp_path, record_property):
-    before = _seen(_output(tmp_path / "pristine", 4).folder)
+    _output(tmp_path / "pristine", 4)
+    before = _seen(tmp_path / "pristine")
     step, merged = 0, []
     while True:
         step += 1
-        store = PartStore(shutil.copytree(tmp_path / "pristine", tmp_path / str(step)), SINKS.load("parquet")())
+        folder = shutil.copytree(tmp_path / "pristine", tmp_path / str(step))
+        store = PartStore(folder_at(folder), SINKS.load("parquet")())
         died = dies_at(step, lambda store=store: compact(store, FINGERPRINT, at_least=2))
         assert _seen(tmp_path / str(step)) == before  # as the crash left it
         recover(tmp_path / str(step))

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from audiopatch.inference.journal import Journal, make_plan, part_name
+from audiopatch.sinks.folder import folder_at
 from audiopatch.sinks.parquet import ParquetSink
 from audiopatch.sinks.parts import PartStore
 from audiopatch.sinks.schema import Layout
@@ -29,7 +30,7 @@ def _ok(track: Track, *, damaged: bool = False) -> TrackRow:
 @pytest.fixture
 def journal(tmp_path) -> Journal:
     """Tracks 0-2 are done (2 damaged), 3 failed, the rest unknown."""
-    store = PartStore(tmp_path, ParquetSink())
+    store = PartStore(folder_at(tmp_path), ParquetSink())
     layout = Layout(labels=("x",))
     store.add("part-0", tables_of([_ok(_track(0)), _ok(_track(1))], layout))
     store.add("part-1", tables_of([_ok(_track(2), damaged=True), Failed(_track(3), "E_DECODE", "open", "no")], layout))
@@ -57,7 +58,7 @@ def test_a_changed_file_is_done_again_and_replaces_its_rows(journal, number):
 
 
 def test_a_file_that_had_vanished_is_to_do_once_it_is_back(tmp_path):
-    store = PartStore(tmp_path, ParquetSink())
+    store = PartStore(folder_at(tmp_path), ParquetSink())
     away = dataclasses.replace(_track(2), size_bytes=0, mtime_ns=0)  # a listed name with no file behind it
     store.add("part-0", tables_of([Failed(track, "E_VANISHED", "open", "no") for track in (_track(1), away)], Layout()))
     with make_plan([_track(1), away], Journal.of(store), folder=None) as plan:
@@ -85,7 +86,7 @@ def test_part_names_depend_on_tracks_and_parameters_only():
 
 
 def test_negative_and_huge_times_are_stamps_too(tmp_path):
-    store = PartStore(tmp_path, ParquetSink())
+    store = PartStore(folder_at(tmp_path), ParquetSink())
     old = dataclasses.replace(_track(1), mtime_ns=-5, size_bytes=2**50)
     store.add("part-0", tables_of([_ok(old)], Layout(labels=("x",))))
     assert Journal.of(store).find(old) == (0, False, True)

@@ -3,13 +3,14 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
+from audiopatch.sinks.folder import folder_at
 from audiopatch.sinks.parquet import ParquetSink
 from audiopatch.sinks.parts import PartStore
 
 
 @pytest.fixture
 def store(tmp_path) -> PartStore:
-    return PartStore(tmp_path, ParquetSink())
+    return PartStore(folder_at(tmp_path), ParquetSink())
 
 
 def _tables(*track_ids: str, n_tags: int = 2) -> dict[str, pa.Table]:
@@ -41,7 +42,7 @@ def test_new_rows_of_a_track_take_the_place_of_its_old_ones(store):
 def test_a_part_replaced_as_a_whole_is_gone(store):
     store.add("part-a", _tables("1"))
     store.add("part-b", {"errors": pa.table({"track_id": ["1"]})}, replaces={"part-a": {"1"}})
-    assert store.paths("tracks") == {} and store.paths("tags") == {}
+    assert store.parts("tracks") == {} and store.parts("tags") == {}
     assert _ids(store, "errors") == ["1"]
 
 

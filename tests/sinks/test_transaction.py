@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from audiopatch.errors import EnvironmentProblem, OutputMismatchError
+from audiopatch.sinks.local_folder import LocalFile
 from audiopatch.sinks.transaction import disk_errors, pending, recover, transaction
 from dying import dies_at
 
@@ -81,7 +82,7 @@ def test_a_log_from_elsewhere_cannot_lead_out_of_the_folder(tmp_path, place, dee
         with pytest.raises(OutputMismatchError, match="leads out of the output folder"):
             obey(folder)
     with pytest.raises(OutputMismatchError, match="leads out"), transaction(folder) as change:
-        change.move("bait", place.format(tmp_path))
+        change.move(LocalFile(folder / "bait"), place.format(tmp_path))
     assert treasure.read_text() == "mine" and (folder / "bait").exists()
 
 

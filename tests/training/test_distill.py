@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from audiopatch.tokens import MelPatches
 from audiopatch.training.agreement import HeldOut
 from audiopatch.training.calibrate import calibrate, fit_affine
 from audiopatch.training.distill import METRICS, Distillation
-from audiopatch.training.distill_config import DistillConfig
+from audiopatch.training.distill_config import RANDOM, DistillConfig
 from audiopatch.training.pieces import Pieces, PieceWriter
 from audiopatch.training.resample_fft import resample_fft
 from audiopatch.training.standard import Standard
@@ -50,6 +51,7 @@ STUDENT = ModelCard(
 CONFIG = DistillConfig(
     max_segments=48, batch_size=4, crop_s=((0.0, 1.0), (0.5, 2.0)), n_calibration=2, min_cols=2, log_every=4
 )
+AS_THEY_ARE = Standards(*(Standard(torch.zeros(1), torch.ones(1)) for _ in range(3)))
 
 
 @pytest.fixture(scope="module")
@@ -80,9 +82,9 @@ def test_a_resumed_run_equals_an_uninterrupted_one(pieces, tmp_path):
     whole = distillation(pieces, tmp_path / "whole").run()
     first = distillation(pieces, tmp_path / "parts")
     for _ in range(5):  # the crop length changes at step 6
-        first.train_step()
+        first.learn(first.lessons(first.step, first.progress))
     first.save()
-    first.train_step()  # lost with the process
+    first.learn(first.lessons(first.step, first.progress))  # lost with the process
     resumed = distillation(pieces, tmp_path / "parts")
     assert (resumed.step, resumed.segments) == (5, 20)
     assert same(whole, resumed.run())
@@ -101,15 +103,26 @@ def test_the_student_comes_nearer_to_its_teacher(pieces, tmp_path):
 
 def test_every_batch_is_a_function_of_its_step(pieces, tmp_path):
     run = distillation(pieces, tmp_path)
-    (wave, mel, plan), (again, _, same_plan), (other, _, _) = run.lesson(3), run.lesson(3), run.lesson(4)
-    assert torch.equal(wave, again) and str(plan) == str(same_plan) and plan[0] == same_plan[0]
-    assert not torch.equal(wave, other)
-    assert wave.shape == (4, 32_000) and mel.shape == (4, 96, 63)
+    lesson, again, other = run.lessons(3, 0.0), run.lessons(3, 0.0), run.lessons(4, 0.0)
+    assert (
+        torch.equal(lesson.mel, again.mel) and str(lesson.plan) == str(again.plan) and lesson.plan[0] == again.plan[0]
+    )
+    assert torch.equal(lesson.answer.logits, again.answer.logits)
+    assert not torch.equal(lesson.mel, other.mel)
+    assert lesson.mel.shape == (4, 96, 63)
+    assert run.lessons(3, 0.5).mel.shape == (4, 96, 125)  # longer crops in the second half
+
+
+def test_lessons_have_the_plans_of_the_configuration_and_random_crossings(pieces, tmp_path):
+    run = distillation(pieces, tmp_path, replace(CONFIG, plans=((RANDOM, 1.0), ("F3T2", 2.0), ("F0T0", 0.0))))
+    rng = np.random.default_rng(0)
+    drawn = Counter(str(run.lessons.patchout(rng, 125)[0]) for _ in range(300))
+    assert 150 < drawn["F3T2"] < 250 and drawn["F0T0"] == 0 and len(drawn) > 15
 
 
 def test_the_result_answers_in_the_teachers_units(pieces, tmp_path):
     run = distillation(pieces, tmp_path)
-    _, mel, _ = run.lesson(0)
+    mel = run.lessons(0, 0.0).mel
     run.averaged.module.eval()
     with torch.no_grad():
         standardised = run.averaged.module(mel).logits
@@ -124,19 +137,23 @@ def test_losses_vanish_for_a_student_that_says_the_same(pieces):
         features = student.tagger.backbone(mel)
         columns = student.to_timeline(features.tokens.as_grid().mean(2).transpose(1, 2)).transpose(1, 2)
         answer = Answer(student.tagger.head(features.pooled), student.to_features(features.pooled), columns)
-        losses = student.losses(mel, NO_REDUCTION, answer)
+        losses = student.losses(mel, NO_REDUCTION, answer, AS_THEY_ARE)
         assert all(loss < 1e-10 for loss in losses.values())
         # the columns that patchout leaves are held against their own place in time
-        dropped = student.losses(mel, parse_plan("F0T3"), replace(answer, timeline=torch.zeros_like(columns)))
+        dropped = student.losses(
+            mel, parse_plan("F0T3"), replace(answer, timeline=torch.zeros_like(columns)), AS_THEY_ARE
+        )
         assert dropped["timeline"] > 1e-4
 
 
 def test_patchout_sizes_stay_within_their_limits(pieces, tmp_path):
-    run = distillation(pieces, tmp_path, replace(CONFIG, rows=(5, 9), min_cols=2, max_tokens=40))
+    run = distillation(
+        pieces, tmp_path, replace(CONFIG, plans=((RANDOM, 1.0),), rows=(5, 9), min_cols=2, max_tokens=40)
+    )
     rng = np.random.default_rng(0)
     sizes = set()
     for _ in range(200):
-        reducer = run._patchout(rng, 125)
+        reducer = run.lessons.patchout(rng, 125)[0]
         rows, cols = 9 - len(reducer.rows), 11 - len(reducer.cols)
         assert 5 <= rows <= 9 and cols >= 2 and rows * cols <= 40
         sizes.add((rows, cols))
@@ -206,7 +223,7 @@ def test_schedules():
     config = DistillConfig(max_segments=100, warmup_share=0.1)
     assert config.lr_factor(0.0) == 0 and config.lr_factor(1.0) == pytest.approx(0, abs=1e-12)
     assert config.lr_factor(0.1) == pytest.approx(0.5 * (1 + np.cos(0.1 * np.pi)))
-    assert [config.crop_s_at(progress) for progress in (0.0, 0.59, 0.6, 1.0)] == [5.0, 5.0, 10.0, 10.0]
+    assert [config.crop_s_at(progress) for progress in (0.0, 0.74, 0.75, 1.0)] == [5.0, 5.0, 10.0, 10.0]
 
 
 def test_a_teacher_agrees_with_itself(pieces):

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from audiopatch.cache import cache_folder
 from audiopatch.errors import EnvironmentProblem, UsageError, WeightsError
 from audiopatch.models.card import Weights
 from audiopatch.zoo import CARDS, fetch, load, load_model
@@ -138,7 +139,7 @@ def test_a_wrong_hash_is_refused_and_leaves_nothing(site):
     with pytest.raises(WeightsError, match="sha256 differs"):
         fetch.download(card)
     assert fetch.cached(card) is None
-    assert not list((fetch.cache_folder() / "test-model").glob("*.part"))
+    assert not list((cache_folder() / "test-model").glob("*.part"))
 
 
 def test_a_stale_rest_of_another_file_is_thrown_away(site, cache):
@@ -219,9 +220,9 @@ def test_a_cache_that_cannot_be_written_is_an_environment_problem(site, tmp_path
 def test_where_the_cache_is(monkeypatch):
     monkeypatch.setenv("HF_HOME", "/somewhere/hf")
     monkeypatch.delenv("AUDIOPATCH_CACHE")
-    assert fetch.cache_folder() == Path("/somewhere/hf/audiopatch")
+    assert cache_folder() == Path("/somewhere/hf/audiopatch")
     monkeypatch.setenv("AUDIOPATCH_CACHE", "/else")
-    assert fetch.cache_folder() == Path("/else")
+    assert cache_folder() == Path("/else")
 
 
 def test_two_processes_download_once(site, cache):

@@ -6,7 +6,6 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import typer
 
@@ -64,7 +63,7 @@ def analyse(request: Request, analysis: Analysis, runtime: Runtime) -> None:
         else:
             result = run_to_folder(
                 inputs,
-                Path(request.output),
+                request.output,
                 analysis,
                 runtime,
                 file_format=request.file_format.value,

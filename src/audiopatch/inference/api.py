@@ -6,7 +6,6 @@ import os
 import tempfile
 from collections.abc import Sequence
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
 from audiopatch.catalog import unknown_name
@@ -66,7 +65,7 @@ def _run(paths: Paths, output: str | os.PathLike[str] | None, progress: bool, op
         chosen[names[name]][name] = value
     inputs = Inputs([os.fspath(path) for path in ([paths] if isinstance(paths, (str, os.PathLike)) else paths)])
     kept = None if output is not None else tempfile.TemporaryDirectory(prefix="audiopatch-")
-    folder = Path(kept.name if kept else os.fspath(output or ""))
+    folder = kept.name if kept else os.fspath(output or "")
     observer = TqdmBar() if progress else Silent()
     run_to_folder(inputs, folder, Analysis(**chosen[Analysis]), Runtime(**chosen[Runtime]), observer=observer)
     return read(folder, keep=kept)

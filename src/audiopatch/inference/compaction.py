@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from audiopatch.errors import UsageError
 from audiopatch.inference.output import RUN_FILE, open_output, read_run
+from audiopatch.sinks.folder import folder_at
 from audiopatch.sinks.parts import PartStore
 
 PART_BYTES = 64 << 20
@@ -23,12 +24,12 @@ class Compacted:
     n_after: int
 
 
-def compact_folder(folder: Path, *, part_bytes: int = PART_BYTES) -> Compacted:
+def compact_folder(place: str | os.PathLike[str], *, part_bytes: int = PART_BYTES) -> Compacted:
     """Merge whatever small parts an output folder has; refused while a run is at work there."""
-    run = read_run(folder)
+    run = read_run(folder_at(place))
     if run is None:
-        raise UsageError(f"{folder} is no output of audiopatch: it has no {RUN_FILE}")
-    with open_output(folder, run["parameters"]) as output:
+        raise UsageError(f"{place} is no output of audiopatch: it has no {RUN_FILE}")
+    with open_output(place, run["parameters"]) as output:
         n_before = len(output.store.names())
         gone = compact(output.store, output.fingerprint, at_least=2, part_bytes=part_bytes)
         return Compacted(n_before, n_before - gone)

@@ -170,7 +170,7 @@ class Plan:
         self.todo_bytes += track.size_bytes
 
 
-def empty_plan(folder: Path | None) -> Plan:
+def empty_plan(folder: str | Path | None) -> Plan:
     """Nothing to do yet; what will not fit into memory goes to ``folder``."""
     return Plan(tempfile.SpooledTemporaryFile(_SPOOL_BYTES, dir=None if folder is None else str(folder)))
 
@@ -179,7 +179,7 @@ def make_plan(
     tracks: Iterable[Track],
     journal: Journal,
     *,
-    folder: Path | None,
+    folder: str | Path | None,
     retry_failed: bool = False,
     stop: Callable[[], bool] = lambda: False,
 ) -> Plan:

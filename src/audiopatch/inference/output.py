@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Collection, Iterator, Mapping
+import os
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from audiopatch.errors import OutputMismatchError
 from audiopatch.inference.journal import Journal
-from audiopatch.inference.lock import locked
 from audiopatch.inference.settings import differences, fingerprint
 from audiopatch.sinks import SINKS
+from audiopatch.sinks.folder import Change, Folder, folder_at
 from audiopatch.sinks.parts import PartStore
 from audiopatch.sinks.schema import TABLES
-from audiopatch.sinks.transaction import Transaction, disk_errors, recover, transaction, write_durably
 
 RUN_FILE = "run.json"
 _NEXT = ".next"  # where --force builds the tables that will take the old ones' place
@@ -27,14 +25,14 @@ _NEXT = ".next"  # where --force builds the tables that will take the old ones' 
 class Output:
     """A locked and recovered output folder, ready for parts. ``parameters`` include format and weights."""
 
-    folder: Path
+    folder: Folder
     parameters: Mapping[str, Any]
     force: bool = False
 
     @property
-    def home(self) -> Path:
+    def home(self) -> Folder:
         """Where this run writes: the folder itself, or the place beside the old tables that ``--force`` fills."""
-        return self.folder / _NEXT if self.force else self.folder
+        return self.folder.below(_NEXT) if self.force else self.folder
 
     @property
     def store(self) -> PartStore:
@@ -47,8 +45,7 @@ class Output:
     def save_run(self, values: Mapping[str, Any]) -> None:
         """``run.json``: the parameters, and whatever else is worth knowing."""
         record = {"parameters": dict(self.parameters), "fingerprint": self.fingerprint, **values}
-        with disk_errors(self.folder):
-            write_durably(self.home / RUN_FILE, json.dumps(record, indent=2) + "\n")
+        self.home.write_text(RUN_FILE, json.dumps(record, indent=2) + "\n")
 
     def promote(self) -> str | None:
         """Let the recomputed tables take the place of the old ones, all at once.
@@ -61,8 +58,8 @@ class Output:
         same = before is None or before["fingerprint"] == self.fingerprint
         archive = f"previous/{(before or {}).get('run_id', 'unknown')}"
         fresh, n_lost = Journal.of(new), 0
-        arriving = {f"{table}/{path.name}" for table in TABLES for path in new.paths(table).values()}
-        with transaction(self.folder) as change:
+        labels = f"labels.{new.sink.suffix}"
+        with self.folder.change() as change:
             for part in old.names():
                 track_ids = old.track_ids(part)
                 left = {track_id for track_id in track_ids if track_id not in fresh}
@@ -70,15 +67,18 @@ class Output:
                 if same and left:
                     old.rewrite(change, part, track_ids - left)
                 else:
-                    _retire(change, old, part, archive=archive if left else None, spare=arriving)
-            if old.sink.suffix != new.sink.suffix:
-                change.delete(f"labels.{old.sink.suffix}")
-            for name in [*arriving, *(path.name for path in self.home.glob("labels.*")), RUN_FILE]:
-                change.move(f"{_NEXT}/{name}", name)
-        shutil.rmtree(self.home, ignore_errors=True)
+                    _retire(change, old, part, archive=archive if left else None)
+            change.delete(f"labels.{old.sink.suffix}")
+            for table in TABLES:
+                for part, file in new.parts(table).items():
+                    change.move(file, new.file_name(table, part))
+            for name in (labels, RUN_FILE):
+                if (file := self.home.find(name)) is not None:
+                    change.move(file, name)
+        self.home.clear()
         if not n_lost:
             return None
-        return f"{n_lost} tracks of the earlier run were not among the inputs: see {self.folder / archive}"
+        return f"{n_lost} tracks of the earlier run were not among the inputs: see {self.folder.below(archive)}"
 
     def _old_store(self, before: Mapping[str, Any] | None) -> PartStore:
         suffix = before["parameters"]["format"] if before else self.parameters["format"]
@@ -86,15 +86,16 @@ class Output:
 
 
 @contextmanager
-def open_output(folder: Path, parameters: Mapping[str, Any], *, force: bool = False) -> Iterator[Output]:
-    """Locks ``folder``, finishes what a crash interrupted, and checks the parameters of what is in it.
+def open_output(
+    place: str | os.PathLike[str], parameters: Mapping[str, Any], *, force: bool = False
+) -> Iterator[Output]:
+    """Locks the folder at ``place``, finishes what a crash interrupted, and checks the parameters of what is in it.
 
     Other parameters are an OutputMismatchError that names them, unless ``force``; then the recomputed tables are
     built beside the old ones, which stay untouched until all of the new ones are there.
     """
-    with locked(folder):
-        with disk_errors(folder):
-            recover(folder)
+    folder = folder_at(place)
+    with folder.locked():
         output = Output(folder, parameters, force)
         if force:
             _prepare_next(output)
@@ -103,17 +104,16 @@ def open_output(folder: Path, parameters: Mapping[str, Any], *, force: bool = Fa
         yield output
 
 
-def read_run(folder: Path) -> dict[str, Any] | None:
+def read_run(folder: Folder) -> dict[str, Any] | None:
     """``run.json``, or None where there is none."""
     try:
-        return json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
+        text = folder.read_text(RUN_FILE)
+        return None if text is None else json.loads(text)
     except ValueError as error:
-        raise OutputMismatchError(f"{folder / RUN_FILE} is not readable; choose another folder with -o") from error
+        raise OutputMismatchError(f"{RUN_FILE} in {folder} is not readable; choose another folder with -o") from error
 
 
-def _check_parameters(folder: Path, parameters: Mapping[str, Any]) -> None:
+def _check_parameters(folder: Folder, parameters: Mapping[str, Any]) -> None:
     before = read_run(folder)
     if before is None or before["fingerprint"] == fingerprint(parameters):
         return
@@ -126,19 +126,18 @@ def _check_parameters(folder: Path, parameters: Mapping[str, Any]) -> None:
 
 def _prepare_next(output: Output) -> None:
     """Keep an interrupted ``--force`` run of the same parameters, so that it resumes; else start afresh."""
-    with disk_errors(output.folder):
-        unfinished = read_run(output.home)
-        if unfinished is not None and unfinished["fingerprint"] != output.fingerprint:
-            shutil.rmtree(output.home)
-        output.home.mkdir(parents=True, exist_ok=True)
-        recover(output.home)
+    unfinished = read_run(output.home)
+    if unfinished is not None and unfinished["fingerprint"] != output.fingerprint:
+        output.home.clear()
+    output.home.prepare()
 
 
-def _retire(change: Transaction, store: PartStore, part: str, *, archive: str | None, spare: Collection[str]) -> None:
-    """Delete a part's files, or move them to ``archive``; those in ``spare`` are about to be overwritten."""
+def _retire(change: Change, store: PartStore, part: str, *, archive: str | None) -> None:
+    """Delete a part's files, or move them to ``archive``."""
     for table in TABLES:
-        path = f"{table}/{part}.{store.sink.suffix}"
-        if archive is not None:
-            change.move(path, f"{archive}/{path}")
-        elif path not in spare:
-            change.delete(path)
+        name = store.file_name(table, part)
+        file = store.folder.find(name)
+        if file is not None and archive is not None:
+            change.move(file, f"{archive}/{name}")
+        elif file is not None:
+            change.delete(name)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import os
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Protocol
 
 from audiopatch.inference.compaction import compact
@@ -29,6 +29,7 @@ from audiopatch.inference.writer import Writer
 from audiopatch.models.config import TransformerConfig
 from audiopatch.models.tagger import Tagger
 from audiopatch.reducers.plan import describe
+from audiopatch.sinks.folder import folder_at
 from audiopatch.sinks.jsonl import JsonLines
 from audiopatch.sinks.schema import Layout
 from audiopatch.sinks.tables import labels_table
@@ -41,7 +42,7 @@ class RunResult:
     """How a run ended; ``folder`` is None where the rows went to a stream."""
 
     counts: Counts
-    folder: Path | None
+    folder: str | os.PathLike[str] | None
     interrupted: bool = False
     notes: tuple[str, ...] = ()
 
@@ -145,7 +146,7 @@ class Run:
 
 def run_to_folder(
     inputs: Inputs,
-    folder: Path,
+    folder: str | os.PathLike[str],
     analysis: Analysis,
     runtime: Runtime,
     *,
@@ -154,7 +155,7 @@ def run_to_folder(
     stop: threading.Event | None = None,
 ) -> RunResult:
     """Tables in ``folder``, resuming what an earlier run with equal parameters left there."""
-    before = read_run(folder) or {}
+    before = read_run(folder_at(folder)) or {}
     with (
         _started(inputs, analysis, runtime, observer, stop, root=before.get("root")) as (run, tracks),
         open_output(folder, parameters_of(run.tagger, analysis, file_format), force=runtime.force) as output,
@@ -162,7 +163,7 @@ def run_to_folder(
         journal = Journal.of(output.store)
         retry, stopped = runtime.retry_failed, run.stop.is_set
         with (
-            make_plan(tracks, journal, folder=output.home, retry_failed=retry, stop=stopped) as found,
+            make_plan(tracks, journal, folder=output.home.spool, retry_failed=retry, stop=stopped) as found,
             recognise(found, journal, output, run.cut, runtime, note=run.observer.note, stop=stopped) as plan,
             _finishing(run),
         ):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -12,6 +12,7 @@ import pyarrow as pa
 from audiopatch.errors import EnvironmentProblem, UsageError
 from audiopatch.inference.output import RUN_FILE, read_run
 from audiopatch.sinks import SINKS
+from audiopatch.sinks.folder import Folder, folder_at
 from audiopatch.sinks.parts import PartStore, joined
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ class Tables:
     A table that the run did not write is an empty frame.
     """
 
-    folder: Path
+    folder: Folder
     run: dict[str, Any]
     keep: Any = field(default=None, repr=False, compare=False)  # a temporary folder that lives as long as this does
 
@@ -59,8 +60,8 @@ class Tables:
     @cached_property
     def labels(self) -> pd.DataFrame:
         """label_id, label, parent, leaf."""
-        path = self.folder / f"labels.{self._store.sink.suffix}"
-        return (self._store.sink.read(path) if path.exists() else pa.table({})).to_pandas()
+        file = self.folder.find(f"labels.{self._store.sink.suffix}")
+        return (self._store.load(file) if file is not None else pa.table({})).to_pandas()
 
     @property
     def _store(self) -> PartStore:
@@ -79,12 +80,12 @@ class Tables:
                 return [rows for _, rows in self._store.read(table)]
             except FileNotFoundError:
                 continue
-        raise EnvironmentProblem(f"the parts of {self.folder / table} change faster than they can be read")
+        raise EnvironmentProblem(f"the parts of {table} in {self.folder} change faster than they can be read")
 
 
-def read(folder: str | Path = "audiopatch.out", *, keep: Any = None) -> Tables:
+def read(place: str | os.PathLike[str] = "audiopatch.out", *, keep: Any = None) -> Tables:
     """The tables in an output folder; ``read("audiopatch.out").tags`` is a pandas frame."""
-    folder = Path(folder)
+    folder = folder_at(place)
     run = read_run(folder)
     if run is None:
         raise UsageError(f"{folder} is no output of audiopatch: it has no {RUN_FILE}")

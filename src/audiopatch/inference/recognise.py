@@ -37,7 +37,7 @@ def recognise(
     if not n_candidates:
         return plan
     note(f"{n_candidates} files may only have been moved or retagged: comparing their audio with what is known")
-    rest = empty_plan(output.home)
+    rest = empty_plan(output.home.spool)
     rest.n_up_to_date, rest.n_failed_before, rest.complete = plan.n_up_to_date, plan.n_failed_before, plan.complete
     for shard in plan.shards(AT_ONCE):
         sources = {track.track_id: source for track in shard if (source := journal.source_of(track)) is not None}

@@ -34,7 +34,7 @@ class Repeats:
     def __init__(self, output: Output):
         self._output = output
         self._beginnings = Beginnings()
-        self._spool = tempfile.SpooledTemporaryFile(_SPOOL_BYTES, dir=str(output.home))  # noqa: SIM115 (closed by __exit__)
+        self._spool = tempfile.SpooledTemporaryFile(_SPOOL_BYTES, dir=output.home.spool)  # noqa: SIM115 (closed by __exit__)
         self.n_aside = 0
 
     def __enter__(self) -> Repeats:
@@ -64,7 +64,7 @@ class Repeats:
 
         ``journal`` knows what the run has committed. Tracks that only began alike are the plan that comes back.
         """
-        rest = empty_plan(self._output.home)
+        rest = empty_plan(self._output.home.spool)
         aside = self._aside()
         while shard := list(islice(aside, AT_ONCE)):
             sources = {decoded.track.track_id: journal.rows_under(first) for decoded, first in shard}

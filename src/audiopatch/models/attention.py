@@ -1,10 +1,12 @@
-"""Multi-head self-attention that never stores a whole attention map."""
+"""Multi-head self-attention, by the kernel that is fastest where it runs."""
 
 from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from audiopatch.models.linear import Linear
 
 _LONG = 1024  # tokens from which the fused kernel wins in float32 on a CPU
 
@@ -18,8 +20,8 @@ class Attention(nn.Module):
     def __init__(self, dim: int, n_heads: int):
         super().__init__()
         self.n_heads = n_heads
-        self.qkv = nn.Linear(dim, 3 * dim)
-        self.proj = nn.Linear(dim, dim)
+        self.qkv = Linear(dim, 3 * dim)
+        self.proj = Linear(dim, dim)
 
     def forward(self, x: Tensor, key_bias: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         q, k, v = self.qkv(x).unflatten(-1, (3, self.n_heads, -1)).permute(2, 0, 3, 1, 4)
@@ -36,6 +38,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, key_bias: Tensor | None = None) -> T
     bias = None if key_bias is None else key_bias.to(q.dtype)
     if _one_head_pays(q):
         return _head_by_head(q, k, v, bias)
+    if _all_heads_pay(q):
+        return _all_heads(q, k, v, bias)
     return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
 
 
@@ -43,6 +47,19 @@ def _one_head_pays(q: Tensor) -> bool:
     if q.device.type != "cpu" or torch.is_grad_enabled() or torch.compiler.is_compiling():
         return False
     return q.dtype == torch.bfloat16 or q.shape[2] < _LONG
+
+
+def _all_heads_pay(q: Tensor) -> bool:
+    """Training in bfloat16 on a CPU: a step of a small student takes 0.65 of the time (Zen 5, 72 to 560 tokens)."""
+    on_cpu = q.device.type == "cpu" and not torch.compiler.is_compiling()
+    return on_cpu and torch.is_grad_enabled() and q.dtype == torch.bfloat16 and q.shape[2] < _LONG
+
+
+def _all_heads(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
+    weights = q * q.shape[-1] ** -0.5 @ k.transpose(-1, -2)
+    if bias is not None:
+        weights = weights + bias
+    return weights.softmax(dim=-1).to(v.dtype) @ v
 
 
 def _head_by_head(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from audiopatch.models.attention import Attention
+from audiopatch.models.linear import Linear
 from audiopatch.reducers.reducer import Reducer
 from audiopatch.tokens import Signals, TokenGrid
 
@@ -15,11 +15,11 @@ class Mlp(nn.Module):
 
     def __init__(self, dim: int, ratio: int):
         super().__init__()
-        self.fc1 = nn.Linear(dim, ratio * dim)
-        self.fc2 = nn.Linear(ratio * dim, dim)
+        self.fc1 = Linear(dim, ratio * dim)
+        self.fc2 = Linear(ratio * dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(F.gelu(self.fc1(x)))
+        return self.fc2(self.fc1(x, gelu=True))
 
 
 class Block(nn.Module):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import base64
 import csv
+import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, BinaryIO, ClassVar
 
 import pyarrow as pa
 
@@ -26,10 +27,10 @@ class CsvSink:
             writer.writerow(table.column_names)
             writer.writerows([_cell(value) for value in row.values()] for row in table.to_pylist())
 
-    def read(self, path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    def read(self, file: BinaryIO, columns: Sequence[str] | None = None) -> pa.Table:
         """Back as a table of text, numbers where every cell of a column is one."""
-        with open(path, encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
+        with io.TextIOWrapper(file, encoding="utf-8", newline="") as text:
+            rows = list(csv.DictReader(text))
         names = columns or list(rows[0] if rows else {})
         return pa.table({name: _column(name, [row[name] for row in rows]) for name in names})
 

@@ -27,10 +27,8 @@ class Heir:
 def rows_of(store: PartStore, track_ids: dict[str, set[str]]) -> dict[str, dict[str, Any]]:
     """Part -> ids in it; what ``tracks`` says of each id that is still there, by id, ``path`` as it is on the disk."""
     columns = ("track_id", "path", "path_bytes", "audio_hash", "n_segments", "status")
-    paths = store.paths("tracks")
-    found = (
-        row for part in track_ids.keys() & paths.keys() for row in store.sink.read(paths[part], columns).to_pylist()
-    )
+    parts = store.parts("tracks")
+    found = (row for part in track_ids.keys() & parts.keys() for row in store.load(parts[part], columns).to_pylist())
     wanted = set().union(*track_ids.values())
     return {row["track_id"]: row | {"path": _on_disk(row)} for row in found if row["track_id"] in wanted}
 
@@ -44,11 +42,11 @@ def inherited(store: PartStore, heirs: Sequence[Heir]) -> Tables:
     """The tables of one part that holds the rows of all ``heirs``, each part they come from read once."""
     tables: Tables = {}
     for table in TABLES:
-        paths = store.paths(table)
+        parts = store.parts(table)
         pieces: list[pa.Table] = []
-        for part in sorted({heir.part for heir in heirs} & paths.keys()):
+        for part in sorted({heir.part for heir in heirs} & parts.keys()):
             mine = [heir for heir in heirs if heir.part == part]
-            rows = _only(store.sink.read(paths[part]), {heir.track_id for heir in mine})
+            rows = _only(store.load(parts[part]), {heir.track_id for heir in mine})
             pieces += [piece for heir in mine if len(piece := _handed_on(rows, heir))]
         if pieces:
             tables[table] = joined(pieces)

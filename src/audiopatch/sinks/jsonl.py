@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, ClassVar, TextIO
+from typing import Any, BinaryIO, ClassVar, TextIO
 
 import pyarrow as pa
 
@@ -31,10 +31,9 @@ class JsonlSink:
         with open(path, "w", encoding="utf-8") as file:
             file.writelines(dumps(row) + "\n" for row in table.to_pylist())
 
-    def read(self, path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    def read(self, file: BinaryIO, columns: Sequence[str] | None = None) -> pa.Table:
         """Back as a table, the types as JSON keeps them."""
-        with open(path, encoding="utf-8") as file:
-            table = pa.Table.from_pylist([json.loads(line) for line in file])
+        table = pa.Table.from_pylist([json.loads(line) for line in file])
         return table.select(list(columns)) if columns else table
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import BinaryIO, ClassVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -32,7 +32,7 @@ class ParquetSink:
             store_schema=True,  # keeps the vectors' fixed size for polars, LanceDB, HF datasets
         )
 
-    def read(self, path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    def read(self, file: BinaryIO, columns: Sequence[str] | None = None) -> pa.Table:
         """The table as written, or some of its columns."""
-        with pq.ParquetFile(path) as file:
-            return file.read(columns=None if columns is None else list(columns))
+        with pq.ParquetFile(file) as parquet:
+            return parquet.read(columns=None if columns is None else list(columns))

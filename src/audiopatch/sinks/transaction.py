@@ -14,8 +14,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
+from typing import TYPE_CHECKING
 
 from audiopatch.errors import EnvironmentProblem, OutputMismatchError
+
+if TYPE_CHECKING:
+    from audiopatch.sinks.local_folder import LocalFile
 
 STAGING = ".staging"
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -38,12 +42,12 @@ class Transaction:
         (self.folder / STAGING).mkdir(parents=True, exist_ok=True)
         return self.folder / staged
 
-    def move(self, present: str, final: str) -> None:
+    def move(self, file: LocalFile, final: str) -> None:
         """An existing file that will appear as ``final``."""
-        self.renames[_inside(present)] = _inside(final)
+        self.renames[_inside(str(file.path.relative_to(self.folder)))] = _inside(final)
 
     def delete(self, path: str) -> None:
-        """A file that will be gone."""
+        """A file that will be gone, unless another takes its name."""
         self.deletes.append(_inside(path))
 
     def commit(self) -> None:
@@ -51,6 +55,7 @@ class Transaction:
         if not self.renames and not self.deletes:
             return
         self.renames = {staged: final for staged, final in self.renames.items() if (self.folder / staged).exists()}
+        self.deletes = [path for path in self.deletes if path not in self.renames.values()]
         for staged in self.renames:
             _fsync(self.folder / staged)
         log = self.folder / STAGING / f"{self.name}.json"

@@ -84,10 +84,11 @@ class WaveAugment:
         """Linear interpolation: its soft top end is one more variation, heard by both models."""
         log_factor = _uniform(draw, len(wave), *map(math.log, self.speed))
         changed = _uniform(draw, len(wave)) < self.speed_chance
-        factor = torch.where(changed, log_factor.exp(), 1.0)
-        at = torch.arange(n_samples, device=wave.device) * factor[:, None]
-        left = at.long().clamp(max=wave.shape[1] - 2)
-        return torch.lerp(wave.gather(1, left), wave.gather(1, left + 1), (at - left).to(wave.dtype))
+        result = wave[:, :n_samples].clone()
+        at = torch.arange(n_samples, device=wave.device) * log_factor[changed].exp()[:, None]
+        left, source = at.long().clamp(max=wave.shape[1] - 2), wave[changed]
+        result[changed] = torch.lerp(source.gather(1, left), source.gather(1, left + 1), (at - left).to(wave.dtype))
+        return result
 
     def _filter(self, wave: Tensor, draw: torch.Generator) -> Tensor:
         hz = _bin_hz(wave.shape[1], self.sample_rate).to(wave.device)

@@ -27,6 +27,10 @@ class Standard:
         """values (..., C) -> in standard deviations from the mean, within +-4."""
         return ((values - self.mean) / self.std).clamp(-LIMIT, LIMIT)
 
+    def undo(self, values: Tensor) -> Tensor:
+        """values (..., C) in standard deviations -> in the units that were measured."""
+        return values * self.std + self.mean
+
     @torch.no_grad()
     def undo_in(self, layer: nn.Linear) -> None:
         """Change ``layer``, which predicts standardised values, so that it gives them in the teacher's own units."""

@@ -13,7 +13,7 @@ from audiopatch.models.config import TransformerConfig
 from audiopatch.models.tagger import Tagger
 from audiopatch.reducers.plan import Plan
 from audiopatch.tokens import MelPatches
-from audiopatch.training.teacher import Answer
+from audiopatch.training.teacher import Answer, Standards
 
 
 class Student(nn.Module):
@@ -30,20 +30,32 @@ class Student(nn.Module):
         self.to_features = nn.Linear(n_features, n_teacher_features)
         self.to_timeline = nn.Linear(n_features, n_teacher_features)
 
-    def losses(self, mel: Tensor, plan: Plan, answer: Answer) -> dict[str, Tensor]:
-        """mel (B, n_mels, frames) and a standardised answer -> mean squared errors, each about 1 at the start."""
+    def losses(self, mel: Tensor, plan: Plan, answer: Answer, standards: Standards) -> dict[str, Tensor]:
+        """mel (B, n_mels, frames) and the answer to it -> errors; the squared ones in standards, about 1 at the start.
+
+        "ranking" compares whole answers instead of single classes: the divergence between the two softmaxes over the
+        classes in the teacher's units (Hinton et al. 2015), which minds most what the teacher is sure of.
+        """
         features = self.tagger.backbone(mel, plan)
         tokens = features.tokens
         columns = tokens.as_grid().mean(dim=2).transpose(1, 2)  # (B, cols, D)
         n_rows, n_cols = tokens.rectangle()
         column = tokens.cell[0].unflatten(0, (n_rows, n_cols))[0] % tokens.full[1]
+        wanted = standards(answer)
+        logits = self.tagger.head(features.pooled).float()
         return {
-            "logits": F.mse_loss(self.tagger.head(features.pooled).float(), answer.logits),
-            "features": F.mse_loss(self.to_features(features.pooled).float(), answer.features),
+            "logits": F.mse_loss(logits, wanted.logits),
+            "ranking": _divergence(standards.logits.undo(logits), answer.logits),
+            "features": F.mse_loss(self.to_features(features.pooled).float(), wanted.features),
             "timeline": F.mse_loss(
-                self.to_timeline(columns).float(), _at_columns(answer.timeline, column, tokens.full[1])
+                self.to_timeline(columns).float(), _at_columns(wanted.timeline, column, tokens.full[1])
             ),
         }
+
+
+def _divergence(logits: Tensor, target: Tensor) -> Tensor:
+    """Kullback-Leibler, from the softmax over classes of ``target`` (B, C) to that of ``logits``; mean over clips."""
+    return F.kl_div(logits.log_softmax(1), target.log_softmax(1), log_target=True, reduction="batchmean")
 
 
 def _at_columns(timeline: Tensor, column: Tensor, n_cols: int) -> Tensor:

@@ -24,7 +24,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from audiopatch.errors import WeightsError
+from audiopatch.errors import WeightsError, first_line
 
 _MAX_PICKLE_BYTES = 64 << 20  # the pickle only names tensors; those of ViT-B take 30 kB
 _MAX_HEADER_BYTES = 16 << 20
@@ -52,7 +52,7 @@ def _read_safetensors(path: Path, start: bytes) -> Mapping[str, Tensor]:
     try:
         return load_file(path)
     except (SafetensorError, ValueError, KeyError, AttributeError) as error:
-        raise WeightsError(f"{path.name} is no sound safetensors file: {_first_line(error)}") from error
+        raise WeightsError(f"{path.name} is no sound safetensors file: {first_line(error)}") from error
 
 
 def check_safetensors_header(path: Path) -> None:
@@ -91,7 +91,7 @@ def _read_torch(path: Path) -> Mapping[str, Any]:
         with torch.serialization.safe_globals([argparse.Namespace]):  # MAE-style files keep their arguments so
             state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise WeightsError(f"{path.name} cannot be loaded safely: {_first_line(error)}") from error
+        raise WeightsError(f"{path.name} cannot be loaded safely: {first_line(error)}") from error
     if not isinstance(state, Mapping):
         raise WeightsError(f"{path.name} holds a {type(state).__name__}, not a mapping from names to tensors")
     if (n_bytes := _tensor_bytes(state)) > 2 * path.stat().st_size:  # one record under many names
@@ -123,7 +123,7 @@ def _check_torch_file(path: Path) -> None:
     except WeightsError:
         raise
     except Exception as error:  # the pickle is arbitrary bytes: whatever its walk trips over is a broken file
-        raise WeightsError(f"{path.name} is damaged: {_first_line(error)}") from error
+        raise WeightsError(f"{path.name} is damaged: {first_line(error)}") from error
 
 
 class _StandIn:
@@ -181,8 +181,3 @@ class _Inventory(pickle._Unpickler):  # the Python one: its memo is a dict, so a
         last = offset + sum((n - 1) * step for n, step in zip(shape, stride, strict=True)) if n_items else offset
         if min((offset, n_items, *shape, *stride)) < 0 or last >= max(n_stored, 1) or n_items > n_stored:
             raise WeightsError(f"{self._name}: a tensor of shape {shape} does not lie inside its record")
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

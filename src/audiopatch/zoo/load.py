@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from types import ModuleType
 
 import torch
 from torch import nn
 
+from audiopatch.cache import sha256_of
 from audiopatch.errors import EnvironmentProblem, UsageError, WeightsError
 from audiopatch.models.card import ModelCard
 from audiopatch.models.engines import DTYPES, ENGINES
@@ -16,6 +16,7 @@ from audiopatch.models.tagger import Tagger
 from audiopatch.zoo import ast, audiomae, efficientat, fetch, hub, maest, native, passt
 from audiopatch.zoo.cards import CARDS, find_card
 from audiopatch.zoo.checkpoint import read_checkpoint
+from audiopatch.zoo.hub_cache import hub_folder
 from audiopatch.zoo.labels import load_labels
 from audiopatch.zoo.published import Published, adopt_card, check_fit, copy_weights
 from audiopatch.zoo.shipped import shipped_folder
@@ -64,7 +65,7 @@ def _build(name: str, *, offline: bool) -> Tagger:
     if name in CARDS:
         return _zoo_tagger(CARDS[name], offline=offline)
     if name.startswith(_HUB):
-        return _tagger(fetch.hub_folder(name.removeprefix(_HUB), offline=offline), name)
+        return _tagger(hub_folder(name.removeprefix(_HUB), offline=offline), name)
     path = Path(name).expanduser()
     if path.exists():
         return _tagger(path, path.stem)
@@ -130,9 +131,3 @@ def _with_weights(published: Published, *, sha256: str) -> Tagger:
     copy_weights(tagger, published.state)
     tagger.weights_sha256 = sha256
     return tagger
-
-
-def sha256_of(path: Path) -> str:
-    """The sha256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""One run per output folder: a lock that the system itself releases when its holder dies."""
+"""One run per folder on a disk: a lock that the system itself releases when its holder dies."""
 
 from __future__ import annotations
 

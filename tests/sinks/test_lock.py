@@ -8,10 +8,10 @@ import sys
 import pytest
 
 from audiopatch.errors import OutputMismatchError
-from audiopatch.inference.lock import locked
+from audiopatch.sinks.lock import locked
 
 _HOLD = (
-    "import sys, time; from pathlib import Path; from audiopatch.inference.lock import locked\n"
+    "import sys, time; from pathlib import Path; from audiopatch.sinks.lock import locked\n"
     "with locked(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
 )
 

