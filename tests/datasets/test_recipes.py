@@ -153,6 +153,38 @@ def test_speech_commands_trains_on_what_no_list_names():
     assert {item.group for item in dataset.items("train")} == {"0a7c2a8d"}
 
 
+def test_layouts_of_downloads_are_known(tmp_path):
+    """As torchaudio unpacks Speech Commands, and as common scripts leave AudioSet, MagnaTagATune and VoxCeleb."""
+    moves = {
+        "speech-commands": [(".", "SpeechCommands/speech_commands_v0.02")],
+        "mtt": [(folder, f"mp3/{folder}") for folder in "0bcde"],
+        "voxceleb1": [("vox1_dev_wav", "dev"), ("vox1_test_wav", "test")],
+        "audioset20k": [
+            *((f"{stem}_segments", f"audios/{stem}_segments/part00") for stem in ("balanced_train", "eval")),
+            *((f"{stem}.csv", f"metadata/{stem}.csv") for stem in ("balanced_train_segments", "eval_segments")),
+            ("class_labels_indices.csv", "metadata/class_labels_indices.csv"),
+        ],
+    }
+    for name, places in moves.items():
+        root = tmp_path / name
+        for old, new in places:
+            (root / new).parent.mkdir(parents=True, exist_ok=True)
+            source = MINI / name / old
+            (shutil.copytree if source.is_dir() else shutil.copy)(source, root / new)
+        if name in ("mtt", "voxceleb1"):
+            for path in MINI.joinpath(name).glob("*.??*"):
+                shutil.copy(path, root) if path.is_file() else None
+        want, found = read(name), DATASETS.load(name).read(root)
+        assert {split: len(items) for split, items in found.splits.items()} == {
+            split: len(items) for split, items in want.splits.items()
+        }, name
+
+
+def test_the_cals_split_names_its_tags():
+    dataset = read("msd-cals")
+    assert len(set(dataset.labels)) == 50 and dataset.items("train")[1].labels == ("folk",)
+
+
 def test_voxceleb_draws_on_both_archives():
     dataset = read("voxceleb1")
     assert dataset.labels == ("id10003", "id10270")

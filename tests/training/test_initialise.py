@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from audiopatch.errors import UsageError, WeightsError
 from audiopatch.models.config import TransformerConfig
 from audiopatch.training.config import ModelChoice
-from audiopatch.training.initialise import build_tagger, start_from
+from audiopatch.training.initialise import build_tagger, kept_blocks, start_from, thinned
 from audiopatch.training.positions import fit_positions
 from audiopatch.zoo import load_model
 
@@ -53,6 +53,18 @@ def test_a_hybrid_starts_as_its_base():
     hybrid.head.load_state_dict(plain.head.state_dict())
     mel = plain.frontend(torch.randn(1, 16000))
     torch.testing.assert_close(hybrid.eval()(mel).logits, plain.eval()(mel).logits, atol=2e-5, rtol=2e-5)
+
+
+def test_a_thinner_network_keeps_the_first_the_last_and_every_second_block():
+    assert kept_blocks(12, 2) == [0, 1, 3, 5, 7, 9, 11]  # PaSST-L
+    assert kept_blocks(12, 1) == list(range(12)) and kept_blocks(2, 2) == [0, 1] and kept_blocks(1, 3) == [0]
+    state = {f"backbone.blocks.{n}.norm1.weight": torch.tensor(float(n)) for n in range(12)} | {
+        "head.0": torch.zeros(1)
+    }
+    thin = TransformerConfig(grid=(9, 2), n_mels=96, depth=7)
+    found = thinned(state, 2, thin)
+    assert [found[f"backbone.blocks.{n}.norm1.weight"].item() for n in range(7)] == [0, 1, 3, 5, 7, 9, 11]
+    assert len(found) == 8 and thinned(found, 2, thin) == found
 
 
 def test_separated_heads_see_cls_and_dist():

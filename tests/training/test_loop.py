@@ -5,7 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,6 +19,7 @@ from audiopatch.training.config import Augment, Averaging, LearningRate, ModelCh
 from audiopatch.training.train import train
 from audiopatch.zoo import load_model
 
+MINI = Path(__file__).parents[1] / "mini"
 EVERYTHING = {
     "augment": Augment(
         gain_db=6.0, roll_s=0.1, mask_frames=(2, 4), mask_bands=(1, 8), mixup_chance=0.7, mask_random_width=True
@@ -58,10 +63,10 @@ def test_tensorboard_gets_the_same_figures(tiny_config, open_mini, tmp_path):
     assert len(found.Scalars("epoch/valid_accuracy")) == 2
 
 
-@pytest.mark.parametrize("stop_after", [1, 3])
-def test_a_resumed_run_is_bit_equal(tiny_config, open_mini, tmp_path, stop_after):
+@pytest.mark.parametrize(("stop_after", "precision"), [(1, "fp32"), (3, "fp32"), (4, "fp16")])
+def test_a_resumed_run_is_bit_equal(tiny_config, open_mini, tmp_path, stop_after, precision):
     dataset, waves = open_mini("esc10")
-    config = replace(tiny_config, epochs=3, **EVERYTHING)
+    config = replace(tiny_config, epochs=3, precision=precision, **EVERYTHING)
     train(config, dataset, waves, tmp_path / "whole", accelerator="cpu")
 
     def interrupt(row):
@@ -86,6 +91,46 @@ def test_a_batch_in_parts_is_the_same_step(tiny_config, open_mini, tmp_path):
     train(in_parts, dataset, waves, tmp_path / "parts", accelerator="cpu")
     losses = [[row["loss"] for row in log(tmp_path / name, "step")] for name in ("one", "parts")]
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+def test_fp16_goes_on_with_the_scale_it_had_found(tiny_config, open_mini, tmp_path):
+    dataset, waves = open_mini("esc10")
+    config = replace(tiny_config, precision="fp16", epochs=1)
+    train(config, dataset, waves, tmp_path, accelerator="cpu")
+    state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    assert state["scaler"]["scale"] == 2.0**15  # 65536 at first, too much for the first step
+    # a scale that overflows: the next step must be skipped and the scale halved, as in the run that found it
+    state["scaler"]["scale"] = 1e38
+    state["progress"] |= {"epoch": 0, "batch": 1, "step": 1}
+    torch.save(state, tmp_path / "checkpoint.pt")
+    train(config, dataset, waves, tmp_path, accelerator="cpu", resume=True)
+    after = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    assert after["scaler"]["scale"] == pytest.approx(5e37) and after["scaler"]["_growth_tracker"] == 0
+    assert all(torch.equal(after["tagger"][key], value) for key, value in state["tagger"].items())
+
+
+@pytest.mark.slow
+def test_two_processes_stop_at_one_step_and_go_on_exactly(tmp_path):
+    def command(name, *more):
+        changes = ("epochs=12", "model.segment_s=1.0", "sampling.batch_size=2", "averaging.start_epoch=3")
+        settings = [part for change in changes for part in ("--set", change)]
+        start = [sys.executable, "-m", "audiopatch", "train", "csv-finetune", str(MINI / "csv"), "--no-evaluate"]
+        options = ["--model", "tiny-random", "--device", "cpu", "--devices", "2", "-o", str(tmp_path / name)]
+        environment = {**os.environ, "AUDIOPATCH_CACHE": str(tmp_path / "cache")}
+        return subprocess.Popen([*start, *options, *settings, *more], env=environment, start_new_session=True)
+
+    assert command("whole").wait(300) == 0
+    stopped, deadline = command("parts"), time.monotonic() + 300
+    while not (tmp_path / "parts" / "checkpoint.pt").is_file():
+        assert stopped.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+    os.killpg(stopped.pid, signal.SIGINT)  # as a terminal does it: to all of them
+    assert stopped.wait(300) == 130
+    assert 1 <= len(log(tmp_path / "parts", "step")) < 12
+    assert command("parts", "--resume").wait(300) == 0
+    whole, parts = weights(tmp_path / "whole"), weights(tmp_path / "parts")
+    assert all(torch.equal(whole[key], parts[key]) for key in whole)
+    assert log(tmp_path / "whole", "step") == log(tmp_path / "parts", "step")
 
 
 @pytest.mark.slow
@@ -130,8 +175,6 @@ def test_what_cannot_work_is_said_at_the_door(tiny_config, open_mini, tmp_path, 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_low_precision_computes_low_and_keeps_fp32_weights(tiny_config, open_mini, tmp_path, precision):
-    if precision == "fp16":
-        pytest.skip("Fabric scales fp16 gradients on CUDA only") if not torch.cuda.is_available() else None
     dataset, waves = open_mini("esc10")
     config = replace(tiny_config, precision=precision, epochs=1)
     train(config, dataset, waves, tmp_path / "low", accelerator="auto")

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from audiopatch.errors import UsageError
 from audiopatch.models.config import HeadConfig
 from audiopatch.training.augment import mask_mel, mix_share
+from audiopatch.training.clips import Clips
 from audiopatch.training.config import (
     Augment,
     LearningRate,
@@ -81,8 +82,7 @@ def test_masks_have_the_groups_and_widths_asked_for():
 
 
 def test_the_first_clip_of_a_mix_leads():
-    config = Augment(mixup_chance=0.5, mixup_alpha=0.3)
-    shares = [mix_share(config, np.random.default_rng(seed)) for seed in range(400)]
+    shares = [mix_share(0.5, 0.3, np.random.default_rng(seed)) for seed in range(400)]
     assert min(shares) >= 0.5 and 0.4 < np.mean(np.array(shares) == 1) < 0.65
 
 
@@ -98,12 +98,45 @@ def test_losses_by_hand():
 
 def test_only_matrices_decay(tiny_config):
     tagger = build_tagger(tiny_config.model, ("a", "b"), name="t", multilabel=False, seed=0)
-    decayed, spared = build_optimizer(tagger, Optimizer(weight_decay=0.1)).param_groups
+    spared, decayed = build_optimizer(tagger, Optimizer(weight_decay=0.1)).param_groups
     assert decayed["weight_decay"] == 0.1 and spared["weight_decay"] == 0
     names = {id(parameter): name for name, parameter in tagger.named_parameters()}
     assert {names[id(p)].rpartition(".")[2] for p in decayed["params"]} == {"weight"}
     assert any("time_new_pos_embed" in names[id(p)] for p in spared["params"])
     assert len(decayed["params"]) + len(spared["params"]) == len(names)
+
+
+def test_learning_rates_fall_with_depth(tiny_config):
+    tagger = build_tagger(tiny_config.model, ("a", "b"), name="t", multilabel=False, seed=0)
+    names = {id(parameter): name for name, parameter in tagger.named_parameters()}
+    groups = build_optimizer(tagger, Optimizer(layer_decay=0.5)).param_groups
+    scale = {names[id(parameter)]: group["lr_scale"] for group in groups for parameter in group["params"]}
+    assert len(scale) == len(names)
+    # AudioMAE's rule for two blocks: what makes tokens 0.5³, then 0.5², 0.5, and all above the blocks in full
+    assert scale["backbone.patch_embed.proj.weight"] == scale["backbone.cls_token"] == 0.125
+    assert scale["backbone.time_new_pos_embed"] == 0.125
+    assert scale["backbone.blocks.0.attn.qkv.weight"] == 0.25 and scale["backbone.blocks.1.mlp.fc2.bias"] == 0.5
+    assert scale["backbone.norm.weight"] == scale["head.1.weight"] == 1.0
+
+
+def test_mixup_on_both_levels_mixes_answers_as_it_mixes_sound(open_mini):
+    dataset, waves = open_mini("esc10")
+    both = Augment(mixup_chance=1.0, wave_mixup_chance=1.0)
+    clips = Clips.of(
+        dataset.items("train"), waves, dataset.labels, segment_samples=4000, augment=both, seed=0,
+        teacher=np.eye(2, dtype=np.float32)[[1] * len(dataset.items("train"))],
+    )  # fmt: skip
+    order = np.arange(len(clips.items))
+    batch = clips.batch(order, range(4), 0)
+    assert batch.other is not None and batch.other.shape == batch.wave.shape == (4, 4000)
+    torch.testing.assert_close(batch.target.sum(dim=1), torch.ones(4))
+    assert batch.teacher is not None and torch.equal(batch.teacher, torch.tensor([[0.0, 1.0]] * 4))
+    again = clips.batch(order, range(2, 4), 0)  # a clip's draws do not depend on its batch
+    assert torch.equal(again.wave, batch.wave[2:]) and torch.equal(again.target, batch.target[2:])
+    plain = Clips.of(dataset.items("train"), waves, dataset.labels, segment_samples=4000, augment=Augment(), seed=0)
+    alone = plain.batch(order, range(4), 0)
+    assert alone.other is None and not torch.equal(alone.wave, batch.wave)
+    assert torch.equal(alone.target, torch.from_numpy(clips.truth[:4]))
 
 
 @pytest.mark.parametrize("name", recipes())

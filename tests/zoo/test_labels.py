@@ -41,6 +41,14 @@ def test_audioset_parents_are_the_ontologys():
     assert by_name["Speech"].parent == "Human voice"  # not itself a class
 
 
+def test_fsd50k_is_in_alphabetical_order_and_speech_commands_in_asts():
+    sounds, words = load_labels("fsd50k"), load_labels("speech_commands")
+    assert list(sounds) == sorted(sounds)  # PaSST's code asserts so of the official vocabulary
+    assert (sounds[53], sounds[69]) == ("Crushing", "Electric_guitar")  # numbers in vocabulary.csv
+    assert (words[0], words[7], words[34]) == ("backward", "two", "one")
+    assert CARDS["fsd50k"].labels == "fsd50k" and CARDS["ast-finetuned-speech-commands-v2"].labels == "speech_commands"
+
+
 def test_unknown_label_sets_are_refused():
     for name in ("nothing", "../cards/__init__", "", "classes-"):
         with pytest.raises(WeightsError, match="no label set"):

@@ -35,6 +35,8 @@ def print_recipes(*, as_json: bool) -> None:
 
 
 def _published(found: TrainRecipe) -> str:
+    if found.paper and not found.published:
+        return "not known here"
     return ", ".join(f"{_SHORT[name]} {value:.4g}" for name, value in found.published.items())
 
 
@@ -46,5 +48,6 @@ def _facts(found: TrainRecipe) -> dict[str, object]:
         "paper": found.paper,
         "note": found.note,
         "published": dict(found.published),
+        "source": found.source,
         "command": found.command,
     }

@@ -47,6 +47,9 @@ class EpochTable:
     def __call__(self, row: Mapping[str, Any]) -> None:
         if self.quiet:
             return
+        if row["kind"] == "stopping":
+            say("stopping after the batch in flight; once more to leave at once")
+            return
         if row["kind"] == "step":
             if self.live:
                 self.live.update(self._table(f"step {row['step']}, loss {row['loss']:.4f}, lr {row['lr']:.2e}"))

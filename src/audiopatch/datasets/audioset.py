@@ -27,7 +27,7 @@ class AudioSet:
     metrics: tuple[str, ...] = TAGGING
 
     def read(self, root: Path, *, allow_missing: bool = False) -> Dataset:
-        with find(self, root, "class_labels_indices.csv").open(newline="", encoding="utf-8") as file:
+        with find(self, root, *_lists("class_labels_indices")).open(newline="", encoding="utf-8") as file:
             name_of = {row["mid"]: row["display_name"] for row in csv.DictReader(file)}
         splits = {
             "train": [item for stem in self.train_lists for item in self._items(root, stem, name_of)],
@@ -36,13 +36,17 @@ class AudioSet:
         return checked(self, root, splits, list(name_of.values()), allow_missing=True)
 
     def _items(self, root: Path, stem: str, name_of: Mapping[str, str]) -> list[Item]:
-        audio = find(self, root, stem, stem.removesuffix("_segments"), f"audio/{stem}")
-        segments = _segments(find(self, root, f"{stem}.csv"))
+        audio = find(self, root, stem, stem.removesuffix("_segments"), f"audio/{stem}", f"audios/{stem}")
+        segments = _segments(find(self, root, *_lists(stem)))
         clips = _clips(audio, segments.keys())
         return [
             Item(clips.get(video, audio / f"{video}.wav"), tuple(name_of[mid] for mid in mids))
             for video, mids in segments.items()
         ]
+
+
+def _lists(stem: str) -> tuple[str, str]:
+    return f"{stem}.csv", f"metadata/{stem}.csv"
 
 
 def _segments(path: Path) -> dict[str, list[str]]:
@@ -53,9 +57,9 @@ def _segments(path: Path) -> dict[str, list[str]]:
 
 
 def _clips(audio: Path, videos: Set[str]) -> dict[str, Path]:
-    """video id -> its file, whatever the downloader appended to the name."""
+    """video id -> its file, whatever the downloader appended to the name; large sets lie in folders of parts."""
     found = {}
-    for path in audio.iterdir():
+    for path in audio.rglob("*"):
         for start in (0, 1):
             video = path.stem[start : start + _ID_LENGTH]
             if video in videos:

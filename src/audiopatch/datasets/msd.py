@@ -10,7 +10,7 @@ import numpy as np
 from audiopatch.datasets.recipe import TAGGING, Dataset, Item, checked, find
 from audiopatch.errors import UsageError
 
-# The order of the columns of {train,valid,test}_y.npy (keunwoochoi/MSD_split_for_tagging, README).
+# The order of the columns of {train,valid,test}_y.npy (keunwoochoi/MSD_split_for_tagging, tags.py).
 _USUAL_TAGS = (
     "rock", "pop", "alternative", "indie", "electronic", "female vocalists", "dance", "00s", "alternative rock",
     "jazz", "beautiful", "metal", "chillout", "male vocalists", "classic rock", "soul", "indie rock", "Mellow",
@@ -18,6 +18,15 @@ _USUAL_TAGS = (
     "acoustic", "experimental", "female vocalist", "guitar", "Hip-Hop", "70s", "party", "country", "easy listening",
     "sexy", "catchy", "funk", "electro", "heavy metal", "Progressive rock", "60s", "rnb", "indie pop", "sad", "House",
     "happy",
+)  # fmt: skip
+# Of {train,valid,test}_binaries.npy (minzwon/semi-supervised-music-tagging-transformer, src/msd_config.py).
+_CALS_TAGS = (
+    "rock", "pop", "indie", "alternative", "electronic", "hip-hop", "metal", "jazz", "punk", "folk",
+    "alternative rock", "indie rock", "dance", "hard rock", "00s", "soul", "hardcore", "80s", "country",
+    "classic rock", "punk rock", "blues", "chillout", "experimental", "heavy metal", "death metal", "90s", "reggae",
+    "progressive rock", "ambient", "acoustic", "beautiful", "british", "rnb", "funk", "metalcore", "mellow", "world",
+    "guitar", "trance", "indie pop", "christian", "house", "spanish", "latin", "psychedelic", "electro", "piano",
+    "70s", "progressive metal",
 )  # fmt: skip
 _SUFFIXES = (".clip.mp3", ".mp3", ".wav", ".flac")
 
@@ -55,19 +64,12 @@ class MsdCals:
 
     def read(self, root: Path, *, allow_missing: bool = False) -> Dataset:
         audio, lists, splits = find(self, root, "audio"), find(self, root, "splits"), {}
-        tags = _cals_tags(root)
         for split in ("train", "valid", "test"):
             ids = [str(name) for name in np.load(find(self, lists, f"{split}_ids.npy"))]
-            answers = _table(find(self, lists, f"{split}_binaries.npy"), len(ids), len(tags))
+            answers = _table(find(self, lists, f"{split}_binaries.npy"), len(ids), len(_CALS_TAGS))
             paths = [_existing(audio / name[2] / name[3] / name[4] / f"{name}.wav") for name in ids]
-            splits[split] = _items(paths, answers, tags)
-        return checked(self, root, splits, tags, allow_missing=allow_missing)
-
-
-def _cals_tags(root: Path) -> tuple[str, ...]:
-    """cals_tags.npy where the user has it; else numbered tags, since the split's repository names none."""
-    path = root / "cals_tags.npy"
-    return tuple(map(str, np.load(path))) if path.is_file() else tuple(f"tag {index:02}" for index in range(50))
+            splits[split] = _items(paths, answers, _CALS_TAGS)
+        return checked(self, root, splits, _CALS_TAGS, allow_missing=allow_missing)
 
 
 def _table(path: Path, n_rows: int, n_tags: int) -> np.ndarray:

@@ -11,6 +11,7 @@ from pathlib import Path
 from audiopatch.datasets.recipe import TAGGING, Dataset, Item, LeftOut, checked, find
 
 _SPLIT_OF_FOLDER = {**dict.fromkeys("0123456789ab", "train"), "c": "valid", **dict.fromkeys("def", "test")}
+_AUDIO = (".", "mp3", "audio")  # where the folders 0 to f lie
 _CUT = re.compile(r"-\d+-\d+\.mp3$")  # every clip's name ends in the seconds it was cut at
 _BROKEN = (
     "6/norine_braun-now_and_zen-08-gently-117-146.mp3",
@@ -36,14 +37,14 @@ class MagnaTagATune:
             rows = [(row.pop("mp3_path"), row) for row in csv.DictReader(file, delimiter="\t")]
         labels = self._most_frequent([row for _, row in rows])
         splits: dict[str, list[Item]] = {"train": [], "valid": [], "test": []}
-        untagged = []
+        untagged, audio = [], root / next((name for name in _AUDIO if (root / name / "0").is_dir()), ".")
         for name, row in rows:
             split, tags = _SPLIT_OF_FOLDER[name[0]], tuple(tag for tag in labels if row[tag] == "1")
             if tags:
-                splits[split].append(Item(root / name, tags, track=_CUT.sub("", name.partition("/")[2])))
+                splits[split].append(Item(audio / name, tags, track=_CUT.sub("", name.partition("/")[2])))
             else:
-                untagged.append(LeftOut(root / name, split, f"none of the {self.n_tags} tags"))
-        broken = {root / name: "known empty file" for name in _BROKEN}
+                untagged.append(LeftOut(audio / name, split, f"none of the {self.n_tags} tags"))
+        broken = {audio / name: "known empty file" for name in _BROKEN}
         return checked(self, root, splits, labels, allow_missing=allow_missing, broken=broken, left_out=untagged)
 
     def _most_frequent(self, rows: list[dict[str, str]]) -> list[str]:

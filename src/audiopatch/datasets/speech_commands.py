@@ -7,6 +7,8 @@ from pathlib import Path
 
 from audiopatch.datasets.recipe import CLASSIFICATION, Dataset, Item, checked, find
 
+_FOLDERS = ("", "speech_commands_v0.02/", "SpeechCommands/speech_commands_v0.02/")  # the archive; torchaudio's download
+
 
 @dataclass(frozen=True)
 class SpeechCommands:
@@ -19,25 +21,23 @@ class SpeechCommands:
     metrics: tuple[str, ...] = CLASSIFICATION
 
     def read(self, root: Path, *, allow_missing: bool = False) -> Dataset:
-        held_out = {
-            "valid": _names(find(self, root, "validation_list.txt")),
-            "test": _names(find(self, root, "testing_list.txt")),
-        }
-        words = sorted(folder.name for folder in root.iterdir() if folder.is_dir() and not folder.name.startswith("_"))
+        home = find(self, root, *(f"{folder}validation_list.txt" for folder in _FOLDERS)).parent
+        held_out = {"valid": _names(home / "validation_list.txt"), "test": _names(find(self, home, "testing_list.txt"))}
+        words = sorted(folder.name for folder in home.iterdir() if folder.is_dir() and not folder.name.startswith("_"))
         listed = held_out["valid"] | held_out["test"]
-        found = {f"{word}/{path.name}" for word in words for path in (root / word).glob("*.wav")}
+        found = {f"{word}/{path.name}" for word in words for path in (home / word).glob("*.wav")}
         names = {"train": found - listed, **held_out}
-        splits = {split: [_item(root, name) for name in sorted(some)] for split, some in names.items()}
-        return checked(self, root, splits, words, allow_missing=allow_missing)
+        splits = {split: [_item(home, name) for name in sorted(some)] for split, some in names.items()}
+        return checked(self, home, splits, words, allow_missing=allow_missing)
 
 
 def _names(path: Path) -> set[str]:
     return set(path.read_text(encoding="utf-8").split())
 
 
-def _item(root: Path, name: str) -> Item:
+def _item(home: Path, name: str) -> Item:
     word, _, file = name.partition("/")
-    return Item(root / name, (word,), group=file.partition("_nohash_")[0])  # before it stands the speaker
+    return Item(home / name, (word,), group=file.partition("_nohash_")[0])  # before it stands the speaker
 
 
 SPEECH_COMMANDS = SpeechCommands()

@@ -8,7 +8,8 @@ from pathlib import Path
 from audiopatch.datasets.recipe import CLASSIFICATION, Dataset, Item, checked, find
 
 _SPLIT = {"1": "train", "2": "valid", "3": "test"}
-_AUDIO = ("wav", "vox1_dev_wav/wav", "vox1_test_wav/wav", ".")  # the identification split draws on both archives
+# the identification split draws on both archives, unpacked into one folder or two
+_AUDIO = ("wav", "vox1_dev_wav/wav", "vox1_test_wav/wav", "dev/wav", "test/wav", ".")
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 @dataclass(frozen=True)
 class TransformerConfig:
-    """A pre-LN vision transformer on a mel spectrogram (models.md calls this the PaSST/MAEST/AST lineage).
+    """A pre-LN vision transformer on a mel spectrogram (the lineage of PaSST, MAEST, AST and AudioMAE).
 
     ``grid`` is the size of the position table in patches (rows, cols); inputs may have fewer columns, never more.
     ``prefix`` counts the special tokens: 1 = CLS, 2 = CLS and DIST.

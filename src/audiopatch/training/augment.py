@@ -27,11 +27,11 @@ def change_wave(wave: np.ndarray, config: Augment, sample_rate: int, rng: np.ran
     return wave
 
 
-def mix_share(config: Augment, rng: np.random.Generator) -> float:
+def mix_share(chance: float, alpha: float, rng: np.random.Generator) -> float:
     """How much of a clip stays when another is mixed in; 1 for the clips left alone."""
-    if not config.mixup_chance or rng.random() >= config.mixup_chance:
+    if rng.random() >= chance:
         return 1.0
-    share = float(rng.beta(config.mixup_alpha, config.mixup_alpha))
+    share = float(rng.beta(alpha, alpha))
     return max(share, 1 - share)  # PaSST: the first clip always leads
 
 

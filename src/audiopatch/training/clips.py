@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -71,45 +72,61 @@ class Clips:
     def batch(self, order: np.ndarray, places: Sequence[int], epoch: int) -> Batch:
         """The clips at ``places`` of the epoch's ``order``."""
         rngs = [np.random.default_rng([self.seed, epoch, place]) for place in places]
-        own = order[list(places)]
-        wave = np.stack([self._wave(int(clip), rng) for clip, rng in zip(own, rngs, strict=True)])
-        if not self.augment.mixup_chance:
-            return self._batch(wave, own, own, np.ones(len(own), np.float32), rngs, None)
-        share = np.array([mix_share(self.augment, rng) for rng in rngs], np.float32)
-        others = np.array([order[rng.integers(len(order))] for rng in rngs])
-        other = np.stack([self._wave(int(clip), rng) for clip, rng in zip(others, rngs, strict=True)])
-        return self._batch(wave, own, others, share, rngs, other)
-
-    def _batch(
-        self,
-        wave: np.ndarray,
-        own: np.ndarray,
-        others: np.ndarray,
-        share: np.ndarray,
-        rngs: list[np.random.Generator],
-        other: np.ndarray | None,
-    ) -> Batch:
-        if other is not None and self.augment.mixup_on == "wave":
-            wave, other = share[:, None] * wave + (1 - share[:, None]) * other, None
-        known = self.known[own] & (self.known[others] | (share == 1)[:, None])
+        own = _stacked([self._example(order, place, rng) for place, rng in zip(places, rngs, strict=True)])
+        share = np.ones(len(rngs), np.float32)
+        other = own
+        if self.augment.mixup_chance:
+            chance, alpha = self.augment.mixup_chance, self.augment.mixup_alpha
+            share = np.array([mix_share(chance, alpha, rng) for rng in rngs], np.float32)
+            other = _stacked([self._example(order, int(rng.integers(len(order))), rng) for rng in rngs])
+        mixed = _mixed(own, other, share)
         return Batch(
-            torch.from_numpy(wave),
-            torch.from_numpy(_mixed(self.truth, own, others, share)),
-            torch.from_numpy(known.astype(np.float32)),
+            torch.from_numpy(own.wave),
+            torch.from_numpy(mixed.target),
+            torch.from_numpy(mixed.known),
             rngs,
             torch.from_numpy(share),
-            None if other is None else torch.from_numpy(other),
-            None if self.teacher is None else torch.from_numpy(_mixed(self.teacher, own, others, share)),
+            None if other is own else torch.from_numpy(other.wave),
+            None if self.teacher is None else torch.from_numpy(mixed.teacher),
         )
 
-    def _wave(self, clip: int, rng: np.random.Generator) -> np.ndarray:
-        """A random crop (S,), with silence after a clip that is shorter, augmented."""
+    def _example(self, order: np.ndarray, place: int, rng: np.random.Generator) -> Example:
+        """One clip with its answers, another's waveform mixed in where that is asked for."""
+        own = self._clip(int(order[place]), rng)
+        if not self.augment.wave_mixup_chance:
+            return own
+        share = mix_share(self.augment.wave_mixup_chance, self.augment.wave_mixup_alpha, rng)
+        other = self._clip(int(order[rng.integers(len(order))]), rng)
+        both = _mixed(_stacked([own]), _stacked([other]), np.array([share], np.float32))
+        return Example(share * own.wave + (1 - share) * other.wave, *(values[0] for values in both[1:]))
+
+    def _clip(self, clip: int, rng: np.random.Generator) -> Example:
+        """A random crop (S,), with silence after a clip that is shorter, augmented; its answers (C,)."""
         path = self.items[clip].path
         start = crop(self.waves.n_samples(path), self.n_samples, rng)
         wave = self.waves.read(path, start, self.n_samples)
         wave = np.pad(wave, (0, self.n_samples - len(wave)))
-        return change_wave(wave, self.augment, self.waves.sample_rate, rng)
+        wave = change_wave(wave, self.augment, self.waves.sample_rate, rng)
+        taught = self.truth if self.teacher is None else self.teacher
+        return Example(wave, self.truth[clip], self.known[clip].astype(np.float32), taught[clip])
 
 
-def _mixed(table: np.ndarray, own: np.ndarray, others: np.ndarray, share: np.ndarray) -> np.ndarray:
-    return share[:, None] * table[own] + (1 - share[:, None]) * table[others]
+class Example(NamedTuple):
+    """A waveform (S,) and its answers (C,) in float32; or a stack of them, (B, S) and (B, C)."""
+
+    wave: np.ndarray
+    target: np.ndarray
+    known: np.ndarray
+    teacher: np.ndarray
+
+
+def _stacked(examples: Sequence[Example]) -> Example:
+    return Example(*(np.stack(values).astype(np.float32) for values in zip(*examples, strict=True)))
+
+
+def _mixed(own: Example, other: Example, share: np.ndarray) -> Example:
+    """The answers to two stacks mixed with ``share`` (B,) of the first; known is what is known of all that sounds."""
+    part = share[:, None]
+    known = own.known * np.where(part == 1, 1, other.known)
+    target, teacher = (part * a + (1 - part) * b for a, b in ((own.target, other.target), (own.teacher, other.teacher)))
+    return Example(own.wave, target, known.astype(np.float32), teacher)

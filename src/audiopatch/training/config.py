@@ -12,7 +12,8 @@ class ModelChoice:
 
     ``base`` is a model whose architecture is taken; ``weights`` are its own ("base"), "random", another model's name,
     or a file with an image ViT (DeiT). What is None or 0 stays as the base has it. ``head``: "plain", or "separated"
-    for a DIST head of its own. ``n_conformers`` and ``channel_attention`` make it a HAM-AST.
+    for a DIST head of its own. ``keep_every`` 2 keeps the first, the last and every second block between (PaSST-L).
+    ``n_conformers`` and ``channel_attention`` make it a HAM-AST.
     """
 
     base: str = "tiny-random"
@@ -22,6 +23,7 @@ class ModelChoice:
     frontend_options: dict[str, Any] = field(default_factory=dict)
     patch_stride: int = 0
     head: str = "plain"
+    keep_every: int = 1
     n_conformers: int = 0
     channel_attention: bool = False
     n_frozen_blocks: int = 0
@@ -39,7 +41,10 @@ class Reduction:
 
 @dataclass(frozen=True)
 class Optimizer:
-    """``decay_matrices_only`` spares biases, norms, tokens and positions the weight decay; ``clip_norm`` 0 is off."""
+    """``decay_matrices_only`` spares biases, norms, tokens and positions the weight decay; ``clip_norm`` 0 is off.
+
+    With ``layer_decay`` below 1 each block learns that much slower than the one above it (BEiT, AudioMAE).
+    """
 
     name: str = "adamw"
     lr: float = 1e-4
@@ -47,6 +52,7 @@ class Optimizer:
     decay_matrices_only: bool = True
     betas: tuple[float, float] = (0.9, 0.999)
     clip_norm: float = 0.0
+    layer_decay: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -73,7 +79,7 @@ class Augment:
 
     ``mask_frames`` and ``mask_bands`` hide groups of frames and mel bands (SpecAugment); each has exactly that width,
     or up to it with ``mask_random_width``. ``mixup_chance`` clips are mixed with another one of the set, with a share
-    from Beta(alpha, alpha), on the "mel" (PaSST) or the "wave" (AST).
+    from Beta(alpha, alpha), on the mel; ``wave_mixup_chance`` is the same on the waveform (AST). PaSST does both.
     """
 
     gain_db: float = 0.0
@@ -83,7 +89,8 @@ class Augment:
     mask_random_width: bool = False
     mixup_chance: float = 0.0
     mixup_alpha: float = 0.3
-    mixup_on: str = "mel"
+    wave_mixup_chance: float = 0.0
+    wave_mixup_alpha: float = 2.0
 
 
 @dataclass(frozen=True)

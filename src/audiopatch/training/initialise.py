@@ -12,13 +12,14 @@ from torch import Tensor, nn
 from audiopatch.errors import UsageError, WeightsError
 from audiopatch.frontends import FRONTENDS
 from audiopatch.models.card import ModelCard
-from audiopatch.models.config import FrontendConfig, HamConfig, TransformerConfig
+from audiopatch.models.config import BackboneConfig, FrontendConfig, HamConfig, TransformerConfig
 from audiopatch.models.tagger import Tagger
 from audiopatch.training.config import ModelChoice
 from audiopatch.training.positions import fit_positions
 from audiopatch.zoo.cards import CARDS
 from audiopatch.zoo.load import load_model, random_tagger
 
+_BLOCKS = "backbone.blocks."
 _NEW_PARTS = ("backbone.conformers.", "backbone.channels.")  # start as the identity; no published weights have them
 
 
@@ -30,7 +31,10 @@ def build_tagger(choice: ModelChoice, labels: Sequence[str], *, name: str, multi
         torch.manual_seed(seed)
         tagger = Tagger(card, labels)
         _random_start(tagger)
-    start_from(tagger, _source(choice, base), same_labels=tuple(labels) == base.labels)
+    source = _source(choice, base)
+    if source is not None and choice.keep_every > 1:
+        source = thinned(source, choice.keep_every, tagger.card.backbone)
+    start_from(tagger, source, same_labels=tuple(labels) == base.labels)
     freeze(tagger, choice.n_frozen_blocks)
     return tagger
 
@@ -57,6 +61,7 @@ def card_for(base: ModelCard, choice: ModelChoice, n_classes: int, *, name: str,
     if isinstance(backbone, TransformerConfig):
         if (choice.segment_s, choice.frontend, choice.patch_stride) != (0.0, "", 0) or choice.frontend_options:
             frontend, backbone = _geometry(base, choice, segment_s)
+        backbone = replace(backbone, depth=len(kept_blocks(backbone.depth, choice.keep_every)))
         if choice.n_conformers or choice.channel_attention:
             plain = {entry.name: getattr(backbone, entry.name) for entry in fields(TransformerConfig)} | {"kind": "ham"}
             extra = {"n_conformers": choice.n_conformers, "channel_attention": choice.channel_attention}
@@ -81,6 +86,30 @@ def card_for(base: ModelCard, choice: ModelChoice, n_classes: int, *, name: str,
         scores={},
         summary=f"trained with audiopatch from {choice.base}",
     )
+
+
+def kept_blocks(depth: int, keep_every: int) -> list[int]:
+    """Which blocks (from 0) a thinner network keeps: the first, the last, every so many between (PaSST, section 2.3.2).
+
+    The residual stream changes less where neighbours go than where a run of blocks goes.
+    """
+    return list(dict.fromkeys((0, *range(1, depth - 1, keep_every), depth - 1)))
+
+
+def thinned(source: Mapping[str, Tensor], keep_every: int, config: BackboneConfig) -> dict[str, Tensor]:
+    """``source`` with those blocks alone, renumbered; weights of a network as thin as ``config`` stay as they are."""
+    depth = 1 + max((int(key.split(".")[2]) for key in source if key.startswith(_BLOCKS)), default=-1)
+    if not isinstance(config, TransformerConfig) or depth == config.depth:
+        return dict(source)
+    place = {str(old): new for new, old in enumerate(kept_blocks(depth, keep_every))}
+    found = {}
+    for key, value in source.items():
+        number, _, rest = key.removeprefix(_BLOCKS).partition(".")
+        if not key.startswith(_BLOCKS):
+            found[key] = value
+        elif number in place:
+            found[f"{_BLOCKS}{place[number]}.{rest}"] = value
+    return found
 
 
 def _geometry(base: ModelCard, choice: ModelChoice, segment_s: float) -> tuple[FrontendConfig, TransformerConfig]:

@@ -108,10 +108,11 @@ class Loop:
         while at.batch < n_batches:
             if self._anyone(stop()):
                 return False
-            loss = self._step(order, n_batches)
+            lr = self._lr(n_batches)
+            loss = self._step(order, lr)
             at.losses.append(loss)
             at.batch, at.step = at.batch + 1, at.step + 1
-            self._log({"kind": "step", "epoch": at.epoch, "loss": loss, "lr": self.optimizer.param_groups[0]["lr"]})
+            self._log({"kind": "step", "epoch": at.epoch, "loss": loss, "lr": lr})
         self._update_average()
         row = {
             "kind": "epoch",
@@ -125,12 +126,11 @@ class Loop:
         self._checkpoint()
         return True
 
-    def _step(self, order: np.ndarray, n_batches: int) -> float:
+    def _step(self, order: np.ndarray, lr: float) -> float:
         """One update on a global batch, in as many parts as devices and memory need -> its mean loss."""
         config, at, world = self.config, self.progress, self.fabric.world_size
-        share = config.optimizer.lr * lr_schedule.lr_share(config.learning_rate, at.epoch + at.batch / n_batches)
         for group in self.optimizer.param_groups:
-            group["lr"] = share
+            group["lr"] = lr * group["lr_scale"]
         batch_size = config.sampling.batch_size
         part = config.sampling.micro_batch or batch_size // world
         n_parts = batch_size // (part * world)
@@ -151,6 +151,11 @@ class Loop:
         mean = self.fabric.all_reduce(total, reduce_op="mean")
         assert isinstance(mean, torch.Tensor)
         return float(mean)
+
+    def _lr(self, n_batches: int) -> float:
+        """The learning rate of the batch at hand, before any layer's decay."""
+        config, at = self.config, self.progress
+        return config.optimizer.lr * lr_schedule.lr_share(config.learning_rate, at.epoch + at.batch / n_batches)
 
     def _validate(self) -> dict[str, float]:
         """Figures on the validation split, by segments of whole tracks; a better model becomes ``model``."""
@@ -206,6 +211,7 @@ class Loop:
                     "tagger": self.tagger.state_dict(),
                     "optimizer": self.optimizer.state_dict(),
                     "average": average,
+                    "scaler": self.fabric.strategy.precision.state_dict(),
                 }
             )
         self.fabric.barrier()
@@ -217,6 +223,7 @@ class Loop:
         self.progress = Progress(**state["progress"])
         self.tagger.load_state_dict(state["tagger"])
         self.optimizer.load_state_dict(state["optimizer"])
+        self.fabric.strategy.precision.load_state_dict(state["scaler"])
         if state["average"] is not None:
             self.average = AveragedModel(self.tagger)
             self.average.load_state_dict(state["average"])

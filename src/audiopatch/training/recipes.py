@@ -24,7 +24,8 @@ _FOLDER = resources.files("audiopatch.training") / "recipes"
 
 @dataclass(frozen=True)
 class TrainRecipe:
-    """One experiment. ``published`` holds the paper's figures by the names of ours; ``note`` what to know first."""
+    """One experiment. ``published`` holds the paper's figures by the names of ours, read in ``source``; ``note`` says
+    what to know first."""
 
     name: str
     title: str
@@ -32,6 +33,7 @@ class TrainRecipe:
     paper: str = ""
     note: str = ""
     published: Mapping[str, float] = field(default_factory=dict)
+    source: str = ""
 
     @property
     def command(self) -> str:
@@ -60,12 +62,13 @@ def find_recipe(name: str) -> TrainRecipe:
 
 def _recipe(name: str, row: Mapping[str, Any], file: Mapping[str, Any], kind: str) -> TrainRecipe:
     about = {key: row[key] for key in ("title", "published") if key in row}
-    settings = {key: value for key, value in row.items() if key not in ("title", "published", "note")}
+    settings = {key: value for key, value in row.items() if key not in ("title", "published", "note", "source")}
     config = from_values(_KINDS[kind], merged(file[kind], settings))
     if config.dataset not in DATASETS:
         raise UsageError(unknown_name("dataset", config.dataset, DATASETS))
-    note = row.get("note", file.get("note", ""))
-    return TrainRecipe(name, config=config, paper=file.get("paper", ""), note=note, **about)
+    paper, note = file.get("paper", ""), row.get("note", file.get("note", ""))
+    source = row.get("source", file.get("source", paper)) if "published" in row else ""
+    return TrainRecipe(name, config=config, paper=paper, note=note, source=source, **about)
 
 
 def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

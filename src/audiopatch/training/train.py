@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import multiprocessing
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins import MixedPrecision, Precision
 
 from audiopatch.datasets.recipe import Dataset
 from audiopatch.datasets.waves import Waves
@@ -17,16 +19,17 @@ from audiopatch.training import lr_schedule
 from audiopatch.training.clips import Clips
 from audiopatch.training.config import TrainConfig
 from audiopatch.training.initialise import build_tagger
-from audiopatch.training.interrupt import stop_requested
+from audiopatch.training.interrupt import leave_to_parent, stop_requested
 from audiopatch.training.loop import Loop, Outcome, Report, quiet
 from audiopatch.training.losses import LOSSES
 from audiopatch.training.run_folder import RunFolder
 from audiopatch.training.teacher_labels import teacher_labels
 
-PRECISIONS: dict[str, tuple[Any, torch.dtype]] = {
-    "fp32": ("32-true", torch.float32),
-    "bf16": ("bf16-mixed", torch.bfloat16),
-    "fp16": ("16-mixed", torch.float16),
+# by device -> how Fabric computes; given as plugins, since Fabric itself would turn fp16 on a CPU into bf16
+PRECISIONS: dict[str, tuple[Callable[[str], Precision], torch.dtype]] = {
+    "fp32": (lambda device: Precision(), torch.float32),
+    "bf16": (lambda device: MixedPrecision("bf16-mixed", device), torch.bfloat16),
+    "fp16": (lambda device: MixedPrecision("16-mixed", device), torch.float16),
 }
 
 
@@ -49,10 +52,22 @@ def train(
     RunFolder(folder).start(config, resume=resume)
     strategy = "ddp_spawn" if devices > 1 else "auto"
     fabric = Fabric(
-        accelerator=accelerator, devices=devices, strategy=strategy, precision=PRECISIONS[config.precision][0]
+        accelerator=accelerator, devices=devices, strategy=strategy, plugins=_precision(config, accelerator)
     )
-    # partial, since Fabric takes arguments apart, and these are frozen
-    return fabric.launch(partial(_fit, config=config, dataset=dataset, waves=waves, folder=folder, report=report))
+    with stop_requested(devices, heard=lambda: report({"kind": "stopping"})) as stop:
+        # partial, since Fabric takes arguments apart, and these are frozen
+        work = partial(_fit, config=config, dataset=dataset, waves=waves, folder=folder, report=report, stop=stop)
+        try:
+            return fabric.launch(work)
+        except KeyboardInterrupt:  # the second Ctrl-C
+            for process in multiprocessing.active_children():
+                process.terminate()
+            raise
+
+
+def _precision(config: TrainConfig, accelerator: str) -> Precision:
+    is_cuda = torch.cuda.is_available() if accelerator == "auto" else accelerator in ("cuda", "gpu")
+    return PRECISIONS[config.precision][0]("cuda" if is_cuda else "cpu")
 
 
 def check(config: TrainConfig, devices: int) -> None:
@@ -69,8 +84,18 @@ def check(config: TrainConfig, devices: int) -> None:
     parse_plan(config.reduction.inference)
 
 
-def _fit(fabric: Fabric, config: TrainConfig, dataset: Dataset, waves: Waves, folder: Path, report: Report) -> Outcome:
+def _fit(
+    fabric: Fabric,
+    config: TrainConfig,
+    dataset: Dataset,
+    waves: Waves,
+    folder: Path,
+    report: Report,
+    stop: Callable[[], bool],
+) -> Outcome:
     """One process of a run."""
+    if fabric.world_size > 1:
+        leave_to_parent()
     tagger = build_tagger(
         config.model, dataset.labels, name=f"{folder.name}", multilabel=dataset.multilabel, seed=config.seed
     )
@@ -87,5 +112,4 @@ def _fit(fabric: Fabric, config: TrainConfig, dataset: Dataset, waves: Waves, fo
         seed=config.seed,
         teacher=teacher,
     )
-    with stop_requested() as stop:
-        return Loop(fabric, config, dataset, clips, tagger, RunFolder(folder), report).run(stop)
+    return Loop(fabric, config, dataset, clips, tagger, RunFolder(folder), report).run(stop)

@@ -9,6 +9,7 @@ from audiopatch.models.card import ModelCard, Weights
 from audiopatch.models.config import FrontendConfig, HeadConfig, TransformerConfig
 
 N_MELS = 128
+LABEL_SETS = {527: "audioset", 35: "speech_commands"}
 SPEECH_COMMANDS_STATS = {"mean": -6.845978, "std": 5.5654526}
 _SUMMARIES = {527: "sound events of AudioSet", 35: "words of Speech Commands"}
 _PAPER = "Gong, Chung, Glass 2021, arXiv 2104.01778"
@@ -46,7 +47,7 @@ def ast_card(
         frontend=FrontendConfig("ast", n_frames=n_frames, options=options),
         backbone=backbone,
         head=HeadConfig(n_classes=n_classes, eps=head_eps),
-        labels="audioset" if n_classes == 527 else f"classes-{n_classes}",
+        labels=LABEL_SETS.get(n_classes, f"classes-{n_classes}"),
         segment_s=n_frames / 100,
         multilabel=n_classes != 35,  # Speech Commands gives each clip one word
         weights=weights,

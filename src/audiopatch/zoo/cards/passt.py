@@ -8,7 +8,7 @@ from audiopatch.models.card import ModelCard, Weights
 from audiopatch.models.config import FrontendConfig, HeadConfig, TransformerConfig
 
 SAMPLE_RATE, N_MELS = 32000, 128
-LABEL_SETS = {527: "audioset", 20: "openmic"}
+LABEL_SETS = {527: "audioset", 20: "openmic", 200: "fsd50k"}
 STRIDE_OF_ROWS = {12: 10, 10: 12, 9: 14, 8: 16}  # rows of the position table -> patch stride
 _PAPER = "Koutini, Schlüter, Eghbal-zadeh, Widmer 2022, arXiv 2110.05069"
 _LICENCE = "none stated (code: Apache-2.0)"
