@@ -18,6 +18,7 @@ MINI = Path(__file__).parents[1] / "mini"
 @pytest.fixture(autouse=True)
 def home(tmp_path, monkeypatch):
     monkeypatch.setenv("AUDIOPATCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("AUDIOPATCH_MODEL", raising=False)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -43,7 +44,7 @@ def test_folders_of_music_become_a_model_that_tags(home):
     assert (tags.label == [Path(path).parts[-3] for path in tags.path]).mean() > 0.8
 
 
-def test_evaluate_writes_a_report_and_keeps_thresholds(home):
+def test_evaluate_writes_a_report_and_keeps_thresholds(home, monkeypatch):
     assert run("train", "csv", MINI / "csv", "-o", "a", "--no-evaluate", *QUICK).exit_code == 0
     assert run("train", "csv", MINI / "csv", "-o", "b", "--set", "seed=3", "--no-evaluate", *QUICK).exit_code == 0
     result = run("evaluate", "csv", MINI / "csv", "--model", "a/model", "--resamples", 50, "-o", "report", "--json")
@@ -52,6 +53,12 @@ def test_evaluate_writes_a_report_and_keeps_thresholds(home):
     assert facts["thresholds_from"] == "valid" and facts["n_clips"] == 2
     card = ModelCard.from_json((home / "a" / "model" / "card.json").read_text())
     assert set(card.thresholds) == {"a", "b"} and any("csv test" in name for name in card.scores)
+    tagged = run("tag", MINI / "csv", "--model", "a/model", "--thresholds", "-o", "meant", "--no-show")
+    assert tagged.exit_code == 0, tagged.output
+    tags = pd.read_parquet(home / "meant" / "tags")
+    assert (tags.score >= tags.label.astype(str).map(card.thresholds).astype("float32")).all()
+    assert 0 < len(tags) < 12  # of six clips with two labels each
+    monkeypatch.setenv("AUDIOPATCH_MODEL", "tiny-random")  # two models named beat one that is set
     result = run("evaluate", "csv", MINI / "csv", "--compare", "a/model", "b/model", "--resamples", 50, "-o", "both")
     assert result.exit_code == 0 and "b/model minus a/model" in result.output
     assert json.loads((home / "both" / "evaluation.json").read_text())["compared"]["accuracy"]["p_value"] <= 1
@@ -94,6 +101,7 @@ def test_the_list_names_every_row_with_its_result():
         (("train", "folder", MINI / "folder", "--set", "lr"), "write NAME=VALUE"),
         (("train", "probe", "nothing", MINI), "unknown dataset"),
         (("evaluate", "csv", MINI / "csv"), "say which model"),
+        (("tag", MINI / "csv", "--model", "tiny-random", "--thresholds"), "has no thresholds yet"),
         (("evaluate", "csv", MINI / "csv", "--model", "tiny-random"), "does not know 2 of the 2 labels"),
     ],
 )

@@ -62,6 +62,18 @@ def test_min_score_and_all_labels():
     assert count(top_k=1, min_score=0.5) == 1
 
 
+def test_every_label_may_have_a_threshold_of_its_own():
+    scores = (0.9, 0.3, 0.2)
+
+    def tags(**options) -> list[str]:
+        layout = Layout(labels=LABELS, min_scores=(0.95, 0.3, 0.1), **options)
+        return tables_of([_row(_track(), scores)], layout)["tags"]["label"].to_pylist()
+
+    assert tags() == [LABELS[1], LABELS[2]]
+    assert tags(top_k=1) == [LABELS[1]]  # the highest score is not meant, so it takes nobody's place
+    assert tags(min_score=0.25) == [LABELS[1]]
+
+
 def test_a_track_without_a_tag_above_the_threshold_keeps_its_row():
     tables = tables_of([_row(_track())], Layout(labels=LABELS, min_score=0.99))
     assert "tags" not in tables and len(tables["tracks"]) == 1

@@ -54,17 +54,17 @@ def evaluate(
     from audiopatch.cli.evaluate_run import evaluate_model
     from audiopatch.cli.train_run import fold_option, open_dataset
     from audiopatch.errors import UsageError
+    from audiopatch.inference.settings import Runtime
 
-    if (model is None) == (compare is None):
+    against, chosen = compare or (None, model)  # a model set in the environment or a configuration file gives way
+    if chosen is None:
         raise UsageError("say which model: --model M, or --compare A B")
-    against, chosen = compare or (None, model)
-    assert chosen is not None
     options = fold_option(dataset, fold) if fold else {}
     folder = output or Path("evaluation") / f"{dataset}-{_short_name(chosen)}"
     facts = evaluate_model(
         chosen, open_dataset(dataset, data or data_dir, options, allow_missing=allow_missing), folder,
-        split=split, plan=plan, overlap=overlap, device=device, workers=workers or 2, against=against,
-        save_thresholds=save_thresholds, n_resamples=resamples,
+        split=split, plan=plan, overlap=overlap, device=device, workers=Runtime(workers=workers).n_workers,
+        against=against, save_thresholds=save_thresholds, n_resamples=resamples, quiet=quiet,
     )  # fmt: skip
     if json:
         typer.echo((folder / "evaluation.json").read_text(encoding="utf-8"), nl=False)

@@ -12,6 +12,7 @@ import numpy as np
 
 from audiopatch import metrics
 from audiopatch.cache import cache_folder
+from audiopatch.cli.train_progress import ClipBar
 from audiopatch.datasets.recipe import Dataset
 from audiopatch.datasets.waves import decode_waves, with_audio
 from audiopatch.errors import EnvironmentProblem, UsageError
@@ -50,16 +51,17 @@ def evaluate_model(
     """Evaluate ``model`` (and ``against``, to compare with) on a split and write everything into ``folder``."""
     require_training_extra()
     how = {"plan": parse_plan(plan), "overlap": overlap, "batch_size": batch_size}
+    work = {"workers": workers, "quiet": quiet}
     tagger = load_model(model, device=device)
-    found, whole = _score(tagger, dataset, split, workers, how)
-    source, thresholds = _thresholds(tagger, whole, split, found, workers, how)
+    found, whole = _score(tagger, dataset, split, how, **work)
+    source, thresholds = _thresholds(tagger, whole, split, found, how, **work)
     about = {
         "model": model, "weights_sha256": tagger.weights_sha256, "dataset": dataset.name, "split": split,
         "plan": str(how["plan"]), "overlap": overlap, "thresholds_from": source,
     }  # fmt: skip
     compared = {}
     if against is not None:
-        other, _ = _score(load_model(against, device=device), dataset, split, workers, how)
+        other, _ = _score(load_model(against, device=device), dataset, split, how, **work)
         compared, about["compared_to"] = compare(other, found, n_resamples=n_resamples), against
     title = f"{tagger.card.name} on {dataset.name} ({split})"
     gaps = [gap for gap in whole.left_out if gap.split == split]
@@ -70,25 +72,27 @@ def evaluate_model(
 
 
 def _score(
-    tagger: Tagger, dataset: Dataset, split: str, workers: int, how: Mapping[str, Any]
+    tagger: Tagger, dataset: Dataset, split: str, how: Mapping[str, Any], *, workers: int, quiet: bool
 ) -> tuple[Evaluation, Dataset]:
     """A split's evaluation, and the dataset without what could not be decoded of that split."""
     paths = [item.path for item in dataset.items(split)]
     if not paths:
         raise UsageError(f"{dataset.name} has no clips in its split '{split}'")
-    waves = decode_waves(paths, tagger.frontend.sample_rate, cache_folder(), workers=workers)
+    with ClipBar("decoding", quiet=quiet) as bar:
+        waves = decode_waves(paths, tagger.frontend.sample_rate, cache_folder(), workers=workers, report=bar)
     only = replace(dataset, splits={split: dataset.items(split)})
     whole = with_audio(only, waves)
-    scored = evaluate(tagger, whole, waves, split=split, **how)
+    with ClipBar(f"scoring {split}", quiet=quiet) as bar:
+        scored = evaluate(tagger, whole, waves, split=split, report=bar, **how)
     return scored, replace(whole, splits={**dataset.splits, split: whole.items(split)})
 
 
 def _thresholds(
-    tagger: Tagger, dataset: Dataset, split: str, found: Evaluation, workers: int, how: Mapping[str, Any]
+    tagger: Tagger, dataset: Dataset, split: str, found: Evaluation, how: Mapping[str, Any], **work: Any
 ) -> tuple[str, np.ndarray]:
     """Per-label thresholds from the validation split; where there is none, from the split evaluated, which is said."""
     if split != "valid" and dataset.splits.get("valid"):
-        found, _ = _score(tagger, dataset, "valid", workers, how)
+        found, _ = _score(tagger, dataset, "valid", how, **work)
         split = "valid"
     return split, metrics.best_thresholds(found.truth, found.scores, found.known)
 

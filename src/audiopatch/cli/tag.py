@@ -28,6 +28,14 @@ def tag(
     min_score: Annotated[
         float, typer.Option("--min-score", help="Leave out tags below this score.", rich_help_panel=o.WHAT)
     ] = 0.0,
+    thresholds: Annotated[
+        bool,
+        typer.Option(
+            "--thresholds",
+            help="Keep only tags that reach the threshold which 'evaluate' measured for their label.",
+            rich_help_panel=o.WHAT,
+        ),
+    ] = False,
     pool: Annotated[
         str, typer.Option("--pool", help="Segments to track: mean, max, median, noisy-or.", rich_help_panel=o.WHAT)
     ] = "mean",
@@ -116,6 +124,7 @@ def tag(
             timeline=timeline,
             top_k=top or None,
             min_score=min_score,
+            thresholds=thresholds,
             patchout=patchout,
             passes=passes,
             overlap=overlap,

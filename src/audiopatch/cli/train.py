@@ -53,6 +53,9 @@ Folder = Annotated[
     ),
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on where a stopped run was.", rich_help_panel=RUN)]
+Force = Annotated[
+    bool, typer.Option("--force", help="Begin anew where the folder holds a run already.", rich_help_panel=RUN)
+]
 NoEvaluate = Annotated[
     bool, typer.Option("--no-evaluate", help="Do not evaluate on the test split at the end.", rich_help_panel=RUN)
 ]
@@ -99,6 +102,7 @@ def recipe(
     settings: Settings = None,
     output: Folder = None,
     resume: Resume = False,
+    force: Force = False,
     no_evaluate: NoEvaluate = False,
     device: o.Device = "auto",
     devices: Annotated[
@@ -115,7 +119,7 @@ def recipe(
     """
     from audiopatch.cli.train_run import Run, run_recipe
 
-    run = Run(data or data_dir, output, allow_missing, device, devices, workers or 2, resume, not no_evaluate, quiet)
+    run = Run(data or data_dir, output, allow_missing, device, devices, workers, resume, force, not no_evaluate, quiet)
     run_recipe(name, run, model=model, settings=settings or [], fold=fold)
 
 
@@ -137,6 +141,7 @@ def probe(
     allow_missing: AllowMissing = False,
     settings: Settings = None,
     output: Folder = None,
+    force: Force = False,
     no_evaluate: NoEvaluate = False,
     device: o.Device = "auto",
     workers: o.Workers = None,
@@ -150,7 +155,7 @@ def probe(
     """
     from audiopatch.cli.train_run import Run, run_probe
 
-    run = Run(data or data_dir, output, allow_missing, device, 1, workers or 2, False, not no_evaluate, quiet)
+    run = Run(data or data_dir, output, allow_missing, device, 1, workers, False, force, not no_evaluate, quiet)
     chosen = [f"blocks=[{'' if blocks == 'all' else blocks}]", f"tokens=[{', '.join(map(repr, tokens.split(',')))}]"]
     chosen += [f"patchout={patchout!r}"] if patchout else []
     run_probe(dataset, run, model=model, settings=[*chosen, *(settings or [])], fold=fold)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Mapping
 from typing import Any, Self
 
@@ -20,6 +21,7 @@ _PROBE = (
     "valid_map_macro",
     "valid_roc_auc_macro",
 )
+_LINE_EVERY_S = 30
 _LAST = 12  # rows of the live table
 
 
@@ -33,11 +35,6 @@ class EpochTable:
         self.rows: list[Mapping[str, Any]] = []
 
     def __enter__(self) -> Self:
-        if self.wants_live:
-            from rich.live import Live
-
-            self.live = Live(console=rich_console(), refresh_per_second=4)
-            self.live.start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -47,6 +44,11 @@ class EpochTable:
     def __call__(self, row: Mapping[str, Any]) -> None:
         if self.quiet:
             return
+        if self.wants_live and not self.live:
+            from rich.live import Live
+
+            self.live = Live(console=rich_console(), refresh_per_second=4)
+            self.live.start()
         if row["kind"] == "stopping":
             say("stopping after the batch in flight; once more to leave at once")
             return
@@ -74,11 +76,13 @@ class EpochTable:
         return table
 
 
-class DecodeProgress:
-    """A bar while clips are decoded; nothing where the cache has them, nor without a terminal."""
+class ClipBar:
+    """How many clips are done: a bar on a terminal, elsewhere a line every half minute; nothing where it is quick."""
 
-    def __init__(self, *, quiet: bool):
-        self.wanted = not quiet and sys.stderr.isatty()
+    def __init__(self, what: str, *, quiet: bool):
+        self.what, self.quiet = what, quiet
+        self.on_terminal = sys.stderr.isatty()
+        self.said_at = time.monotonic()
         self.bar: Any = None
         self.task: Any = None
 
@@ -90,16 +94,25 @@ class DecodeProgress:
             self.bar.stop()
 
     def __call__(self, done: int, total: int) -> None:
-        if not self.wanted:
+        if self.quiet:
             return
+        if self.on_terminal:
+            self._draw(done, total)
+        elif time.monotonic() - self.said_at >= _LINE_EVERY_S:
+            self.said_at = time.monotonic()
+            say(f"{self.what}: {done} of {total} clips")
+
+    def _draw(self, done: int, total: int) -> None:
         if self.bar is None:
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-            columns = (TextColumn("decoding"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            columns = (TextColumn(self.what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
             self.bar = Progress(*columns, console=rich_console())
             self.bar.start()
-            self.task = self.bar.add_task("decoding", total=total)
+            self.task = self.bar.add_task(self.what, total=total)
         self.bar.update(self.task, completed=done)
+        if done == total:
+            self.bar.stop()
 
 
 def _short(value: Any) -> str:

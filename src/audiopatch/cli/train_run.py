@@ -12,11 +12,12 @@ import pandas as pd
 from audiopatch.cache import cache_folder
 from audiopatch.cli.console import say
 from audiopatch.cli.evaluate_run import evaluate_model, require_training_extra
-from audiopatch.cli.train_progress import DecodeProgress, EpochTable
+from audiopatch.cli.train_progress import ClipBar, EpochTable
 from audiopatch.datasets import DATASETS
 from audiopatch.datasets.recipe import Dataset
 from audiopatch.datasets.waves import Waves, decode_waves, with_audio
 from audiopatch.errors import UsageError
+from audiopatch.inference.settings import Runtime
 from audiopatch.training.config import ProbeConfig, TrainConfig
 from audiopatch.training.initialise import sample_rate_of
 from audiopatch.training.model_card import write_model_card
@@ -39,10 +40,15 @@ class Run:
     allow_missing: bool
     device: str
     devices: int
-    workers: int
+    workers: int | None
     resume: bool
+    force: bool
     evaluate: bool
     quiet: bool
+
+    @property
+    def n_workers(self) -> int:
+        return Runtime(workers=self.workers).n_workers
 
     def say(self, text: str) -> None:
         if not self.quiet:
@@ -129,12 +135,12 @@ def _one(recipe: TrainRecipe, run: Run, folder: Path) -> dict[str, float]:
 def _train(recipe: TrainRecipe, run: Run, dataset: Dataset, folder: Path) -> tuple[Dataset, bool]:
     config = recipe.config
     assert isinstance(config, TrainConfig)
-    dataset, waves = decode(dataset, sample_rate_of(config.model), run.workers, say=run.say, quiet=run.quiet)
+    dataset, waves = decode(dataset, sample_rate_of(config.model), run.n_workers, say=run.say, quiet=run.quiet)
     accelerator = find_device(run.device).type
     with EpochTable(quiet=run.quiet, live=run.devices == 1) as report:
         outcome = train(
             config, dataset, waves, folder,
-            accelerator=accelerator, devices=run.devices, resume=run.resume, report=report,
+            accelerator=accelerator, devices=run.devices, resume=run.resume, force=run.force, report=report,
         )  # fmt: skip
     files = RunFolder(folder)
     files.list_left_out(dataset.left_out)
@@ -146,9 +152,9 @@ def _probe(recipe: TrainRecipe, run: Run, dataset: Dataset, folder: Path) -> tup
     config = recipe.config
     assert isinstance(config, ProbeConfig)
     tagger = load_model(config.model, device=run.device)
-    dataset, waves = decode(dataset, tagger.frontend.sample_rate, run.workers, say=run.say, quiet=run.quiet)
-    with EpochTable(quiet=run.quiet) as report:
-        best = probe(config, tagger, dataset, waves, folder, report=report)
+    dataset, waves = decode(dataset, tagger.frontend.sample_rate, run.n_workers, say=run.say, quiet=run.quiet)
+    with ClipBar("computing features", quiet=run.quiet) as bar, EpochTable(quiet=run.quiet) as report:
+        best = probe(config, tagger, dataset, waves, folder, force=run.force, report=report, progress=bar)
     RunFolder(folder).list_left_out(dataset.left_out)
     grid = pd.read_csv(folder / "grid.csv")
     if len(grid.groupby(["block", "tokens"])) > 1:
@@ -165,7 +171,7 @@ def _evaluate(recipe: TrainRecipe, run: Run, dataset: Dataset, folder: Path) -> 
         plan = recipe.config.reduction.inference if isinstance(recipe.config, TrainConfig) else recipe.config.patchout
         facts = evaluate_model(
             str(model), dataset, folder / "evaluation", plan=plan, device=run.device, published=recipe.published,
-            workers=run.workers, quiet=run.quiet,
+            workers=run.n_workers, quiet=run.quiet,
         )  # fmt: skip
         figures = {name: value["value"] for name, value in facts["figures"]["clip"].items()}
         for name in dict.fromkeys([*dataset.metrics, *recipe.published]):
@@ -192,7 +198,7 @@ def decode(
 ) -> tuple[Dataset, Waves]:
     """All clips of a dataset, decoded once; what cannot be decoded is said, and left out."""
     paths = [item.path for items in dataset.splits.values() for item in items]
-    with DecodeProgress(quiet=quiet) as report:
+    with ClipBar("decoding", quiet=quiet) as report:
         waves = decode_waves(paths, sample_rate, cache_folder(), workers=workers, report=report)
     whole = with_audio(dataset, waves)
     if whole.left_out:

@@ -1,8 +1,9 @@
 """The audio of a dataset, decoded once: mono 16-bit samples at the model's rate in one memory-mapped file.
 
 Training visits every clip many times; decoding it each time would cost more than the model. Log-mels are made from
-these samples on the device (thousands of times faster than real time), so one cache serves every front-end of a rate,
-and augmentation can still work on the waveform.
+these samples at every visit: that takes 0.6 % of a training step of the default model on a CPU and 0.1 % of PaSST's, so
+a cache of mels would save nothing but disk (float16 mels of MAEST are 43 MB an hour, these samples 115 at 16 kHz), need
+one copy per front-end, and end gain, roll and mixup of waveforms.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import mkdtemp
@@ -19,12 +20,17 @@ from tempfile import mkdtemp
 import numpy as np
 
 from audiopatch.audio.pool import decode_tracks
-from audiopatch.datasets.recipe import Dataset, LeftOut
+from audiopatch.datasets.recipe import Dataset, Item, LeftOut
 from audiopatch.errors import NoAudioError
 from audiopatch.types import CutSpec, Decoded, Failed, Segment, Track
 
+Report = Callable[[int, int], None]  # clips done, clips in all
 _DECODE_S = 30.0  # audio is decoded in runs of this length
 _SAMPLES, _INDEX = "samples.i16", "index.json"
+
+
+def quiet(done: int, total: int) -> None:
+    """A report for nobody."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,13 @@ class Waves:
         raw = np.fromfile(self.folder / _SAMPLES, np.int16, length, offset=(first + start) * count)
         return raw.astype(np.float32) / 32768
 
+    def clips(self, items: Sequence[Item], report: Report = quiet) -> Iterator[np.ndarray]:
+        """Whole waveforms (S,) in the order of ``items``; ``report`` hears of each that has been asked for."""
+        for number, item in enumerate(items):
+            report(number, len(items))
+            yield self.read(item.path)
+        report(len(items), len(items))
+
 
 def decode_waves(
     paths: Iterable[Path],
@@ -57,7 +70,7 @@ def decode_waves(
     cache: Path,
     *,
     workers: int = 0,
-    report: Callable[[int, int], None] = lambda done, total: None,
+    report: Report = quiet,
 ) -> Waves:
     """Decode all clips, or find them decoded in ``cache`` (keyed by rate, paths, sizes and times of change).
 
@@ -109,7 +122,7 @@ def _key(tracks: Iterable[Track], sample_rate: int) -> str:
     return digest.hexdigest()
 
 
-def _write(folder: Path, tracks: list[Track], spec: CutSpec, workers: int, report: Callable[[int, int], None]) -> None:
+def _write(folder: Path, tracks: list[Track], spec: CutSpec, workers: int, report: Report) -> None:
     """Each track's samples in one run, written when the track has ended; tracks lie in the order they ended."""
     pending: dict[str, list[Segment]] = {}
     spans: dict[str, tuple[int, int]] = {}

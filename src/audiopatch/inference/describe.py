@@ -22,6 +22,7 @@ def parameters_of(tagger: Tagger, analysis: Analysis, file_format: str) -> dict[
     chosen = asdict(analysis) | {
         "model": tagger.card.name,
         "patchout": str(find_plan(tagger, analysis.patchout)),
+        "thresholds": fingerprint(tagger.card.thresholds) if analysis.thresholds else None,
         "format": file_format,
         "weights_sha256": tagger.weights_sha256,
         "labels_hash": labels_hash(tagger.labels),

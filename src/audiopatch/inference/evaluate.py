@@ -9,7 +9,7 @@ import numpy as np
 
 from audiopatch import bootstrap, metrics
 from audiopatch.datasets.recipe import Dataset, Item, targets
-from audiopatch.datasets.waves import Waves
+from audiopatch.datasets.waves import Report, Waves, quiet
 from audiopatch.errors import UsageError
 from audiopatch.models.segments import clip_scores
 from audiopatch.models.tagger import Tagger
@@ -55,6 +55,7 @@ def evaluate(
     plan: Plan = NO_REDUCTION,
     overlap: float = 0.5,
     batch_size: int = 16,
+    report: Report = quiet,
 ) -> Evaluation:
     """Score a split, each clip as the mean over its half-overlapping segments; clips without audio are left out.
 
@@ -64,8 +65,7 @@ def evaluate(
     items = tuple(item for item in dataset.items(split) if item.path in waves)
     if not items:
         raise UsageError(f"{dataset.name} has no clip to score in its split '{split}'")
-    clips = (waves.read(item.path) for item in items)
-    scores = clip_scores(tagger, clips, plan=plan, overlap=overlap, batch_size=batch_size)
+    scores = clip_scores(tagger, waves.clips(items, report), plan=plan, overlap=overlap, batch_size=batch_size)
     truth, known = targets(items, dataset.labels)
     return Evaluation(dataset.labels, dataset.multilabel, items, truth, known, scores[:, columns])
 

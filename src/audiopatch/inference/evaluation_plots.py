@@ -61,7 +61,7 @@ def plot_reliability(found: metrics.Calibration, path: Path) -> None:
     top.plot([0, 1], [0, 1], "--", color="gray", lw=1, label="calibrated")
     top.plot(found.score[full], found.positive_rate[full], "o-", color="#4878a8", label=f"model (ECE {found.ece:.3f})")
     top.set(ylabel="share that is right", xlim=(0, 1), ylim=(0, 1))
-    top.legend(frameon=False)
+    top.legend(frameon=False, loc="lower right")
     edges = np.linspace(0, 1, len(found.count) + 1)
     bottom.bar(edges[:-1], found.count, width=np.diff(edges), align="edge", color="#4878a8", alpha=0.6)
     bottom.set(xlabel="score", ylabel="decisions", yscale="log")

@@ -25,6 +25,7 @@ from audiopatch.inference.repeats import Repeats
 from audiopatch.inference.runner import Runner, find_runner
 from audiopatch.inference.settings import Analysis, Runtime
 from audiopatch.inference.stages import Sieve
+from audiopatch.inference.thresholds import label_thresholds
 from audiopatch.inference.writer import Writer
 from audiopatch.models.config import TransformerConfig
 from audiopatch.models.tagger import Tagger
@@ -83,6 +84,7 @@ class Run:
             labels=self.tagger.labels if wanted.tags else (),
             parents=label_parents(self.tagger.card.labels),
             top_k=wanted.top_k,
+            min_scores=label_thresholds(self.tagger) if wanted.thresholds else (),
             min_score=wanted.min_score,
             dense=wanted.dense,
             timeline=wanted.timeline,

@@ -27,7 +27,8 @@ class Stack:
 class Analysis:
     """Everything that decides a number in the tables; two runs may share a folder only if theirs are equal.
 
-    ``tags`` and ``embedding`` say what is wanted; ``stack`` takes the embedding from inside the network instead of
+    ``thresholds`` drops tags below the score that ``evaluate`` found to mean them. ``tags`` and ``embedding`` say what
+    is wanted; ``stack`` takes the embedding from inside the network instead of
     the pooled features before the head. ``n_segments`` limits a track to that many evenly spread segments. ``passes``
     repeats a random patchout, for mean scores and how far they scatter.
     """
@@ -40,6 +41,7 @@ class Analysis:
     timeline: bool = False
     top_k: int | None = 10
     min_score: float = 0.0
+    thresholds: bool = False
     patchout: str | None = None
     passes: int = 1
     overlap: float = 0.5

@@ -84,7 +84,8 @@ class Layout:
 
     labels     (C,) names of the scores; empty when only embeddings are wanted
     parents    label -> its parent in the label set's tree, where the labels themselves do not tell (AudioSet)
-    top_k      tags per track, None for every label; ``min_score`` drops those below it
+    top_k      tags per track, None for every label; those below ``min_score`` do not count
+    min_scores (C,) the same for each label by itself; empty where they do not differ
     dense      all C scores as a vector beside the embedding
     timeline   a row per segment
     vectors    "float16" or "float32", the type of embeddings and dense scores (dense track scores are float16)
@@ -94,6 +95,7 @@ class Layout:
     parents: Mapping[str, str] = field(default_factory=dict)
     top_k: int | None = 10
     min_score: float = 0.0
+    min_scores: tuple[float, ...] = ()
     dense: bool = False
     timeline: bool = False
     vectors: str = "float16"

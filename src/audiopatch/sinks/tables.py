@@ -133,8 +133,9 @@ def _tags(rows: Sequence[TrackRow], layout: Layout) -> pa.Table:
 
 
 def _best(scores: np.ndarray, layout: Layout) -> np.ndarray:
-    order = np.argsort(-scores, kind="stable")[: layout.top_k]
-    return order[scores[order] >= layout.min_score]
+    least = np.maximum(layout.min_score, layout.min_scores or (0.0,)).astype(np.float32)
+    order = np.argsort(-scores, kind="stable")
+    return order[(scores >= least)[order]][: layout.top_k]
 
 
 def _words(values: Any) -> pa.DictionaryArray:

@@ -67,6 +67,8 @@ def card_for(base: ModelCard, choice: ModelChoice, n_classes: int, *, name: str,
             extra = {"n_conformers": choice.n_conformers, "channel_attention": choice.channel_attention}
             backbone = HamConfig(**plain, **extra)
         if choice.head == "separated":
+            if backbone.prefix != 2:
+                raise UsageError(f"{choice.base} has no DIST token for a separated head; take a MAEST, PaSST or AST")
             backbone = replace(backbone, pool="stack", stack=("cls", "dist"))
     elif choice != ModelChoice(choice.base, choice.weights, choice.segment_s):
         raise UsageError(f"{choice.base} is no transformer: it takes no other front-end, stride, head or hybrid parts")

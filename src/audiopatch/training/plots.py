@@ -29,6 +29,7 @@ def plot_curves(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
         axes[1].plot([row["epoch"] + 1 for row in epochs], values, "o-", ms=3, label=name.removeprefix("valid_"))
     if names:
         axes[1].set(xlabel="epoch", ylabel="validation", ylim=(0, 1.02))
+        axes[1].xaxis.get_major_locator().set_params(integer=True)
         axes[1].legend(frameon=False)
     figure.savefig(path, dpi=120)
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from audiopatch import metrics
 from audiopatch.datasets.grouped_split import grouped_split
 from audiopatch.datasets.recipe import Dataset, Item, targets
-from audiopatch.datasets.waves import Waves
+from audiopatch.datasets.waves import Waves, quiet
 from audiopatch.models.config import HeadConfig
 from audiopatch.models.heads import build_head
 from audiopatch.models.tagger import Tagger
@@ -53,7 +53,9 @@ def probe(
     waves: Waves,
     folder: Path,
     *,
+    force: bool = False,
     report: Report = lambda row: None,
+    progress: Callable[[int, int], None] = quiet,
 ) -> Fitted:
     """Fit all probes and leave the best one in ``folder`` as a model, with the grid as grid.csv and heat map.
 
@@ -61,13 +63,13 @@ def probe(
     training groups; one too small for that is judged on what it was fitted on.
     """
     run = RunFolder(folder)
-    run.start(config, resume=False)
+    run.start(config, force=force or not run.model.is_dir())  # one that was stopped is not worth going on with
     cells = choices(tagger.card, config.blocks, config.tokens)
     train, valid = fitting_split(dataset, config.seed)
     blocks = sorted({block for block, _ in cells})
     features = extract(
         tagger,
-        (waves.read(item.path) for item in (*train, *valid)),
+        waves.clips((*train, *valid), progress),
         blocks,
         plan=parse_plan(config.patchout),
         overlap=0.5,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import platform
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
@@ -21,6 +22,11 @@ from audiopatch.models.tagger import Tagger
 from audiopatch.training.settings import to_toml
 from audiopatch.zoo import native
 
+_LEFT = (
+    *("config.toml", "environment.json", "metrics.jsonl", "checkpoint.pt", "left_out.tsv", "teacher.parquet"),
+    *("grid.csv", "map.csv", "map.png", "curves.png", "model", "last", "swa", "tensorboard", "evaluation"),
+)
+
 
 @dataclass(frozen=True)
 class RunFolder:
@@ -36,22 +42,36 @@ class RunFolder:
     def log(self) -> Path:
         return self.path / "metrics.jsonl"
 
-    def start(self, config: Any, *, resume: bool) -> None:
-        """Write config.toml and environment.json; a folder of another run is an OutputMismatchError."""
+    def start(self, config: Any, *, resume: bool = False, force: bool = False) -> None:
+        """Write config.toml and environment.json; a folder that holds a run is an OutputMismatchError.
+
+        ``resume`` goes on with the same run, ``force`` begins anew. A run that came to nothing counts as none.
+        """
         text = to_toml(dataclasses.asdict(config))
         written = self.path / "config.toml"
-        if written.is_file():
+        if force:
+            self._clear()
+        elif self.log.is_file() and written.is_file():
             if written.read_text(encoding="utf-8") != text:
                 raise OutputMismatchError(
-                    f"{self.path} holds a run with other settings (see its config.toml); choose another -o"
+                    f"{self.path} holds a run with other settings (see its config.toml); choose another -o, or --force"
                 )
             if not resume:
+                go_on = "add --resume to go on, " if (self.path / "checkpoint.pt").is_file() else ""
                 raise OutputMismatchError(
-                    f"{self.path} already holds this run; add --resume to go on, or choose another -o"
+                    f"{self.path} already holds this run; {go_on}--force to begin anew, or choose another -o"
                 )
         self.path.mkdir(parents=True, exist_ok=True)
         written.write_text(text, encoding="utf-8")
         (self.path / "environment.json").write_text(json.dumps(environment(), indent=2) + "\n", encoding="utf-8")
+
+    def _clear(self) -> None:
+        """Take away what a run left here, and nothing else."""
+        for name in _LEFT:
+            path = self.path / name
+            if path.is_dir():
+                shutil.rmtree(path)
+            path.unlink(missing_ok=True)
 
     def write(self, row: Mapping[str, Any]) -> None:
         """One more line of metrics.jsonl."""

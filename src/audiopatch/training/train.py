@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins import MixedPrecision, Precision
@@ -42,21 +43,28 @@ def train(
     accelerator: str = "auto",
     devices: int = 1,
     resume: bool = False,
+    force: bool = False,
     report: Report = quiet,
 ) -> Outcome:
-    """Train as ``config`` says and leave the result in ``folder``; ``resume`` goes on from its checkpoint.
+    """Train as ``config`` says and leave the result in ``folder``; ``resume`` goes on from its checkpoint, ``force``
+    begins anew where a run is.
 
     ``report`` gets every row of metrics.jsonl as it is written, in the first process.
     """
     check(config, devices)
-    RunFolder(folder).start(config, resume=resume)
+    RunFolder(folder).start(config, resume=resume, force=force)
     strategy = "ddp_spawn" if devices > 1 else "auto"
     fabric = Fabric(
         accelerator=accelerator, devices=devices, strategy=strategy, plugins=_precision(config, accelerator)
     )
+    teacher = None
+    if config.teacher.model:
+        teacher = teacher_labels(config.teacher, dataset, waves, folder / "teacher.parquet", device=accelerator)
     with stop_requested(devices, heard=lambda: report({"kind": "stopping"})) as stop:
         # partial, since Fabric takes arguments apart, and these are frozen
-        work = partial(_fit, config=config, dataset=dataset, waves=waves, folder=folder, report=report, stop=stop)
+        work = partial(
+            _fit, config=config, dataset=dataset, waves=waves, teacher=teacher, folder=folder, report=report, stop=stop
+        )
         try:
             return fabric.launch(work)
         except KeyboardInterrupt:  # the second Ctrl-C
@@ -82,6 +90,8 @@ def check(config: TrainConfig, devices: int) -> None:
             f"in parts of {config.sampling.micro_batch or 1}"
         )
     parse_plan(config.reduction.inference)
+    if config.teacher.model and config.model.head != "separated":
+        raise UsageError("a teacher teaches a DIST head of its own: add --set model.head=separated")
 
 
 def _fit(
@@ -89,6 +99,7 @@ def _fit(
     config: TrainConfig,
     dataset: Dataset,
     waves: Waves,
+    teacher: np.ndarray | None,
     folder: Path,
     report: Report,
     stop: Callable[[], bool],
@@ -100,9 +111,6 @@ def _fit(
         config.model, dataset.labels, name=f"{folder.name}", multilabel=dataset.multilabel, seed=config.seed
     )
     tagger.dtype = PRECISIONS[config.precision][1]
-    teacher = None
-    if config.teacher.model:
-        teacher = teacher_labels(config.teacher, dataset, waves, device=str(fabric.device))
     clips = Clips.of(
         dataset.items("train"),
         waves,

@@ -35,7 +35,7 @@ class Validation:
         items = self.dataset.items("valid")
         rank, world = self.fabric.global_rank, self.fabric.world_size
         tagger.eval()
-        own = clip_scores(tagger, (self.waves.read(item.path) for item in items[rank::world]), plan=self.plan)
+        own = clip_scores(tagger, self.waves.clips(items[rank::world]), plan=self.plan)
         scores = np.empty((len(items), len(tagger.labels)), np.float32)
         for other, found in enumerate(self._gathered(own)):
             scores[other::world] = found
