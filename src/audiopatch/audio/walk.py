@@ -10,6 +10,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from audiopatch.audio.area import Area
 from audiopatch.audio.formats import looks_like_audio
 from audiopatch.audio.ignore import IGNORE_FILE, Rule, parse, verdict
 from audiopatch.audio.lists import is_list, read_list
@@ -28,6 +29,7 @@ def walk(
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
     root: str | None = None,
+    area: Area | None = None,
     report: Report = lambda path, error: None,
 ) -> Iterator[Track]:
     """The tracks of all inputs, lazily, each path once, in an order that does not change between runs.
@@ -38,8 +40,9 @@ def walk(
     out; in them only names that look like audio are taken. A file named as input or in a list is always taken, also
     one that is missing: decoding will say so. Memory: one folder's entries, plus about 100 bytes per listed path.
 
-    Ids are of paths relative to ``root``, which defaults to the folder that holds all inputs. Folders that cannot be
-    read go to ``report``. Raises ``UsageError``, at once, for an input that is not there.
+    Ids are of paths relative to ``root``, which defaults to the folder that holds all inputs. ``area`` limits what is
+    looked at in folders. Folders that cannot be read go to ``report``. Raises ``UsageError``, at once, for an input
+    that is not there.
     """
     places, folders = [], []
     for given in inputs:
@@ -47,7 +50,7 @@ def walk(
         places += found
         folders.append(folder)
     base = os.path.abspath(root) if root is not None else os.path.commonpath(folders or [os.getcwd()])
-    return _Walk(base, parse(include), parse(exclude), report).tracks(places, listed)
+    return _Walk(base, parse(include), parse(exclude), area, report).tracks(places, listed)
 
 
 def track_id(path: str, root: str) -> str:
@@ -74,8 +77,8 @@ def _expand(given: str) -> tuple[str, list[str]]:
 class _Walk:
     """The state of one walk: what was named already, and which real folders are covered."""
 
-    def __init__(self, base: str, include: Sequence[Rule], exclude: Sequence[Rule], report: Report):
-        self._base, self._include, self._exclude, self._report = base, include, exclude, report
+    def __init__(self, base: str, include: Sequence[Rule], exclude: Sequence[Rule], area: Area | None, report: Report):
+        self._base, self._include, self._exclude, self._area, self._report = base, include, exclude, area, report
         self._named: set[int] = set()  # ids of files named by the user, which a folder must not give again
         self._tops: dict[str, None] = {}  # folders named by the user, each walked as its own and nowhere else
         self._real_tops: list[str] = []  # where those, and linked folders, really lie
@@ -129,6 +132,8 @@ class _Walk:
         for entry in entries:
             is_folder = _is(os.DirEntry.is_dir, entry)
             if entry.name.startswith(".") or self._left_out(inside + entry.name, is_folder, scopes):
+                continue
+            if self._area and not (self._area.leads_on if is_folder else self._area.holds)(entry.path):
                 continue
             if is_folder:
                 if self._may_enter(entry):

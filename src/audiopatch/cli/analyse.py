@@ -13,7 +13,7 @@ from audiopatch.cli import console, options
 from audiopatch.cli.inputs import read_listed
 from audiopatch.cli.options import FailOn
 from audiopatch.cli.progress import find_observer
-from audiopatch.cli.words import last_line
+from audiopatch.cli.words import last_line, watched_line
 from audiopatch.errors import UsageError
 from audiopatch.inference.inputs import Inputs
 from audiopatch.inference.progress import Counts
@@ -34,6 +34,7 @@ class Request:
     include: Sequence[str]
     exclude: Sequence[str]
     output: str
+    watch: bool
     file_format: options.Format
     fail_on: FailOn
     as_json: bool
@@ -47,21 +48,25 @@ def analyse(request: Request, analysis: Analysis, runtime: Runtime) -> None:
     """Runs to the end or to the first Ctrl-C, and leaves with the exit code that says how it went."""
     if request.output == STDOUT and request.file_format is not options.Format.jsonl:
         raise UsageError("-o - writes to stdout, which only --format jsonl can; add it, or name a folder")
+    if request.output == STDOUT and request.watch:
+        raise UsageError("--watch keeps tables current, and -o - writes none; name a folder")
     if not request.inputs and request.files_from is None:
         raise UsageError("nothing to do: name files, folders or playlists, as in: audiopatch tag ~/Music")
     if request.output == STDOUT and request.as_json:
         raise UsageError("stdout cannot carry both the rows (-o -) and the summary (--json); leave one of them out")
     listed = read_listed(request.files_from, null=request.null)
     inputs = Inputs(request.inputs, listed, request.include, request.exclude)
-    inputs.tracks()  # a wrong path is refused before the seconds that importing torch takes
+    # what is wrong is refused before the seconds that importing torch takes
+    inputs.check_watchable(force=runtime.force) if request.watch else inputs.tracks()
     from audiopatch.inference.pipeline import run_to_folder, run_to_stream
+    from audiopatch.inference.watching import watch_folders
 
     observer = find_observer(request.progress, quiet=request.quiet, verbose=request.verbose)
     with console.stop_on_signals() as stop:
         if request.output == STDOUT:
             result = run_to_stream(inputs, sys.stdout, analysis, runtime, observer=observer, stop=stop)
         else:
-            result = run_to_folder(
+            result = (watch_folders if request.watch else run_to_folder)(
                 inputs,
                 request.output,
                 analysis,
@@ -78,7 +83,10 @@ def analyse(request: Request, analysis: Analysis, runtime: Runtime) -> None:
         for note in result.notes:
             console.say(note)
         place = "" if request.output == STDOUT else request.output.rstrip("/")
-        console.say(last_line(request.verb, result.counts, place, interrupted=result.interrupted))
+        if request.watch and not result.interrupted:
+            console.say(watched_line(request.verb, result.counts, place))
+        else:
+            console.say(last_line(request.verb, result.counts, place, interrupted=result.interrupted))
     raise typer.Exit(code)
 
 

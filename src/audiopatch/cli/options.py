@@ -164,6 +164,14 @@ Force = Annotated[
         "--force", help="Recompute; the old tables stay until all of the new ones are there.", rich_help_panel=OUTPUT
     ),
 ]
+Watch = Annotated[
+    bool,
+    typer.Option(
+        "--watch",
+        help="Then keep the tables current: take up new, changed, moved and deleted files until Ctrl-C.",
+        rich_help_panel=OUTPUT,
+    ),
+]
 RetryFailed = Annotated[
     bool, typer.Option("--retry-failed", help="Try files again that failed before.", rich_help_panel=OUTPUT)
 ]

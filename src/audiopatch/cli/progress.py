@@ -10,8 +10,8 @@ from typing import Any
 
 from audiopatch.cli.console import printable, rich_console, say
 from audiopatch.cli.options import ProgressKind
-from audiopatch.cli.words import duration, number
-from audiopatch.inference.progress import Counts, Observer, Silent
+from audiopatch.cli.words import current_line, duration, number
+from audiopatch.inference.progress import Counts, Current, Observer, Silent
 from audiopatch.types import Failed, TrackRow
 
 _LINE_EVERY_S = 30.0
@@ -32,7 +32,7 @@ class Talking:
         say(text)
 
     def planned(self, counts: Counts) -> None:
-        pass
+        self._n_shown = 0
 
     def advanced(self, counts: Counts, row: TrackRow | Failed) -> None:
         if not isinstance(row, Failed):
@@ -46,6 +46,9 @@ class Talking:
     def finished(self, counts: Counts) -> None:
         pass
 
+    def current(self, current: Current) -> None:
+        self.line(f"{time.strftime('%H:%M')}  {current_line(current)}")
+
 
 class Plain(Talking):
     """One line every 30 seconds."""
@@ -53,6 +56,7 @@ class Plain(Talking):
     _due = 0.0
 
     def planned(self, counts: Counts) -> None:
+        super().planned(counts)
         self._due = time.monotonic() + _LINE_EVERY_S
 
     def advanced(self, counts: Counts, row: TrackRow | Failed) -> None:
@@ -78,6 +82,7 @@ class Bar(Talking):
         self._bars.console.print(printable(text), soft_wrap=True)
 
     def planned(self, counts: Counts) -> None:
+        super().planned(counts)
         if counts.n_left:
             self._task = self._bars.add_task("starting", total=counts.n_left)
             self._bars.start()
@@ -88,6 +93,9 @@ class Bar(Talking):
 
     def finished(self, counts: Counts) -> None:
         self._bars.stop()
+        if self._task is not None:
+            self._bars.remove_task(self._task)
+            self._task = None
 
 
 class Events:
@@ -111,6 +119,14 @@ class Events:
 
     def finished(self, counts: Counts) -> None:
         self._emit("finished", counts=_figures(counts))
+
+    def current(self, current: Current) -> None:
+        self._emit(
+            "current",
+            counts=_figures(current.counts),
+            n_tracks=current.n_tracks,
+            n_removed=current.n_removed,
+        )
 
     def _emit(self, event: str, **values: Any) -> None:
         sys.stderr.write(json.dumps({"event": event, **values}) + "\n")

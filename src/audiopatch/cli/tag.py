@@ -66,6 +66,7 @@ def tag(
     file_format: o.FileFormat = o.Format.parquet,
     force: o.Force = False,
     retry_failed: o.RetryFailed = False,
+    watch: o.Watch = False,
     show: Annotated[
         bool | None,
         typer.Option(
@@ -107,6 +108,7 @@ def tag(
             include=include or (),
             exclude=exclude or (),
             output=output,
+            watch=watch,
             file_format=file_format,
             fail_on=fail_on,
             as_json=json,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from audiopatch.inference.progress import Counts
+import time
+
+from audiopatch.inference.progress import Counts, Current
 
 
 def number(value: int) -> str:
@@ -27,6 +29,30 @@ def audio(seconds: float) -> str:
     if seconds >= 3600:
         return f"{seconds / 3600:.1f} h"
     return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
+
+
+def current_line(current: Current) -> str:
+    """What a watch has just done, and how many tracks the tables hold now."""
+    one = current.n_tracks == 1
+    n_tracks = f"{number(current.n_tracks)} {'track' if one else 'tracks'}"
+    if current.is_first:
+        return f"{n_tracks} {'is' if one else 'are'} current; watching for changes until Ctrl-C"
+    counts = current.counts
+    parts = [
+        (counts.n_ok, "done"),
+        (counts.n_up_to_date, "kept, moved or retagged"),
+        (counts.n_failed, "failed"),
+        (current.n_removed, "removed"),
+    ]
+    return f"{', '.join(f'{number(n)} {what}' for n, what in parts if n)}; {n_tracks}"
+
+
+def watched_line(verb: str, counts: Counts, place: str) -> str:
+    """The last line of a watch that nobody interrupted at work."""
+    failed = counts.n_failed + counts.n_failed_before
+    rest = f", {number(failed)} failed" if failed else ""
+    elapsed = duration(time.monotonic() - counts.started)
+    return f"Watched for {elapsed}: {verb.lower()} {number(counts.n_ok)} tracks{rest} → {place}/"
 
 
 def last_line(verb: str, counts: Counts, place: str, *, interrupted: bool = False) -> str:

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from audiopatch.audio.area import Area
 from audiopatch.audio.walk import walk
-from audiopatch.errors import NoAudioError
+from audiopatch.errors import NoAudioError, UsageError
 from audiopatch.types import Track
 
 
@@ -48,3 +49,17 @@ class Inputs:
             why = f" ({'; '.join(unread[:3])})" if unread else ""
             raise NoAudioError(f"no audio found in {', '.join([*self.paths, *self.listed]) or 'an empty list'}{why}")
         return itertools.chain([first], tracks)
+
+    def check_watchable(self, *, force: bool) -> None:
+        """Refuse at once what cannot be followed."""
+        if force:
+            raise UsageError("--watch cannot go with --force; recompute once without --watch, then watch")
+        if self.listed or not self.paths:
+            raise UsageError("--watch follows folders; name them instead of --files-from")
+        for path in self.paths:
+            if not Path(path).is_dir():
+                raise UsageError(f"--watch follows folders, and {path} is none")
+
+    def within(self, area: Area | None, *, root: str, report: Callable[[str, OSError], None]) -> Iterator[Track]:
+        """The tracks that lie in some part of the inputs, or in all of them; perhaps none."""
+        return walk(self.paths, include=self.include, exclude=self.exclude, root=root, area=area, report=report)

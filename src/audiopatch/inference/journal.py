@@ -71,6 +71,11 @@ class Journal:
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def n_ok(self) -> int:
+        """Tracks that have rows and did not fail."""
+        return int((self.state == _OK).sum())
+
     def __contains__(self, track_id: str) -> bool:
         return self._place(track_id) is not None
 

@@ -6,7 +6,7 @@ import itertools
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -146,6 +146,49 @@ class Run:
         self.observer.planned(self.counts)
 
 
+@dataclass
+class FolderRun:
+    """An open output folder, and the run that brings it up to date: once, or again and again."""
+
+    run: Run
+    output: Output
+    record: Record
+    journal: Journal
+
+    def update(self, tracks: Iterable[Track]) -> bool:
+        """Rows for whatever is new or changed among ``tracks``; whether it was interrupted."""
+        run, output, stop = self.run, self.output, self.run.stop.is_set
+        retry, note = run.runtime.retry_failed, run.observer.note
+        with (
+            make_plan(tracks, self.journal, folder=output.home.spool, retry_failed=retry, stop=stop) as found,
+            recognise(found, self.journal, output, run.cut, run.runtime, note=note, stop=stop) as plan,
+            _finishing(run),
+        ):
+            if not found.n_found:
+                return False
+            run.planned(plan)
+            if plan is not found:
+                self.journal = Journal.of(output.store)
+            if plan.n_todo:
+                run.process_once(plan, self.journal, output, self.record.metadata)
+            interrupted = run.interrupted(plan)
+            if not interrupted:
+                compact(output.store, output.fingerprint)
+            self.record.end(run.counts, interrupted=interrupted)
+        return interrupted
+
+
+@contextmanager
+def open_run(run: Run, inputs: Inputs, folder: str | os.PathLike[str], file_format: str) -> Iterator[FolderRun]:
+    """Locks ``folder`` for a run of equal parameters, and takes up what earlier ones left there."""
+    parameters = parameters_of(run.tagger, run.analysis, file_format)
+    with open_output(folder, parameters, force=run.runtime.force) as output:
+        record = Record.begin(output, run.tagger, inputs, run.runtime, root=run.root)
+        if run.layout.labels or run.analysis.dense:
+            output.store.write_labels(labels_table(run.tagger.labels, label_parents(run.tagger.card.labels)))
+        yield FolderRun(run, output, record, Journal.of(output.store))
+
+
 def run_to_folder(
     inputs: Inputs,
     folder: str | os.PathLike[str],
@@ -158,29 +201,15 @@ def run_to_folder(
 ) -> RunResult:
     """Tables in ``folder``, resuming what an earlier run with equal parameters left there."""
     before = read_run(folder_at(folder)) or {}
+    observer = observer or Silent()
+    tracks = inputs.tracks(root=before.get("root"), report=skipped(observer))
+    first = next(tracks)
     with (
-        _started(inputs, analysis, runtime, observer, stop, root=before.get("root")) as (run, tracks),
-        open_output(folder, parameters_of(run.tagger, analysis, file_format), force=runtime.force) as output,
+        started(analysis, runtime, observer, stop, root=first.root) as run,
+        open_run(run, inputs, folder, file_format) as work,
     ):
-        journal = Journal.of(output.store)
-        retry, stopped = runtime.retry_failed, run.stop.is_set
-        with (
-            make_plan(tracks, journal, folder=output.home.spool, retry_failed=retry, stop=stopped) as found,
-            recognise(found, journal, output, run.cut, runtime, note=run.observer.note, stop=stopped) as plan,
-            _finishing(run),
-        ):
-            run.planned(plan)
-            record = Record.begin(output, run.tagger, inputs, runtime, root=run.root)
-            if run.layout.labels or analysis.dense:
-                output.store.write_labels(labels_table(run.tagger.labels, label_parents(run.tagger.card.labels)))
-            if plan.n_todo:
-                journal = journal if plan is found else Journal.of(output.store)
-                run.process_once(plan, journal, output, record.metadata)
-            interrupted = run.interrupted(plan)
-            if not interrupted:
-                compact(output.store, output.fingerprint)
-            record.end(run.counts, interrupted=interrupted)
-        note = output.promote() if runtime.force and not interrupted else None
+        interrupted = work.update(itertools.chain([first], tracks))
+        note = work.output.promote() if runtime.force and not interrupted else None
     return RunResult(run.counts, folder, interrupted, (note,) if note else ())
 
 
@@ -194,8 +223,12 @@ def run_to_stream(
     stop: threading.Event | None = None,
 ) -> RunResult:
     """One JSON line per track on ``stream``, as each is finished; nothing is remembered."""
+    observer = observer or Silent()
+    tracks = inputs.tracks(report=skipped(observer))
+    first = next(tracks)
+    tracks = itertools.chain([first], tracks)
     with (
-        _started(inputs, analysis, runtime, observer, stop) as (run, tracks),
+        started(analysis, runtime, observer, stop, root=first.root) as run,
         make_plan(tracks, Journal.empty(), folder=None, stop=run.stop.is_set) as plan,
         _finishing(run),
     ):
@@ -204,25 +237,20 @@ def run_to_stream(
         return RunResult(run.counts, None, run.interrupted(plan))
 
 
+def skipped(observer: Observer) -> Callable[[str, OSError], None]:
+    """Tells the observer of folders that cannot be read."""
+    return lambda path, error: observer.note(f"skipped {path}: {error.strerror}")
+
+
 @contextmanager
-def _started(
-    inputs: Inputs,
-    analysis: Analysis,
-    runtime: Runtime,
-    observer: Observer | None,
-    stop: threading.Event | None,
-    *,
-    root: str | None = None,
-) -> Iterator[tuple[Run, Iterator[Track]]]:
-    """The model, and the tracks to come; inputs without any audio are refused before anything is loaded."""
-    observer = observer or Silent()
-    tracks = inputs.tracks(root=root, report=lambda path, error: observer.note(f"skipped {path}: {error.strerror}"))
-    first = next(tracks)
+def started(
+    analysis: Analysis, runtime: Runtime, observer: Observer, stop: threading.Event | None, *, root: str
+) -> Iterator[Run]:
+    """A run with its model loaded; what the model cannot do is refused here."""
     with find_runner(runtime) as runner:
-        tagger = runner.load(analysis)
-        run = Run(analysis, runtime, runner, tagger, observer, stop or threading.Event(), first.root)
+        run = Run(analysis, runtime, runner, runner.load(analysis), observer, stop or threading.Event(), root)
         run.introduce()
-        yield run, itertools.chain([first], tracks)
+        yield run
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Protocol
 
 from audiopatch.types import Failed, TrackRow
@@ -49,6 +49,11 @@ class Counts:
             return None
         return self.elapsed_s * (self.todo_bytes - self.done_bytes) / self.done_bytes
 
+    def plus(self, other: Counts) -> Counts:
+        """Those of two runs together, from the start of the first."""
+        names = [name.name for name in fields(self) if name.name != "started"]
+        return replace(self, **{name: getattr(self, name) + getattr(other, name) for name in names})
+
     def add(self, row: TrackRow | Failed) -> None:
         """One more track is finished."""
         self.done_bytes += row.track.size_bytes
@@ -59,6 +64,16 @@ class Counts:
         self.n_ok += 1
         self.n_damaged += row.decoded.damaged
         self.audio_s += row.decoded.duration_s
+
+
+@dataclass(frozen=True)
+class Current:
+    """What brought watched tables up to date: a run's counts, or removals. ``n_tracks`` have rows now."""
+
+    counts: Counts
+    n_tracks: int
+    n_removed: int = 0
+    is_first: bool = False
 
 
 class Observer(Protocol):
@@ -76,6 +91,9 @@ class Observer(Protocol):
     def finished(self, counts: Counts) -> None:
         """The run is over, whichever way."""
 
+    def current(self, current: Current) -> None:
+        """Watched tables are up to date again; the run waits for changes."""
+
 
 class Silent:
     """Watches and says nothing."""
@@ -90,6 +108,9 @@ class Silent:
         pass
 
     def finished(self, counts: Counts) -> None:
+        pass
+
+    def current(self, current: Current) -> None:
         pass
 
 

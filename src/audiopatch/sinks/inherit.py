@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Collection, Sequence
+import os
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +32,14 @@ def rows_of(store: PartStore, track_ids: dict[str, set[str]]) -> dict[str, dict[
     found = (row for part in track_ids.keys() & parts.keys() for row in store.load(parts[part], columns).to_pylist())
     wanted = set().union(*track_ids.values())
     return {row["track_id"]: row | {"path": _on_disk(row)} for row in found if row["track_id"] in wanted}
+
+
+def places(store: PartStore) -> Iterator[tuple[str, str, str]]:
+    """(part, id, path) of every row of ``tracks`` and ``errors``, part by part; damaged tracks have one in both."""
+    for table in ("tracks", "errors"):
+        for part, rows in store.read(table, ("track_id", "path", "path_bytes")):
+            for row in rows.to_pylist():
+                yield part, row["track_id"], os.fsdecode(_on_disk(row))
 
 
 def _on_disk(row: dict[str, Any]) -> bytes | str:

@@ -59,6 +59,12 @@ class PartStore:
                 if table in tables:
                     self.sink.write(tables[table], change.stage(self.file_name(table, name)))
 
+    def remove(self, track_ids: Mapping[str, Collection[str]]) -> None:
+        """Let rows leave the tables, all at once: part -> their ``track_id``."""
+        with self.folder.change() as change:
+            for part, gone in track_ids.items():
+                self.rewrite(change, part, frozenset(gone))
+
     def sizes(self) -> dict[str, int]:
         """Part -> bytes of all its tables, the oldest part first."""
         sizes: dict[str, int] = {}

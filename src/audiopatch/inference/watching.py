@@ -1,0 +1,157 @@
+"""Keep the tables of folders current: a run over all of them, then one over every change, the model loaded once."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from audiopatch.audio.area import Area
+from audiopatch.audio.follow import Changes, follow
+from audiopatch.inference.inputs import Inputs
+from audiopatch.inference.journal import Journal
+from audiopatch.inference.output import read_run
+from audiopatch.inference.pipeline import FolderRun, RunResult, open_run, skipped, started
+from audiopatch.inference.progress import Counts, Current, Observer, Silent
+from audiopatch.inference.settings import Analysis, Runtime
+from audiopatch.inference.settling import Settling
+from audiopatch.sinks.folder import folder_at
+from audiopatch.sinks.inherit import places
+
+_QUIET_S = 2.0  # a file that has not changed for so long is taken for finished
+_TICK_S = 1.0
+_GRACE_S = 5.0  # until rows of a deleted file leave: its new place must have been looked at before
+# A look at everything finds what a system does not tell (network disks, lost events). It comes every minute, or more
+# rarely where looking takes long: at most a fiftieth of the time goes into it.
+_LOOK_EVERY_S, _SHARE_OF_LOOKING = 60.0, 50
+
+
+def watch_folders(
+    inputs: Inputs,
+    folder: str | os.PathLike[str],
+    analysis: Analysis,
+    runtime: Runtime,
+    *,
+    file_format: str = "parquet",
+    observer: Observer | None = None,
+    stop: threading.Event,
+) -> RunResult:
+    """``run_to_folder``, and then again for whatever is new, changed, moved or deleted, until ``stop`` is set.
+
+    The counts that come back are those of all these runs together.
+    """
+    inputs.check_watchable(force=runtime.force)
+    observer = observer or Silent()
+    tops = [os.path.abspath(path) for path in inputs.paths]  # noqa: PTH100 (paths stay strings, as in walk)
+    known_root = (read_run(folder_at(folder)) or {}).get("root")
+    root = known_root if known_root and Path(known_root).is_dir() else os.path.commonpath(tops)
+    with (
+        started(analysis, runtime, observer, stop, root=root) as run,
+        open_run(run, inputs, folder, file_format) as work,
+    ):
+        watch = _Watch(work, inputs, tops, observer, os.fspath(folder))
+        while not stop.is_set():
+            watch.until_the_next_look()
+        return RunResult(watch.total, folder, watch.interrupted)
+
+
+@dataclass
+class _Watch:
+    """What is known between two looks. Paths are absolute, as the walk gives them."""
+
+    work: FolderRun
+    inputs: Inputs
+    tops: list[str]
+    observer: Observer
+    output: str
+    total: Counts = field(default_factory=Counts)
+    interrupted: bool = False
+    settling: Settling = field(default_factory=lambda: Settling(_QUIET_S))
+    begun: bool = False  # whether the first look is over, which takes every file as it is
+    deleted: dict[str, float] = field(default_factory=dict)  # what the system said is gone, and when its rows may go
+    looking_s: float = 0.0  # what the last look at everything took that found nothing to do
+
+    def until_the_next_look(self) -> None:
+        """Look at everything, then follow what changes; following begins first, so that nothing falls between."""
+        due = None
+        for changes in self._changes():
+            if due is None:
+                n_found = self.look(None)
+                if not n_found and not self.settling.paths:
+                    self._let_go(self.tops)
+                due = time.monotonic() + max(_LOOK_EVERY_S, _SHARE_OF_LOOKING * self.looking_s)
+                if n_found:  # that took a while: look again before anything is said to be missing
+                    return
+            self.take(changes)
+            if time.monotonic() >= due:
+                return
+
+    def _changes(self) -> Iterator[Changes]:
+        stop = self.work.run.stop
+        try:
+            yield from follow(self.tops, stop, leave_out=(self.output,))
+        except OSError as error:
+            if not self.begun:
+                self.observer.note(f"the system does not tell of changes here ({error}): looking for them instead")
+        while not stop.wait(_TICK_S):
+            yield Changes(frozenset(), frozenset())
+
+    def take(self, changes: Changes) -> None:
+        """Look at what changed and at what was unfinished; then let go of what is gone for good."""
+        gone = [path for path, due in self.deleted.items() if time.monotonic() >= due]
+        for path in changes.deleted - set(self.tops):
+            self.deleted.setdefault(path, time.monotonic() + _GRACE_S)
+        if area := changes.paths | self.settling.paths:
+            self.look(Area(area))
+        if gone and not self.settling.paths:  # one of these may be where it was moved to
+            self._let_go(gone)
+            for path in gone:
+                del self.deleted[path]
+
+    def look(self, area: Area | None) -> int:
+        """Bring the tables up to date with a part of the folders, or with all of them; how many tracks it was about."""
+        began, work = time.monotonic(), self.work
+        present = replace(self.inputs, paths=[path for path in self.inputs.paths if Path(path).is_dir()])
+        tracks = present.within(area, root=work.run.root, report=skipped(self.observer))
+        counts = work.run.counts = Counts()
+        self.interrupted = work.update(self.settling.look(tracks, work.journal) if self.begun else tracks)
+        if counts.n_found or not self.begun:
+            self._tell(counts)
+        elif area is None:
+            self.looking_s = time.monotonic() - began
+        self.begun = True
+        return counts.n_found
+
+    def _let_go(self, paths: Sequence[str]) -> None:
+        """Remove the rows of files that are missing among the paths and what was below them."""
+        area, said, store = Area(paths), Area(self.deleted), self.work.output.store
+        gone: dict[str, set[str]] = {}
+        for part, track_id, path in places(store):
+            if area.holds(path) and _is_gone(path, said):
+                gone.setdefault(part, set()).add(track_id)
+        if gone:
+            store.remove(gone)
+            self._tell(Counts(), n_removed=len(set().union(*gone.values())))
+
+    def _tell(self, counts: Counts, *, n_removed: int = 0) -> None:
+        """After every change of the tables."""
+        self.work.journal = Journal.of(self.work.output.store)
+        self.total = self.total.plus(counts)
+        n_tracks = self.work.journal.n_ok
+        self.observer.current(Current(counts, n_tracks, n_removed=n_removed, is_first=not self.begun))
+
+
+def _is_gone(path: str, said: Area) -> bool:
+    """Whether a file was deleted, and not only a disk taken away: that leaves an empty folder where it was."""
+    if os.path.lexists(path):
+        return False
+    if said.holds(path):
+        return True
+    folder = os.path.dirname(path)  # noqa: PTH120
+    while not os.path.isdir(folder):  # noqa: PTH112
+        folder = os.path.dirname(folder)  # noqa: PTH120
+    with os.scandir(folder) as entries:
+        return next(entries, None) is not None
