@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -37,6 +38,10 @@ def test_folders_of_music_become_a_model_that_tags(home):
     files = {path.name for path in (home / "mine").iterdir()}
     assert {"config.toml", "environment.json", "metrics.jsonl", "grid.csv", "map.png", "left_out.tsv", "model"} <= files
     assert "jazz, rock" in (home / "mine" / "model" / "README.md").read_text()
+    again = run("train", "folder", MINI / "folder", "-o", "mine", *QUICK)
+    assert again.exit_code == 7 and "--force" in again.output and "--resume" not in again.output
+    shutil.rmtree(home / "mine" / "model")  # as if it had been stopped: nothing stands in the way
+    assert run("train", "folder", MINI / "folder", "-o", "mine", *QUICK).exit_code == 0
     tagged = run("tag", MINI / "folder", "--model", "mine/model", "-o", "out", "--top", 1, "--no-show")
     assert tagged.exit_code == 0, tagged.output
     tags = pd.read_parquet(home / "out" / "tags")
@@ -67,6 +72,8 @@ def test_evaluate_writes_a_report_and_keeps_thresholds(home, monkeypatch):
 def test_all_folds_give_a_mean(home):
     result = run("train", "esc10", MINI / "esc50", "--fold", "all", "-o", "folds", *QUICK, "--set", "tokens=['cls']")
     assert result.exit_code == 0, result.output
+    card = ModelCard.from_json((home / "folds" / "fold2" / "model" / "card.json").read_text())
+    assert card.name == "folds-fold2"
     assert len(pd.read_csv(home / "folds" / "folds.csv")) == 5 and "accuracy over 5 folds" in result.output
 
 

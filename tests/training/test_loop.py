@@ -153,6 +153,12 @@ def test_another_run_in_the_same_folder_is_refused(tiny_config, open_mini, tmp_p
         train(config, dataset, waves, tmp_path, accelerator="cpu")
     with pytest.raises(OutputMismatchError, match="other settings"):
         train(replace(config, seed=1), dataset, waves, tmp_path, accelerator="cpu", resume=True)
+    other = replace(dataset, splits={**dataset.splits, "train": dataset.items("train")[1:]})
+    with pytest.raises(OutputMismatchError, match="other clips"):
+        train(config, other, waves, tmp_path, accelerator="cpu", resume=True)
+    (tmp_path / "notes.txt").write_text("mine")
+    assert train(replace(config, seed=1), other, waves, tmp_path, accelerator="cpu", force=True).finished
+    assert len(log(tmp_path, "epoch")) == 1 and (tmp_path / "notes.txt").is_file()
 
 
 @pytest.mark.parametrize(

@@ -128,7 +128,7 @@ def _page(
     """One HTML page that needs nothing beside it."""
     about = {
         key: facts[key]
-        for key in ("model", "dataset", "split", "plan", "overlap", "n_clips", "n_tracks", "ece")
+        for key in ("model", "dataset", "split", "plan", "overlap", "n_clips", "n_tracks", "ece", "thresholds_from")
         if key in facts
     }
     silent = facts["classes_without_both_outcomes"]

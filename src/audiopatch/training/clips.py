@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -68,6 +69,12 @@ class Clips:
         truth, known = targets(items, labels)
         n_samples = min(segment_samples, max(waves.n_samples(item.path) for item in items))
         return cls(items, waves, truth, known, n_samples, augment, seed, teacher)
+
+    @property
+    def digest(self) -> str:
+        """Which clips with which labels: a resumed run must find the same."""
+        lines = (f"{item.path.name}|{item.labels}" for item in self.items)
+        return hashlib.blake2b("\n".join(lines).encode(errors="replace"), digest_size=8).hexdigest()
 
     def batch(self, order: np.ndarray, places: Sequence[int], epoch: int) -> Batch:
         """The clips at ``places`` of the epoch's ``order``."""

@@ -20,6 +20,7 @@ from lightning_fabric import Fabric
 from torch.optim.swa_utils import AveragedModel
 
 from audiopatch.datasets.recipe import Dataset
+from audiopatch.errors import OutputMismatchError
 from audiopatch.models.tagger import Tagger
 from audiopatch.reducers.plan import parse_plan
 from audiopatch.reducers.schedule import plans_by_epoch
@@ -207,6 +208,7 @@ class Loop:
             average = None if self.average is None else self.average.state_dict()
             self.folder.save_checkpoint(
                 {
+                    "clips": self.clips.digest,
                     "progress": vars(self.progress),
                     "tagger": self.tagger.state_dict(),
                     "optimizer": self.optimizer.state_dict(),
@@ -220,6 +222,10 @@ class Loop:
         state = self.folder.load_checkpoint()
         if state is None:
             return
+        if state["clips"] != self.clips.digest:
+            raise OutputMismatchError(
+                f"{self.folder.path} was trained on other clips than the dataset now holds; begin anew with --force"
+            )
         self.progress = Progress(**state["progress"])
         self.tagger.load_state_dict(state["tagger"])
         self.optimizer.load_state_dict(state["optimizer"])

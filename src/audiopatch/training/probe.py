@@ -87,7 +87,7 @@ def probe(
             best = fitted
     assert best is not None
     pd.DataFrame(rows).to_csv(folder / "grid.csv", index=False)
-    run.save_model(assemble(tagger, best, dataset, config, name=folder.name))
+    run.save_model(assemble(tagger, best, dataset, config, name=run.name))
     return best
 
 

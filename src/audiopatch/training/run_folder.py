@@ -39,6 +39,12 @@ class RunFolder:
         return self.path / "model"
 
     @property
+    def name(self) -> str:
+        """What its model is called; the fold of a run says of which one."""
+        is_fold = self.path.name.removeprefix("fold").isdecimal()
+        return f"{self.path.parent.name}-{self.path.name}" if is_fold else self.path.name
+
+    @property
     def log(self) -> Path:
         return self.path / "metrics.jsonl"
 

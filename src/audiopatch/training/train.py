@@ -108,7 +108,7 @@ def _fit(
     if fabric.world_size > 1:
         leave_to_parent()
     tagger = build_tagger(
-        config.model, dataset.labels, name=f"{folder.name}", multilabel=dataset.multilabel, seed=config.seed
+        config.model, dataset.labels, name=RunFolder(folder).name, multilabel=dataset.multilabel, seed=config.seed
     )
     tagger.dtype = PRECISIONS[config.precision][1]
     clips = Clips.of(
