@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -20,10 +19,11 @@ from audiopatch.reducers.plan import NO_REDUCTION, parse_plan
 from audiopatch.tokens import MelPatches
 from audiopatch.training.agreement import HeldOut
 from audiopatch.training.calibrate import calibrate, fit_affine
-from audiopatch.training.distill import METRICS, Distillation
+from audiopatch.training.distill import Distillation
 from audiopatch.training.distill_config import RANDOM, DistillConfig
 from audiopatch.training.pieces import Pieces, PieceWriter
 from audiopatch.training.resample_fft import resample_fft
+from audiopatch.training.run_folder import RunFolder
 from audiopatch.training.standard import Standard
 from audiopatch.training.student import Student, start_well
 from audiopatch.training.teacher import Answer, Standards, Teacher
@@ -49,7 +49,7 @@ STUDENT = ModelCard(
     segment_s=2.0,
 )
 CONFIG = DistillConfig(
-    max_segments=48, batch_size=4, crop_s=((0.0, 1.0), (0.5, 2.0)), n_calibration=2, min_cols=2, log_every=4
+    max_segments=48, batch_size=4, crop=((0.0, 0.5), (0.5, 1.0)), n_calibration=2, min_cols=2, log_every=4
 )
 AS_THEY_ARE = Standards(*(Standard(torch.zeros(1), torch.ones(1)) for _ in range(3)))
 
@@ -70,7 +70,14 @@ def pieces(tmp_path_factory) -> Pieces:
 def distillation(pieces: Pieces, folder: Path, config: DistillConfig = CONFIG, **options) -> Distillation:
     torch.manual_seed(0)
     teacher, student = random_tagger(TEACHER).requires_grad_(False), random_tagger(STUDENT)
-    return Distillation(teacher, student, pieces, folder, classes=CLASSES, config=config, **options)
+    files = RunFolder(folder)
+    files.start(config, resume=True)
+    return Distillation(Teacher(teacher, CLASSES), student, pieces, files, config, **options)
+
+
+def run(work: Distillation) -> Tagger:
+    assert work.run()
+    return work.result()
 
 
 def same(a: Tagger, b: Tagger) -> bool:
@@ -79,7 +86,7 @@ def same(a: Tagger, b: Tagger) -> bool:
 
 
 def test_a_resumed_run_equals_an_uninterrupted_one(pieces, tmp_path):
-    whole = distillation(pieces, tmp_path / "whole").run()
+    whole = run(distillation(pieces, tmp_path / "whole"))
     first = distillation(pieces, tmp_path / "parts")
     for _ in range(5):  # the crop length changes at step 6
         first.learn(first.lessons(first.step, first.progress))
@@ -87,47 +94,47 @@ def test_a_resumed_run_equals_an_uninterrupted_one(pieces, tmp_path):
     first.learn(first.lessons(first.step, first.progress))  # lost with the process
     resumed = distillation(pieces, tmp_path / "parts")
     assert (resumed.step, resumed.segments) == (5, 20)
-    assert same(whole, resumed.run())
+    assert same(whole, run(resumed))
 
 
 def test_the_student_comes_nearer_to_its_teacher(pieces, tmp_path):
-    config = replace(CONFIG, max_segments=480, batch_size=8, crop_s=((0.0, 1.0),), ema_decay=0.9)
-    run = distillation(pieces, tmp_path, config)
-    run.run()
-    lines = [json.loads(line) for line in (tmp_path / METRICS).read_text().splitlines()]
-    first, last = lines[0]["losses"], lines[-1]["losses"]
+    config = replace(CONFIG, max_segments=480, batch_size=8, crop=((0.0, 0.5),), ema_decay=0.9)
+    work = distillation(pieces, tmp_path, config)
+    work.run()
+    lines = work.folder.rows()
+    first, last = lines[0], lines[-1]
     assert last["features"] < 0.8 * first["features"]
     assert last["timeline"] < first["timeline"]
-    assert run.progress == 1.0
+    assert work.progress == 1.0 and last["progress"] == 1.0
 
 
 def test_every_batch_is_a_function_of_its_step(pieces, tmp_path):
-    run = distillation(pieces, tmp_path)
-    lesson, again, other = run.lessons(3, 0.0), run.lessons(3, 0.0), run.lessons(4, 0.0)
+    work = distillation(pieces, tmp_path)
+    lesson, again, other = work.lessons(3, 0.0), work.lessons(3, 0.0), work.lessons(4, 0.0)
     assert (
         torch.equal(lesson.mel, again.mel) and str(lesson.plan) == str(again.plan) and lesson.plan[0] == again.plan[0]
     )
     assert torch.equal(lesson.answer.logits, again.answer.logits)
     assert not torch.equal(lesson.mel, other.mel)
     assert lesson.mel.shape == (4, 96, 63)
-    assert run.lessons(3, 0.5).mel.shape == (4, 96, 125)  # longer crops in the second half
+    assert work.lessons(3, 0.5).mel.shape == (4, 96, 125)  # longer crops in the second half
 
 
 def test_lessons_have_the_plans_of_the_configuration_and_random_crossings(pieces, tmp_path):
-    run = distillation(pieces, tmp_path, replace(CONFIG, plans=((RANDOM, 1.0), ("F3T2", 2.0), ("F0T0", 0.0))))
+    work = distillation(pieces, tmp_path, replace(CONFIG, plans=((RANDOM, 1.0), ("F3T2", 2.0), ("F0T0", 0.0))))
     rng = np.random.default_rng(0)
-    drawn = Counter(str(run.lessons.patchout(rng, 125)[0]) for _ in range(300))
+    drawn = Counter(str(work.lessons.patchout(rng, 125)[0]) for _ in range(300))
     assert 150 < drawn["F3T2"] < 250 and drawn["F0T0"] == 0 and len(drawn) > 15
 
 
 def test_the_result_answers_in_the_teachers_units(pieces, tmp_path):
-    run = distillation(pieces, tmp_path)
-    mel = run.lessons(0, 0.0).mel
-    run.averaged.module.eval()
+    work = distillation(pieces, tmp_path)
+    mel = work.lessons(0, 0.0).mel
+    work.averaged.module.eval()
     with torch.no_grad():
-        standardised = run.averaged.module(mel).logits
-        expected = standardised * run.standards.logits.std + run.standards.logits.mean
-        assert torch.allclose(run.result()(mel).logits, expected, atol=1e-5)
+        standardised = work.averaged.module(mel).logits
+        expected = standardised * work.standards.logits.std + work.standards.logits.mean
+        assert torch.allclose(work.result()(mel).logits, expected, atol=1e-5)
 
 
 def test_losses_vanish_for_a_student_that_says_the_same(pieces):
@@ -147,13 +154,13 @@ def test_losses_vanish_for_a_student_that_says_the_same(pieces):
 
 
 def test_patchout_sizes_stay_within_their_limits(pieces, tmp_path):
-    run = distillation(
+    work = distillation(
         pieces, tmp_path, replace(CONFIG, plans=((RANDOM, 1.0),), rows=(5, 9), min_cols=2, max_tokens=40)
     )
     rng = np.random.default_rng(0)
     sizes = set()
     for _ in range(200):
-        reducer = run.lessons.patchout(rng, 125)[0]
+        reducer = work.lessons.patchout(rng, 125)[0]
         rows, cols = 9 - len(reducer.rows), 11 - len(reducer.cols)
         assert 5 <= rows <= 9 and cols >= 2 and rows * cols <= 40
         sizes.add((rows, cols))
@@ -223,7 +230,7 @@ def test_schedules():
     config = DistillConfig(max_segments=100, warmup_share=0.1)
     assert config.lr_factor(0.0) == 0 and config.lr_factor(1.0) == pytest.approx(0, abs=1e-12)
     assert config.lr_factor(0.1) == pytest.approx(0.5 * (1 + np.cos(0.1 * np.pi)))
-    assert [config.crop_s_at(progress) for progress in (0.0, 0.74, 0.75, 1.0)] == [5.0, 5.0, 10.0, 10.0]
+    assert [config.crop_share(progress) for progress in (0.0, 0.74, 0.75, 1.0)] == [0.5, 0.5, 1.0, 1.0]
 
 
 def test_a_teacher_agrees_with_itself(pieces):
@@ -261,3 +268,16 @@ def test_affine_fit_finds_the_parameters():
     scale, offset = fit_affine(logits, (logits * wanted_scale + wanted_offset).sigmoid())
     assert torch.allclose(scale, wanted_scale, rtol=0.1)
     assert torch.allclose(offset, wanted_offset, atol=0.3)
+
+
+def test_a_stopped_run_is_saved_and_goes_on(pieces, tmp_path):
+    asked = iter([False, False, True])
+    first = distillation(pieces, tmp_path)
+    assert not first.run(lambda: next(asked))
+    second = distillation(pieces, tmp_path)
+    assert second.step == 2 and second.run() and second.segments == 48
+
+
+def test_an_unknown_augmentation_names_the_known_ones(pieces, tmp_path):
+    with pytest.raises(UsageError, match="gentle"):
+        distillation(pieces, tmp_path, replace(CONFIG, augment="gentel"))

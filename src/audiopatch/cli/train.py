@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from audiopatch.cli import options as o
+from audiopatch.zoo import DEFAULT_MODEL
 
 DATA, RUN = "Data", "Run"
 
@@ -159,3 +160,75 @@ def probe(
     chosen = [f"blocks=[{'' if blocks == 'all' else blocks}]", f"tokens=[{', '.join(map(repr, tokens.split(',')))}]"]
     chosen += [f"patchout={patchout!r}"] if patchout else []
     run_probe(dataset, run, model=model, settings=[*chosen, *(settings or [])], fold=fold)
+
+
+@app.command()
+def distill(
+    inputs: o.Inputs = None,
+    teacher: Annotated[
+        str, typer.Option("--teacher", metavar="MODEL", help="Whose answers are learnt.", rich_help_panel=o.MODEL)
+    ] = "mn04_as",
+    student: Annotated[
+        str,
+        typer.Option(
+            "--student",
+            metavar="MODEL|card.json",
+            help="Whose architecture learns (and whose labels, where the teacher knows them).",
+            rich_help_panel=o.MODEL,
+        ),
+    ] = DEFAULT_MODEL,
+    segments: Annotated[
+        int | None, typer.Option("--segments", min=1, help="Learn from this many crops.", rich_help_panel=RUN)
+    ] = None,
+    finish_in: Annotated[
+        str | None,
+        typer.Option(
+            "--finish-in",
+            metavar="TIME",
+            help="Or: learn for so long in all, as 45m, 8h, 2d.",
+            show_default="8h",
+            rich_help_panel=RUN,
+        ),
+    ] = None,
+    held_out: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--held-out",
+            metavar="FOLDER",
+            help="Only measure on these folders (repeat).",
+            show_default="one album of ten",
+            rich_help_panel=DATA,
+        ),
+    ] = None,
+    include: o.Include = None,
+    exclude: o.Exclude = None,
+    settings: Settings = None,
+    output: Folder = None,
+    resume: Resume = False,
+    force: Force = False,
+    device: o.Device = "auto",
+    quiet: o.Quiet = False,
+) -> None:
+    """Distil a large model into a small fast one on your own music, which needs no labels.
+
+    [bold]audiopatch train distill ~/Music --teacher mn04_as -o mine[/bold]   then: audiopatch tag --model mine/model
+    [bold]audiopatch train distill ~/Music --teacher discogs-maest-10s-pw-129e --finish-in 2d --device cuda[/bold]
+    """
+    from audiopatch.cli.distill_run import run_distill
+    from audiopatch.cli.train_run import overrides
+    from audiopatch.inference.inputs import Inputs
+
+    run_distill(
+        Inputs(inputs or [], include=include or [], exclude=exclude or []),
+        output or Path("runs/distilled"),
+        teacher=teacher,
+        student=student,
+        held_out=held_out or [],
+        segments=segments,
+        finish_in=finish_in,
+        settings=overrides(settings or []),
+        device=device,
+        resume=resume,
+        force=force,
+        quiet=quiet,
+    )

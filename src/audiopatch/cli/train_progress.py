@@ -119,3 +119,48 @@ def _short(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.2g}" if 0 < abs(value) < 1e-3 else f"{value:.4g}"
     return str(value)
+
+
+class DistillProgress:
+    """A bar of the share done on a terminal, with time left, losses and the last held-out figures; else plain lines."""
+
+    def __init__(self, *, quiet: bool):
+        self.quiet = quiet
+        self.decoding = ClipBar("decoding", quiet=quiet)
+        self.bar: Any = None
+        self.task: Any = None
+        self.held_out: dict[str, str] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.decoding.__exit__()
+        if self.bar:
+            self.bar.stop()
+
+    def prepared(self, done: int, total: int) -> None:
+        self.decoding(done, total)
+
+    def row(self, row: Mapping[str, Any]) -> None:
+        if self.quiet:
+            return
+        if row["kind"] == "held-out":
+            self.held_out[row["plan"]] = f"{row['plan']}: top-1 {row['top1']:.3f}, mAP {row['map_macro']:.3f}"
+            if not sys.stderr.isatty():
+                say(f"held out, {self.held_out[row['plan']]}")
+        elif sys.stderr.isatty():
+            self._show(row["progress"], "; ".join([f"loss {row['loss']:.3f}", *self.held_out.values()]))
+        else:
+            say(f"{row['progress']:.1%} done, {row['segments']} crops, loss {row['loss']:.3f}")
+
+    def _show(self, share: float, words: str) -> None:
+        if self.bar is None:
+            from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+            self.decoding.__exit__()
+            columns = (TextColumn("distilling"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+            self.bar = Progress(*columns, TextColumn("{task.description}"), console=rich_console())
+            self.bar.start()
+            self.task = self.bar.add_task("", total=1.0)
+        self.bar.update(self.task, completed=share, description=words)

@@ -58,7 +58,7 @@ class Run:
 def run_recipe(name: str, run: Run, *, model: str | None, settings: Sequence[str], fold: str | None) -> None:
     """Train by the recipe called ``name``, on one fold or on all."""
     found = find_recipe(name)
-    changes = _changes(settings)
+    changes = overrides(settings)
     if model is not None:
         changes["model" if isinstance(found.config, ProbeConfig) else "model.base"] = repr(model)
     if found.note:
@@ -69,7 +69,7 @@ def run_recipe(name: str, run: Run, *, model: str | None, settings: Sequence[str
 def run_probe(dataset: str, run: Run, *, model: str | None, settings: Sequence[str], fold: str | None) -> None:
     """Probe a model on a dataset that has no recipe for it."""
     DATASETS[dataset]  # an unknown one says so before anything else
-    config = with_overrides(ProbeConfig(dataset, model=model or "default"), _changes(settings))
+    config = with_overrides(ProbeConfig(dataset, model=model or "default"), overrides(settings))
     _run_folds(TrainRecipe(f"probe-{dataset}", "an MLP on frozen features", _resolved(config)), run, fold)
 
 
@@ -210,7 +210,7 @@ def decode(
     return whole, waves
 
 
-def _changes(settings: Sequence[str]) -> dict[str, str]:
+def overrides(settings: Sequence[str]) -> dict[str, str]:
     """``NAME=VALUE`` -> name: value as text."""
     for text in settings:
         if "=" not in text:

@@ -16,6 +16,9 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from audiopatch.catalog import unknown_name
+from audiopatch.errors import UsageError
+
 EQ_POINTS = 8
 LOWEST_HZ, HIGHEST_HZ = 40.0, 16_000.0
 
@@ -123,6 +126,16 @@ class WaveAugment:
         noise = _times(_normal(draw, wave.shape), hz**-slope)
         below = _decibel(_uniform(draw, len(wave), -40.0, -5.0))
         return wave + noise * ((_rms(wave) + 1e-4) * below / _rms(noise))[:, None]
+
+
+AUGMENTATIONS: dict[str, Callable[[int], WaveAugment]] = {"full": WaveAugment, "gentle": WaveAugment.gentle}
+
+
+def augmentation(name: str, sample_rate: int) -> WaveAugment:
+    """The one called ``name``; a UsageError that lists them where there is none."""
+    if name not in AUGMENTATIONS:
+        raise UsageError(unknown_name("augmentation", name, AUGMENTATIONS))
+    return AUGMENTATIONS[name](sample_rate)
 
 
 def _mix(wave: Tensor, draw: torch.Generator) -> Tensor:

@@ -42,7 +42,8 @@ class Lessons:
     @torch.no_grad()
     def __call__(self, step: int, progress: float) -> Lesson:
         rng = np.random.default_rng((self.config.seed, step))
-        wave = self.hear(rng, round(self.config.crop_s_at(progress) * self.pieces.sample_rate))
+        crop_s = self.config.crop_share(progress) * self.student.card.segment_s
+        wave = self.hear(rng, round(crop_s * self.pieces.sample_rate))
         mel = self.student.frontend(self._at(wave, self.student.frontend.sample_rate))
         answer = self.teacher(self._at(wave, self.teacher.sample_rate))
         return Lesson(mel, self.patchout(rng, mel.shape[2]), answer)

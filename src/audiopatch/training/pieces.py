@@ -21,6 +21,7 @@ from audiopatch.types import CutSpec, Failed, Segment, Track
 
 INDEX_NAME = "pieces.json"
 MAX_PIECE_BYTES = 60_000_000
+BYTES_PER_SAMPLE = 2
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,8 @@ class PieceWriter:
 
     def __init__(self, folder: Path, sample_rate: int, *, max_piece_bytes: int = MAX_PIECE_BYTES):
         self.folder, self.sample_rate = Path(folder), sample_rate
-        self._max_samples = max_piece_bytes // 2
+        self._max_samples = max_piece_bytes // BYTES_PER_SAMPLE
+        self.digests: list[str] = []
         self._spans: list[Span] = []
         self._n_pieces = self._filled = 0
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -57,7 +59,8 @@ class PieceWriter:
             self._filled += len(part)
 
     def close(self) -> None:
-        index = {"sample_rate": self.sample_rate, "spans": [asdict(span) for span in self._spans]}
+        spans = [asdict(span) for span in self._spans]
+        index = {"sample_rate": self.sample_rate, "digests": self.digests, "spans": spans}
         partial = self.folder / (INDEX_NAME + ".part")
         partial.write_text(json.dumps(index, ensure_ascii=False, indent=0), encoding="utf-8")
         partial.replace(self.folder / INDEX_NAME)
@@ -69,23 +72,27 @@ def prepare(
     *,
     sample_rate: int = 32_000,
     min_s: float = 20.0,
+    seen: set[str] | None = None,
     on_skip: Callable[[Track, str], None] = lambda track, reason: None,
 ) -> Path:
     """Write ``tracks`` as pieces, mono at ``sample_rate`` Hz.
 
     Tracks shorter than ``min_s`` (a game's sound effects), tracks met before (the same audio under another name) and
     files that cannot be decoded are skipped; each is told to ``on_skip``. A folder with an index is left as it is.
+    ``seen`` holds digests of the audio met so far, also in other folders, and grows.
     """
+    seen = set() if seen is None else seen
     if (folder / INDEX_NAME).exists():
+        seen.update(_read_index(folder)["digests"])
         return folder
-    writer, seen = PieceWriter(folder, sample_rate), set()
+    writer = PieceWriter(folder, sample_rate)
     for track in tracks:
         try:
             wave = decode_whole(track, sample_rate)
         except TrackError as error:  # one bad file is one skipped track
             on_skip(track, str(error))
             continue
-        digest = hashlib.blake2b(wave.tobytes(), digest_size=16).digest()
+        digest = hashlib.blake2b(wave.tobytes(), digest_size=16).hexdigest()
         if len(wave) < min_s * sample_rate:
             on_skip(track, f"shorter than {min_s:g} s")
         elif digest in seen:
@@ -93,6 +100,7 @@ def prepare(
         else:
             seen.add(digest)
             writer.add(os.path.relpath(track.path, track.root), wave)
+            writer.digests.append(digest)
     writer.close()
     return folder
 

@@ -34,6 +34,26 @@ def plot_curves(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     figure.savefig(path, dpi=120)
 
 
+def plot_distillation(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Rows of a distillation's metrics.jsonl -> a PNG: losses, and held-out agreement by plan, over training crops."""
+    steps = [row for row in rows if row["kind"] == "step"]
+    figure = _figure(figsize=(9.0, 3.6))
+    losses, agreement = figure.subplots(1, 2)
+    for name in ("logits", "ranking", "features", "timeline"):
+        losses.plot([row["segments"] for row in steps], [row[name] for row in steps], lw=1, label=name)
+    for plan in dict.fromkeys(row["plan"] for row in rows if row["kind"] == "held-out"):
+        mine = [row for row in rows if row.get("plan") == plan]
+        at = [row["segments"] for row in mine]
+        (line,) = agreement.plot(at, [row["top1"] for row in mine], "o-", ms=3, label=f"{plan} top-1")
+        agreement.plot(at, [row["map_macro"] for row in mine], "o--", ms=3, color=line.get_color(), label=f"{plan} mAP")
+    losses.set(xlabel="crops", ylabel="training loss", ylim=(0, None))
+    agreement.set(xlabel="crops", ylabel="agreement with the teacher, held out", ylim=(0, 1))
+    for axes in (losses, agreement):
+        if axes.lines:
+            axes.legend(frameon=False, fontsize=8)
+    figure.savefig(path, dpi=120)
+
+
 def plot_probe_map(grid: pd.DataFrame, path: Path, *, value: str = "valid_map_macro") -> pd.DataFrame:
     """The best setting of every block × tokens as a heat map (MAEST, figure 2); returns the table it shows."""
     table = grid.pivot_table(index="tokens", columns="block", values=value, aggfunc="max", sort=False)

@@ -23,6 +23,7 @@ from audiopatch.training.settings import to_toml
 from audiopatch.zoo import native
 
 _LEFT = (
+    "pieces",
     *("config.toml", "environment.json", "metrics.jsonl", "checkpoint.pt", "left_out.tsv", "teacher.parquet"),
     *("grid.csv", "map.csv", "map.png", "curves.png", "model", "last", "swa", "tensorboard", "evaluation"),
 )

@@ -85,8 +85,11 @@ def _value(hint: Any, value: Any, name: str) -> Any:
         if not isinstance(value, Mapping):
             raise UsageError(f"'{name}' is a table of settings, not {value!r}")
         return from_values(hint, value, f"{name}.")  # type: ignore[arg-type]
-    if get_args(hint) and isinstance(value, list | tuple):
-        return tuple(_value(get_args(hint)[0], item, name) for item in value)
+    kinds = get_args(hint)
+    if kinds and isinstance(value, list | tuple):
+        kinds = kinds[:1] * len(value) if kinds[-1] is ... else kinds
+        if len(kinds) == len(value):
+            return tuple(_value(kind, item, name) for kind, item in zip(kinds, value, strict=True))
     wanted = getattr(hint, "__origin__", hint)
     if wanted is float and type(value) is int:
         return float(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -74,11 +75,14 @@ def _build(name: str, *, offline: bool) -> Tagger:
     )
 
 
-def random_tagger(card: ModelCard, *, seed: int = 0) -> Tagger:
-    """The network of ``card`` with seeded random weights (truncated normal, σ = 0.02, as ViTs start)."""
+def random_tagger(card: ModelCard, labels: Sequence[str] | None = None, *, seed: int = 0) -> Tagger:
+    """The network of ``card`` with seeded random weights (truncated normal, σ = 0.02, as ViTs start).
+
+    ``labels`` name its classes where the card's label set does not ship with the package.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        tagger = Tagger(card, load_labels(card.labels))
+        tagger = Tagger(card, load_labels(card.labels) if labels is None else tuple(labels))
         for name, parameter in tagger.backbone.named_parameters():
             if name.endswith(("_token", "pos_embed")):
                 nn.init.trunc_normal_(parameter, std=0.02)

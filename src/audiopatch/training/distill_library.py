@@ -1,0 +1,105 @@
+"""From a folder of music and a teacher to a model folder: what ``audiopatch train distill`` does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from audiopatch.training.agreement import HeldOut, as_scores
+from audiopatch.training.calibrate import calibrate
+from audiopatch.training.distill import Distillation
+from audiopatch.training.distill_card import write_readme
+from audiopatch.training.distill_config import DistillConfig
+from audiopatch.training.library import Library
+from audiopatch.training.new_student import classes_of, new_student, ranked_of
+from audiopatch.training.pieces import Pieces
+from audiopatch.training.plots import plot_distillation
+from audiopatch.training.run_folder import RunFolder
+from audiopatch.training.teacher import Teacher
+from audiopatch.types import Track
+from audiopatch.zoo import native
+from audiopatch.zoo.load import load_model
+
+QUICK_PLANS = ("F0T0", "F3T2")  # what is measured on the way
+PIECES = "pieces"
+
+
+@dataclass(frozen=True)
+class DistillRun:
+    """Everything that decides the result. ``student``: a model whose architecture is taken, or a card.json."""
+
+    library: str
+    teacher: str
+    student: str
+    held_out: tuple[str, ...]
+    distill: DistillConfig
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Who is told what: notes in words, tracks left out, tracks prepared so far, rows of metrics.jsonl."""
+
+    note: Callable[[str], None] = lambda text: None
+    left_out: Callable[[Track, str], None] = lambda track, reason: None
+    prepared: Callable[[int, int], None] = lambda done, total: None
+    row: Callable[[Mapping[str, Any]], None] = lambda row: None
+
+
+def distil(
+    run: DistillRun,
+    tracks: Iterable[Track],
+    folder: Path,
+    *,
+    device: str = "auto",
+    resume: bool = False,
+    force: bool = False,
+    stop: Callable[[], bool] = lambda: False,
+    watch: Watch = Watch(),
+) -> bool:
+    """Train, calibrate and measure; the model is in ``folder``/model. False where it was stopped, and saved, before."""
+    library = Library.of(tracks, run.held_out)
+    tagger = load_model(run.teacher, device=device)
+    student = new_student(run.student, tagger, name=folder.resolve().name)
+    teacher = Teacher(tagger, classes_of(student.labels, tagger.labels))
+    files = RunFolder(folder)
+    files.start(run, resume=resume, force=force)
+    rate = max(teacher.sample_rate, student.frontend.sample_rate)
+    train, held = library.prepare(folder / PIECES, rate, on_skip=watch.left_out, report=watch.prepared)
+    watch.note(f"{train.duration_s / 3600:.2f} h to learn from, {held.duration_s / 3600:.2f} h held out")
+    few, many = (
+        HeldOut(teacher, held, clip_s=student.card.segment_s, per_track=n, ranked=ranked_of(student)) for n in (1, 3)
+    )
+    work = Distillation(
+        teacher,
+        student,
+        train,
+        files,
+        run.distill,
+        evaluate=lambda averaged: [row.rounded() for row in few.compare(averaged, QUICK_PLANS)],
+        report=watch.row,
+    )
+    finished = work.run(stop)
+    plot_distillation(files.rows(), folder / "curves.png")
+    if finished:
+        watch.note("calibrating and measuring")
+        _finish(work, run, files, train, many)
+    return finished
+
+
+def _finish(work: Distillation, run: DistillRun, files: RunFolder, train: Pieces, held: HeldOut) -> None:
+    """The model folder: calibrated weights first, then the figures, which take minutes."""
+    tagger = work.result()
+    calibrate(
+        tagger, work.lessons.teacher, train, n_clips=run.distill.n_calibration_clips, clip_s=tagger.card.segment_s
+    )
+    native.save(tagger, files.model, dtype=torch.float16)
+    rows = held.compare(tagger)
+    tagger.card = replace(tagger.card, scores=as_scores(rows))
+    native.save_card(tagger.card, files.model)
+    write_readme(
+        files.model, tagger.card, held, rows, teacher=run.teacher, hours=train.duration_s / 3600, segments=work.segments
+    )
