@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -12,16 +11,16 @@ import torch
 from torch import Tensor
 
 from audiopatch.bench.measure import Run
-from audiopatch.inference.extract import find_plan
+from audiopatch.inference.extract import Extractor, find_plan
+from audiopatch.inference.lanes import Lanes, batch_size_for
 from audiopatch.inference.settings import Analysis, Stack
-from audiopatch.inference.stages import Stages
 from audiopatch.models.cost import cost_of
 from audiopatch.models.engines.openvino import OpenVinoBackbone
 from audiopatch.models.tagger import Tagger
 from audiopatch.reducers.plan import Plan
 from audiopatch.types import Segment
 
-_RUN_S, _MAX_BATCHES = 0.2, 16
+_RUN_S, _MAX_TIMES = 0.3, 16
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,8 @@ class Network(NamedTuple):
 class Contender:
     """A case ready to run: ``run`` computes ``n_segments``, ``run_one`` a single one, of ``segment_s`` seconds each.
 
-    A model of the zoo runs as in ``tag``, front-end included; a baseline, which has no ``tagger``, is fed its mels.
+    A model of the zoo runs in ``tag``'s own lanes, front-end included, a single segment with all threads. A baseline,
+    which has no ``tagger``, is fed its mels.
     ``macs`` are those of one segment.
     """
 
@@ -97,23 +97,27 @@ class Contender:
 def from_tagger(case: Case, tagger: Tagger, segments: Sequence[Segment]) -> Contender:
     """A model of the zoo under ``case``, warmed up; ``segments`` are whole real ones, repeated as often as it takes."""
     plan = find_plan(tagger, case.patchout)
-    stages = Stages(tagger, case.analysis, batch_size=case.batch)
+    batch = case.batch or batch_size_for(tagger.device)
+    extractor = Extractor(tagger, case.analysis, batch_size=batch)
+    lanes = Lanes(extractor)
     cost = cost_of(tagger.card, plan)
     last = case.block or len(cost.block_macs)
     _calibrate(case, tagger, plan, segments)
 
-    def run(n_segments: int) -> None:
-        decoded = (segments[index % len(segments)] for index in range(n_segments))
-        for _ in stages.finished(decoded, threading.Event()):
-            pass
+    def run(n_batches: int) -> None:
+        try:
+            for _ in lanes.map([_repeated(segments, batch)] * n_batches):
+                pass
+        finally:
+            lanes.restore_threads()
 
-    n_segments = _enough(run, stages.batch_size)
+    n_batches = lanes.n * _enough(lambda: run(lanes.n))
     return Contender(
         case,
-        run=lambda: run(n_segments),
-        run_one=lambda: run(1),
-        n_segments=n_segments,
-        batch=stages.batch_size,
+        run=lambda: run(n_batches),
+        run_one=lambda: extractor(segments[:1]),
+        n_segments=n_batches * batch,
+        batch=batch,
         segment_s=tagger.card.segment_s,
         n_params=cost.n_params,
         macs=cost.macs if case.block is None else cost.patch_macs + sum(cost.block_macs[:last]),
@@ -125,12 +129,16 @@ def from_tagger(case: Case, tagger: Tagger, segments: Sequence[Segment]) -> Cont
     )
 
 
-def _enough(run: Callable[[int], None], batch: int) -> int:
-    """How many segments to time at once: whole batches, and more of them where they are quick."""
-    run(batch)  # compiles what is compiled
+def _enough(run: Run) -> int:
+    """How many times over to run something quick, to time it at all well."""
+    run()  # compiles what is compiled
     started = time.perf_counter()
-    run(batch)
-    return batch * max(1, min(_MAX_BATCHES, round(_RUN_S / (time.perf_counter() - started))))
+    run()
+    return max(1, min(_MAX_TIMES, round(_RUN_S / (time.perf_counter() - started))))
+
+
+def _repeated(segments: Sequence[Segment], n: int) -> list[Segment]:
+    return [segments[index % len(segments)] for index in range(n)]
 
 
 def mels_of(tagger: Tagger, segments: Sequence[Segment]) -> Tensor:

@@ -99,11 +99,9 @@ def _columns(rows: Sequence[Row]) -> Iterator[_Column]:
 
 
 def _legend(report: Report) -> Iterator[str]:
-    batches = sorted({row.batch for row in report.rows if row.quality is not None})
     yield (
-        "min/s: minutes of audio that front-end and network analyse per second, segments without overlap; ms: a batch"
-        + (f" of {batches[0]}" if len(batches) == 1 else "")
-        + ", median; % peak: of this machine's own matrix products"
+        "min/s: minutes of audio that front-end and network analyse per second, segments without overlap; "
+        "ms: one segment alone; % peak: of this machine's own matrix products"
     )
     if kinds := sorted({row.quality_name for row in report.rows if row.quality_name}):
         yield f"quality: {'; '.join(kinds)}. error: of the outputs, against the unreduced model in float32"
