@@ -108,3 +108,12 @@ def test_models_and_doctor():
     assert "sound" in audiopatch("models", "verify", "tiny-random").stdout
     done = audiopatch("doctor", "--json")
     assert '"name": "flac"' in done.stdout and done.returncode in (0, 6)
+
+
+def test_loading_the_default_model_leaves_the_compiler_alone():
+    """torch._dynamo and what it brings cost a CPU second; nothing needs them to build a network and fill it."""
+    code = (
+        "import sys, audiopatch; audiopatch.load_model('audiopatch-small', device='cpu'); "
+        "sys.exit('torch._dynamo' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -30,7 +30,7 @@ class Stages:
     """The model and what stands around it. Several threads may use it at once; they share the model's lanes."""
 
     def __init__(self, tagger: Tagger, analysis: Analysis, *, batch_size: int | None):
-        self.batch_size = batch_size or batch_size_for(tagger.device)
+        self.batch_size = batch_size or batch_size_for(tagger)
         self._analysis = analysis
         self._lanes = Lanes(Extractor(tagger, analysis, batch_size=self.batch_size))
 

@@ -43,7 +43,9 @@ class Tagger(nn.Module):
         self.weights_sha256 = "random"
         self.dtype = torch.float32
         self.engine = "torch"
-        self.frontend: Frontend = FRONTENDS.load(card.frontend.name)(card.frontend.n_frames, **card.frontend.options)
+        with torch.device("cpu"):  # on the "meta" device, windows would import half of torch's compiler: a second
+            frontend = FRONTENDS.load(card.frontend.name)
+            self.frontend: Frontend = frontend(card.frontend.n_frames, **card.frontend.options)
         self.backbone = build_backbone(card.backbone)
         self.head = build_head(card.head, card.backbone.n_features)
 
