@@ -97,7 +97,7 @@ class Contender:
 def from_tagger(case: Case, tagger: Tagger, segments: Sequence[Segment]) -> Contender:
     """A model of the zoo under ``case``, warmed up; ``segments`` are whole real ones, repeated as often as it takes."""
     plan = find_plan(tagger, case.patchout)
-    batch = case.batch or batch_size_for(tagger.device)
+    batch = case.batch or batch_size_for(tagger)
     extractor = Extractor(tagger, case.analysis, batch_size=batch)
     lanes = Lanes(extractor)
     cost = cost_of(tagger.card, plan)
