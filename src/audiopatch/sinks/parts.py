@@ -81,10 +81,12 @@ class PartStore:
             self.sink.write(table, change.stage(f"labels.{self.sink.suffix}"))
 
     def compact(self, name: str, parts: Sequence[str]) -> None:
-        """Merge ``parts`` into one; a reader sees the old ones or the new one."""
+        """Merge ``parts`` into one; a reader sees the old ones or the new one. Call it under the lock."""
         with self.folder.change() as change:
             for table in TABLES:
-                merged = {part: file for part, file in self.parts(table).items() if part in parts}
+                # found one by one: to list a folder of a million parts for every merge would be quadratic
+                found = {part: self.folder.find(self.file_name(table, part)) for part in sorted(parts)}
+                merged = {part: file for part, file in found.items() if file is not None}
                 if not merged:
                     continue
                 rows = joined([self.load(file) for file in merged.values()])
