@@ -74,6 +74,10 @@ def test_all_folds_give_a_mean(home):
     assert result.exit_code == 0, result.output
     card = ModelCard.from_json((home / "folds" / "fold2" / "model" / "card.json").read_text())
     assert card.name == "folds-fold2"
+    recipe = home / "folds" / "fold2" / "recipe.json"
+    recipe.write_text(json.dumps({**json.loads(recipe.read_text()), "published": {"accuracy": 0.5}}))
+    evaluated = run("evaluate", "esc10", MINI / "esc50", "--fold", 2, "--model", "folds/fold2/model", "--resamples", 50)
+    assert "published 0.5000" in evaluated.output
     assert len(pd.read_csv(home / "folds" / "folds.csv")) == 5 and "accuracy over 5 folds" in result.output
 
 

@@ -55,23 +55,26 @@ def evaluate(
     from audiopatch.cli.train_run import fold_option, open_dataset
     from audiopatch.errors import UsageError
     from audiopatch.inference.settings import Runtime
+    from audiopatch.training.run_folder import RunFolder
 
     against, chosen = compare or (None, model)  # a model set in the environment or a configuration file gives way
     if chosen is None:
         raise UsageError("say which model: --model M, or --compare A B")
     options = fold_option(dataset, fold) if fold else {}
+    published = RunFolder(Path(chosen).parent).published(dataset) if split == "test" else {}
     folder = output or Path("evaluation") / f"{dataset}-{_short_name(chosen)}"
     facts = evaluate_model(
         chosen, open_dataset(dataset, data or data_dir, options, allow_missing=allow_missing), folder,
         split=split, plan=plan, overlap=overlap, device=device, workers=Runtime(workers=workers).n_workers,
-        against=against, save_thresholds=save_thresholds, n_resamples=resamples, quiet=quiet,
+        against=against, published=published, save_thresholds=save_thresholds, n_resamples=resamples, quiet=quiet,
     )  # fmt: skip
     if json:
         typer.echo((folder / "evaluation.json").read_text(encoding="utf-8"), nl=False)
     if not quiet:
         for name, found in facts["figures"]["clip"].items():
             low_high = f" ({found['low']:.4f} … {found['high']:.4f})" if found["low"] == found["low"] else ""
-            say(f"{name}: {found['value']:.4f}{low_high}")
+            said = f"; published {published[name]:.4f}" if name in published else ""
+            say(f"{name}: {found['value']:.4f}{low_high}{said}")
         for name, found in facts["compared"].items():
             say(f"{name}, {chosen} minus {against}: {found['value']:+.4f} ({found['low']:+.4f} … {found['high']:+.4f})")
         say(f"report: {folder / 'report.html'}")

@@ -14,7 +14,7 @@ from audiopatch import metrics
 from audiopatch.cache import cache_folder
 from audiopatch.cli.train_progress import ClipBar
 from audiopatch.datasets.recipe import Dataset
-from audiopatch.datasets.waves import decode_waves, with_audio
+from audiopatch.datasets.waves import Waves, decode_waves, with_audio
 from audiopatch.errors import EnvironmentProblem, UsageError
 from audiopatch.inference.evaluate import Evaluation, compare, evaluate
 from audiopatch.inference.evaluation_report import Report
@@ -47,11 +47,15 @@ def evaluate_model(
     save_thresholds: bool = True,
     n_resamples: int = 1000,
     quiet: bool = False,
+    decoded: Waves | None = None,
 ) -> dict[str, Any]:
-    """Evaluate ``model`` (and ``against``, to compare with) on a split and write everything into ``folder``."""
+    """Evaluate ``model`` (and ``against``, to compare with) on a split and write everything into ``folder``.
+
+    ``decoded`` holds the clips where they have been decoded at the model's rate already.
+    """
     require_training_extra()
     how = {"plan": parse_plan(plan), "overlap": overlap, "batch_size": batch_size}
-    work = {"workers": workers, "quiet": quiet}
+    work: dict[str, Any] = {"workers": workers, "quiet": quiet, "decoded": decoded}
     tagger = load_model(model, device=device)
     found, whole = _score(tagger, dataset, split, how, **work)
     source, thresholds = _thresholds(tagger, whole, split, found, how, **work)
@@ -72,14 +76,23 @@ def evaluate_model(
 
 
 def _score(
-    tagger: Tagger, dataset: Dataset, split: str, how: Mapping[str, Any], *, workers: int, quiet: bool
+    tagger: Tagger,
+    dataset: Dataset,
+    split: str,
+    how: Mapping[str, Any],
+    *,
+    workers: int,
+    quiet: bool,
+    decoded: Waves | None = None,
 ) -> tuple[Evaluation, Dataset]:
     """A split's evaluation, and the dataset without what could not be decoded of that split."""
     paths = [item.path for item in dataset.items(split)]
     if not paths:
         raise UsageError(f"{dataset.name} has no clips in its split '{split}'")
-    with ClipBar("decoding", quiet=quiet) as bar:
-        waves = decode_waves(paths, tagger.frontend.sample_rate, cache_folder(), workers=workers, report=bar)
+    waves = decoded
+    if waves is None or waves.sample_rate != tagger.frontend.sample_rate:
+        with ClipBar("decoding", quiet=quiet) as bar:
+            waves = decode_waves(paths, tagger.frontend.sample_rate, cache_folder(), workers=workers, report=bar)
     only = replace(dataset, splits={split: dataset.items(split)})
     whole = with_audio(only, waves)
     with ClipBar(f"scoring {split}", quiet=quiet) as bar:

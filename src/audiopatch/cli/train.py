@@ -114,6 +114,8 @@ def recipe(
 ) -> None:
     """Train by a recipe (the word [bold]recipe[/bold] may be left out).
 
+    With [bold]folder[/bold] the sub-folders are the labels; an album below one is never split between train and test.
+
     [bold]audiopatch train folder ~/my-genres -o runs/mine[/bold]         then: audiopatch tag --model runs/mine/model
     [bold]audiopatch train esc50 ~/ESC-50 --fold all[/bold]               all five folds and their mean
     [bold]audiopatch train openmic ~/openmic --set optimizer.lr=2e-5[/bold]

@@ -123,16 +123,17 @@ def _one(recipe: TrainRecipe, run: Run, folder: Path) -> dict[str, float]:
     config = recipe.config
     work = _probe if isinstance(config, ProbeConfig) else _train
     dataset = open_dataset(config.dataset, run.data, config.options, allow_missing=run.allow_missing)
-    dataset, finished = work(recipe, run, dataset, folder)
+    dataset, waves, finished = work(recipe, run, dataset, folder)
     if not finished:
         run.say("stopped and saved; go on with the same command and --resume")
         raise KeyboardInterrupt
-    figures = _evaluate(recipe, run, dataset, folder)
+    RunFolder(folder).save_recipe(recipe)
+    figures = _evaluate(recipe, run, dataset, waves, folder)
     run.say(f"the model: {folder / 'model'}; use it: audiopatch tag ~/Music --model {folder / 'model'}")
     return figures
 
 
-def _train(recipe: TrainRecipe, run: Run, dataset: Dataset, folder: Path) -> tuple[Dataset, bool]:
+def _train(recipe: TrainRecipe, run: Run, dataset: Dataset, folder: Path) -> tuple[Dataset, Waves, bool]:
     config = recipe.config
     assert isinstance(config, TrainConfig)
     dataset, waves = decode(dataset, sample_rate_of(config.model), run.n_workers, say=run.say, quiet=run.quiet)
@@ -145,10 +146,10 @@ def _train(recipe: TrainRecipe, run: Run, dataset: Dataset, folder: Path) -> tup
     files = RunFolder(folder)
     files.list_left_out(dataset.left_out)
     plot_curves(files.rows(), folder / "curves.png")
-    return dataset, outcome.finished
+    return dataset, waves, outcome.finished
 
 
-def _probe(recipe: TrainRecipe, run: Run, dataset: Dataset, folder: Path) -> tuple[Dataset, bool]:
+def _probe(recipe: TrainRecipe, run: Run, dataset: Dataset, folder: Path) -> tuple[Dataset, Waves, bool]:
     config = recipe.config
     assert isinstance(config, ProbeConfig)
     tagger = load_model(config.model, device=run.device)
@@ -160,10 +161,10 @@ def _probe(recipe: TrainRecipe, run: Run, dataset: Dataset, folder: Path) -> tup
     if len(grid.groupby(["block", "tokens"])) > 1:
         plot_probe_map(grid, folder / "map.png").to_csv(folder / "map.csv")
     run.say(f"best: block {best.block}, {'+'.join(best.tokens)}, epoch {best.epoch + 1} of {config.epochs}")
-    return dataset, True
+    return dataset, waves, True
 
 
-def _evaluate(recipe: TrainRecipe, run: Run, dataset: Dataset, folder: Path) -> dict[str, float]:
+def _evaluate(recipe: TrainRecipe, run: Run, dataset: Dataset, waves: Waves, folder: Path) -> dict[str, float]:
     """Evaluate on the test split, write the model's README, say our figures beside the paper's."""
     model = folder / "model"
     figures: dict[str, float] = {}
@@ -171,12 +172,13 @@ def _evaluate(recipe: TrainRecipe, run: Run, dataset: Dataset, folder: Path) -> 
         plan = recipe.config.reduction.inference if isinstance(recipe.config, TrainConfig) else recipe.config.patchout
         facts = evaluate_model(
             str(model), dataset, folder / "evaluation", plan=plan, device=run.device, published=recipe.published,
-            workers=run.n_workers, quiet=run.quiet,
+            workers=run.n_workers, quiet=run.quiet, decoded=waves,
         )  # fmt: skip
         figures = {name: value["value"] for name, value in facts["figures"]["clip"].items()}
         for name in dict.fromkeys([*dataset.metrics, *recipe.published]):
             said = f"; published {recipe.published[name]:.4f}" if name in recipe.published else ""
             run.say(f"{name} on test: {figures[name]:.4f}{said}")
+        run.say(f"the report: {folder / 'evaluation' / 'report.html'}")
     tables = {"test": figures} if figures else {}
     write_model_card(model, load_model(model, device="cpu").card, recipe, dataset, tables)
     return figures

@@ -19,13 +19,14 @@ from audiopatch import __version__
 from audiopatch.datasets.recipe import LeftOut
 from audiopatch.errors import OutputMismatchError
 from audiopatch.models.tagger import Tagger
+from audiopatch.training.recipes import TrainRecipe
 from audiopatch.training.settings import to_toml
 from audiopatch.zoo import native
 
 _LEFT = (
-    "pieces",
-    *("config.toml", "environment.json", "metrics.jsonl", "checkpoint.pt", "left_out.tsv", "teacher.parquet"),
-    *("grid.csv", "map.csv", "map.png", "curves.png", "model", "last", "swa", "tensorboard", "evaluation"),
+    *("config.toml", "environment.json", "metrics.jsonl", "checkpoint.pt", "left_out.tsv", "recipe.json"),
+    *("teacher.parquet", "grid.csv", "map.csv", "map.png", "curves.png", "pieces"),
+    *("model", "last", "swa", "tensorboard", "evaluation"),
 )
 
 
@@ -97,6 +98,19 @@ class RunFolder:
         """Drop log rows past ``step`` and those of the end: a resumed run writes them again."""
         rows = [row for row in self.rows() if row["step"] <= step and row["kind"] != "swa"]
         self.log.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+    def save_recipe(self, recipe: TrainRecipe) -> None:
+        """recipe.json: which experiment this is and what its paper found, for every later evaluation."""
+        about = {"dataset": recipe.config.dataset} | {
+            entry: getattr(recipe, entry) for entry in ("name", "title", "paper", "published", "source")
+        }
+        (self.path / "recipe.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+
+    def published(self, dataset: str) -> dict[str, float]:
+        """The paper's figures on ``dataset``, where this run follows a paper that has some."""
+        path = self.path / "recipe.json"
+        about = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        return about["published"] if about.get("dataset") == dataset else {}
 
     def list_left_out(self, gaps: Iterable[LeftOut]) -> None:
         """left_out.tsv: every clip that took no part, with its split and the reason."""
