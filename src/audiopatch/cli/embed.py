@@ -35,7 +35,7 @@ def embed(
     fail_on: o.FailOnOption = o.FailOn.any,
     json: o.Json = False,
     offline: o.Offline = False,
-    device: o.Device = "auto",
+    device: o.Devices = "auto",
     dtype: o.Dtype = "auto",
     engine: o.Engine = "torch",
     batch: o.Batch = None,

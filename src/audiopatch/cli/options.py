@@ -79,6 +79,16 @@ Device = Annotated[
         "--device", help="auto, cpu, cuda or cuda:N; one that is not there is an error.", rich_help_panel=MACHINE
     ),
 ]
+Devices = Annotated[
+    str,
+    typer.Option(
+        "--device",
+        "--devices",
+        help="auto, cpu, cuda or cuda:N; several as in cuda:0,cuda:1, a process for each; all: every GPU. "
+        "One that is not there is an error.",
+        rich_help_panel=MACHINE,
+    ),
+]
 Dtype = Annotated[
     str,
     typer.Option(

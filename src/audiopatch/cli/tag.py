@@ -79,7 +79,7 @@ def tag(
     fail_on: o.FailOnOption = o.FailOn.any,
     json: o.Json = False,
     offline: o.Offline = False,
-    device: o.Device = "auto",
+    device: o.Devices = "auto",
     dtype: o.Dtype = "auto",
     engine: o.Engine = "torch",
     batch: o.Batch = None,

@@ -15,7 +15,9 @@ from audiopatch.types import Track
 if TYPE_CHECKING:
     from audiopatch.inference.pipeline import Run
 
-RUNNERS = Catalog("runner", {"local": "audiopatch.runners.local:Local"})
+RUNNERS = Catalog(
+    "runner", {"local": "audiopatch.runners.local:Local", "devices": "audiopatch.runners.devices:Devices"}
+)
 
 
 class Runner(Protocol):
@@ -49,5 +51,6 @@ class Runner(Protocol):
 
 
 def find_runner(runtime: Runtime) -> Runner:
-    """The runner that was asked for, not yet entered."""
-    return RUNNERS.load(runtime.runner)(runtime)
+    """The runner that was asked for, not yet entered; several devices of this machine have one of their own."""
+    several = runtime.device == "all" or "," in runtime.device
+    return RUNNERS.load("devices" if several and runtime.runner == "local" else runtime.runner)(runtime)

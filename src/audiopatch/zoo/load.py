@@ -55,7 +55,17 @@ def find_device(device: str) -> torch.device:
         raise UsageError(f"unknown device '{device}'; choose auto, cpu, cuda or cuda:N") from error
     if place.type == "cuda" and not torch.cuda.is_available():
         raise EnvironmentProblem("--device cuda was asked for, but torch sees no GPU; use --device cpu or auto")
+    if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
+        raise EnvironmentProblem(f"--device {device} was asked for, but torch sees {torch.cuda.device_count()} GPUs")
     return place
+
+
+def devices_of(device: str) -> list[str]:
+    """The names in ``cuda:0,cuda:1``; ``all`` names every GPU, and without any is an EnvironmentProblem."""
+    if device != "all":
+        return device.split(",")
+    find_device("cuda")
+    return [f"cuda:{index}" for index in range(torch.cuda.device_count())]
 
 
 def _build(name: str, *, offline: bool) -> Tagger:

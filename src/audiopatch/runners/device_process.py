@@ -1,0 +1,76 @@
+"""The process of one device: asks for tracks, sends back steps. Started by ``runners.devices``."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+
+import torch
+
+from audiopatch.audio.pool import decode_tracks
+from audiopatch.inference.settings import Analysis, Runtime
+from audiopatch.inference.stages import Stages
+from audiopatch.types import CutSpec, Track
+from audiopatch.zoo import load_model
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one process has to do, with its own device, decoders and threads in ``runtime``."""
+
+    analysis: Analysis
+    runtime: Runtime
+    cut: CutSpec
+
+
+def main() -> None:
+    """The argument is a pipe's number. Sends "next" for a track (answered by one, or None at the end), steps, an error, and None when all is done."""
+    pipe = Connection(int(sys.argv[1]))
+    sending = threading.Lock()
+
+    def send(message: object) -> None:
+        with sending:
+            pipe.send(message)
+
+    def tracks() -> Iterator[Track]:
+        while True:
+            send("next")
+            if (track := pipe.recv()) is None:
+                return
+            yield track
+
+    job: Job = pipe.recv()
+    try:
+        _work(job, tracks(), send)
+        send(None)
+    except (EOFError, ConnectionError):  # the run has gone
+        os._exit(0)
+    except Exception as error:
+        send(error)
+
+
+def _work(job: Job, tracks: Iterator[Track], send: Callable[[object], None]) -> None:
+    wanted = job.runtime
+    if wanted.threads:
+        torch.set_num_threads(wanted.threads)
+    tagger = load_model(
+        job.analysis.model, device=wanted.device, dtype=wanted.dtype, engine=wanted.engine, offline=wanted.offline
+    )
+    stages = Stages(tagger, job.analysis, batch_size=wanted.batch_size)
+    decoding = decode_tracks(
+        tracks,
+        job.cut,
+        workers=wanted.n_workers,
+        timeout_s=wanted.decode_timeout_s,
+        queue_segments=stages.queue_segments,
+    )
+    for step in stages.finished(decoding, threading.Event()):
+        send(step)
+
+
+if __name__ == "__main__":
+    main()
