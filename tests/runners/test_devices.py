@@ -68,6 +68,7 @@ def test_a_process_that_dies_ends_the_run_and_the_next_completes_it(library, tmp
     assert (counts.n_left, counts.n_failed + counts.n_failed_before) == (0, 2)
 
 
+@pytest.mark.slow
 def test_stopping_leaves_no_process(library, tmp_path):
     stop = threading.Event()
     result = run(library, tmp_path / "out", device="cpu,cpu", observer=_AtFirstRow(stop.set), stop=stop)

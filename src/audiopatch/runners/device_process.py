@@ -28,7 +28,10 @@ class Job:
 
 
 def main() -> None:
-    """The argument is a pipe's number. Sends "next" for a track (answered by one, or None at the end), steps, an error, and None when all is done."""
+    """The argument is a pipe's number.
+
+    Through it go "next" for a track (answered by one, or None at the end), steps, an error, and None when all is done.
+    """
     pipe = Connection(int(sys.argv[1]))
     sending = threading.Lock()
 
