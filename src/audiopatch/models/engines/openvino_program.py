@@ -72,6 +72,9 @@ class Program:
             "ENABLE_CPU_PINNING": False,  # decoders share these cores
         }
         self._compiled = ov.Core().compile_model(path, "CPU", options)
+        # OpenVINO's bindings look numpy up when they first show a tensor. Two threads that come to this at once wait
+        # for each other forever (seen: one holds the interpreter's lock, the other the lookup's), so one does it here.
+        _ = ov.Tensor(np.zeros(1, np.float32)).data
         self._of_thread = threading.local()
 
     def __call__(self, mel: Tensor) -> list[Tensor]:
