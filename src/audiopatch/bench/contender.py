@@ -20,7 +20,7 @@ from audiopatch.models.tagger import Tagger
 from audiopatch.reducers.plan import Plan
 from audiopatch.types import Segment
 
-_RUN_S, _MAX_TIMES = 0.3, 16
+_RUN_S, _MAX_TIMES = 0.15, 16
 
 
 @dataclass(frozen=True)

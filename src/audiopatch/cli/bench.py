@@ -72,7 +72,7 @@ def bench(
     repeats: Annotated[int, typer.Option("--repeats", min=1, help="Rounds that count.", rich_help_panel=_HOW)] = 7,
     budget_s: Annotated[
         float, typer.Option("--budget", help="Start no round after so many seconds.", rich_help_panel=_HOW)
-    ] = 30.0,
+    ] = 20.0,
     clock: Annotated[
         str,
         typer.Option(
