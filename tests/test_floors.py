@@ -17,7 +17,7 @@ MODULES = sorted(ROOT.rglob("*.py"))
 FLOORS = {
     "cli": 9, "__main__": 10, "bench": 8, "inspection": 8, "runners": 7, "training": 6, "inference": 6, "zoo": 5,
     "models": 4, "sinks": 4, "datasets": 4, "reducers": 3, "frontends": 3, "tokens": 2, "audio": 2,
-    "types": 1, "metrics": 1, "bootstrap": 1, "catalog": 0, "errors": -1, "cache": -1,
+    "storage": 1, "types": 1, "metrics": 1, "bootstrap": 1, "catalog": 0, "errors": -1, "cache": -1,
 }  # fmt: skip
 
 # package: the only places (module prefixes below audiopatch) that may import it; "*" when only inside a function
@@ -30,11 +30,12 @@ ONLY_IN = {
     "pyarrow": ("sinks", "inference.read", "datasets", "bench", "inspection", "runners"),
     "matplotlib": ("bench", "inspection", "training", "inference"),
     "ray": ("runners",),
+    "fsspec": ("storage",),
     "sklearn": ("metrics", "training", "bench", "datasets", "inference", "inspection"),
     "tqdm": ("inference", "training", "zoo"),
 }
 TORCH_FROM = 2
-IMPORTED_WHEN_CALLED = {"sklearn", "matplotlib", "ray", "rich", "scipy", "openvino", "tqdm"}
+IMPORTED_WHEN_CALLED = {"fsspec", "sklearn", "matplotlib", "ray", "rich", "scipy", "openvino", "tqdm"}
 
 
 def _name(path: Path) -> str:

@@ -63,8 +63,8 @@ class Decoded:
     """A track whose audio was read to the end: its segments (indices 0..n_segments - 1) were all delivered before.
 
     ``damaged`` tells that some packets could not be decoded or that far less audio came than the header said;
-    ``coverage`` is decoded over declared duration, 1.0 where nothing is declared. ``tags`` holds the file's own
-    artist, album, title, genre where readable.
+    ``coverage`` is decoded over declared duration, 1.0 where nothing is declared. ``audio_hash`` is None where too
+    little was read to tell. ``tags`` holds the file's own artist, album, title, genre where readable.
     """
 
     track: Track
@@ -73,7 +73,7 @@ class Decoded:
     sample_rate: int
     channels: int
     codec: str
-    audio_hash: str
+    audio_hash: str | None
     damaged: bool = False
     n_errors: int = 0
     coverage: float = 1.0

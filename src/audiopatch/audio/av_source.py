@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from fractions import Fraction
 from itertools import chain
+from typing import Any
 
 import av
 import numpy as np
@@ -17,6 +18,7 @@ from av.error import FFmpegError
 from audiopatch.audio.source import (
     Block,
     Damage,
+    File,
     Header,
     Refused,
     check_rate,
@@ -26,6 +28,7 @@ from audiopatch.audio.source import (
     own_tags,
 )
 from audiopatch.errors import TrackError
+from audiopatch.storage.reader import RemoteFile
 
 av.logging.set_level(av.logging.CRITICAL)
 
@@ -40,6 +43,8 @@ _SEEKABLE = {"wav", "aiff", "flac", "mp3", "ogg", "wv", "tta", "mov,mp4,m4a,3gp,
 _OPTIONS = {"protocol_whitelist": "file"}
 # FFmpeg looks for DTS hidden in WAV through all it may probe, 5 MB: 20 ms per file, where 128 kB settle it in 5.
 _WAV_OPTIONS = _OPTIONS | {"probesize": "131072"}
+# A file that is elsewhere has nothing to name here.
+_REMOTE_OPTIONS = {"protocol_whitelist": "none"}
 # Demuxers that open other files or invent their input: what claims to be one of these is not a recording.
 _NOT_A_RECORDING = {"hls", "concat", "dash", "lavfi", "imf", "image2", "tty"}
 # Formats without a length, where FFmpeg guesses one from the first packets' bit rate.
@@ -49,17 +54,22 @@ _GUESSED_LENGTH = {"aac", "ac3", "eac3", "dts", "amr", "truehd"}
 class AvSource:
     """One file opened by FFmpeg through PyAV. Raises ``TrackError`` (stage open) for what cannot be opened."""
 
-    def __init__(self, path: str):
+    def __init__(self, file: File):
         self.damage = Damage()
-        self._path = path
+        self._file = file
+        self._hash: Any = None  # of all packets, once they have been read
         self._downmix: tuple[object, av.AudioResampler] | None = None
         self._open()
 
     def _open(self) -> None:
         try:
-            # "file:" keeps a name such as "concat:x" from naming a protocol.
-            options = _WAV_OPTIONS if self._path.lower().endswith(".wav") else _OPTIONS
-            self._container = av.open(f"file:{self._path}", options=options, metadata_errors="replace")
+            if isinstance(self._file, str):
+                # "file:" keeps a name such as "concat:x" from naming a protocol.
+                options = _WAV_OPTIONS if self._file.lower().endswith(".wav") else _OPTIONS
+                self._container = av.open(f"file:{self._file}", options=options, metadata_errors="replace")
+            else:
+                self._file.seek(0)
+                self._container = av.open(self._file, "r", options=_REMOTE_OPTIONS, metadata_errors="replace")
         except (FFmpegError, ValueError) as error:
             raise TrackError("E_DECODE", "open", f"FFmpeg cannot open it: {_words(error)}") from None
         try:
@@ -85,7 +95,12 @@ class AvSource:
         yield from self._blocks(self._frames(hashing=True))
 
     def measure(self, beat: Callable[[], None]) -> float:
-        """Seconds of audio by the packets' own clock, found (with the hash) by demuxing all without decoding any."""
+        """Seconds of audio by the packets' own clock, found (with the hash) by demuxing all without decoding any.
+
+        Of a file that is elsewhere, where that would fetch all of it, the header is believed if it counts exactly.
+        """
+        if (told_s := self._told_s()) is not None:
+            return told_s
         self._start_over()
         end = origin = self._stream.start_time or 0
         for n, packet in enumerate(self._packets()):
@@ -118,13 +133,23 @@ class AvSource:
             if begin < block.wave.size:
                 yield Block(block.sample_rate, block.wave[begin:])
 
-    def audio_hash(self) -> str:
+    def audio_hash(self) -> str | None:
         """The MD5 of the samples where FLAC states it and nothing contradicts it, else a hash of all packets."""
         md5 = _flac_md5(self._stream.codec_context)
-        return md5 if md5 and not self.damage.n_errors else self._hash.hexdigest()
+        if md5 and not self.damage.n_errors:
+            return md5
+        return None if self._hash is None else self._hash.hexdigest()
 
     def close(self) -> None:
         self._container.close()
+
+    def _told_s(self) -> float | None:
+        """Seconds by the header of a file that is read in pieces; None where it may guess."""
+        if isinstance(self._file, str) or self._file.whole or not self.seekable:
+            return None
+        if self._container.format.name == "mp3" and not _counts_frames(self._file):
+            return None
+        return self.header.declared_s
 
     def _best_stream(self) -> av.AudioStream:
         kind = self._container.format.name
@@ -247,6 +272,18 @@ def _agreed_position(frames: list[AudioFrame], origin: int, samples_per_tick: Fr
             votes[round((frame.pts - origin) * samples_per_tick) - n_before] += 1
         n_before += frame.samples
     return votes.most_common(1)[0][0] if votes else default
+
+
+def _counts_frames(file: RemoteFile) -> bool:
+    """Whether an MP3 begins with the frame that tells how many there are; without it FFmpeg goes by the bit rate."""
+    before = file.tell()
+    file.seek(0)
+    head = file.read(10)
+    if head[:3] == b"ID3":
+        file.seek(10 + sum((head[6 + i] & 0x7F) << (21 - 7 * i) for i in range(4)))
+    first_frame = file.read(512)
+    file.seek(before)
+    return any(name in first_frame for name in (b"Xing", b"Info", b"VBRI"))
 
 
 def _flac_md5(codec: av.CodecContext) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from math import gcd
 
@@ -16,12 +16,15 @@ from audiopatch.audio.cut import Cutter, Picker, segment_starts
 from audiopatch.audio.ffmpeg_source import FfmpegSource
 from audiopatch.audio.resample import Resampler
 from audiopatch.audio.soundfile_source import SoundfileSource
-from audiopatch.audio.source import Block, Damage, Refused, Source, silence_nonsense
+from audiopatch.audio.source import Block, Damage, File, Refused, Source, silence_nonsense
 from audiopatch.errors import TrackError
+from audiopatch.storage.place import is_remote
+from audiopatch.storage.reader import RemoteFile
+from audiopatch.storage.store import about
 from audiopatch.types import CutSpec, Decoded, Failed, Segment, Track
 
 # Tried in this order. FFmpeg is first because it goes on after a bad packet, where libsndfile silently stops.
-DECODERS: dict[str, Callable[[str], Source]] = {"av": AvSource, "soundfile": SoundfileSource, "ffmpeg": FfmpegSource}
+DECODERS: dict[str, Callable[[File], Source]] = {"av": AvSource, "soundfile": SoundfileSource, "ffmpeg": FfmpegSource}
 # Below this share of the declared duration a track counts as damaged (declared durations are often a little off).
 _MIN_COVERAGE = 0.9
 
@@ -42,8 +45,8 @@ def decode_track(track: Track, spec: CutSpec, beat: Callable[[], None] = _no_bea
     """
     tried: list[str] = []
     try:
-        _check_file(track.path)
-        yield from _first_that_works(track, spec, tried, beat)
+        with _opened(track, spec) as file:
+            yield from _first_that_works(track, file, spec, tried, beat)
     except TrackError as error:
         yield Failed(track, error.code, error.stage, str(error), tuple(tried))
     except MemoryError:
@@ -52,6 +55,25 @@ def decode_track(track: Track, spec: CutSpec, beat: Callable[[], None] = _no_bea
         yield Failed(track, _os_code(error), "decode", error.strerror or str(error), tuple(tried))
     except Exception as error:  # whatever a decoder does with a hostile file, it is one bad row
         yield Failed(track, "E_DECODE", "decode", f"{type(error).__name__}: {error}", tuple(tried))
+
+
+@contextmanager
+def _opened(track: Track, spec: CutSpec) -> Iterator[File]:
+    """What decoders open: the path, or for an address its file, read as a whole or in pieces."""
+    if not is_remote(track.path):
+        _check_file(track.path)
+        yield track.path
+        return
+    size_bytes = track.size_bytes
+    if not (size_bytes or track.mtime_ns):  # named in a list, and not there when it was read
+        found = about(track.path)
+        if found is None or found.is_folder:
+            raise TrackError("E_VANISHED", "open", "no such file")
+        size_bytes = found.size_bytes
+    if not size_bytes:
+        raise TrackError("E_EMPTY", "open", "the file is empty (0 bytes)")
+    with RemoteFile(track.path, size_bytes, whole=spec.n_segments is None) as file:
+        yield file
 
 
 def _check_file(path: str) -> None:
@@ -72,17 +94,21 @@ def _check_file(path: str) -> None:
 def _os_code(error: OSError) -> str:
     if isinstance(error, PermissionError):
         return "E_PERM"
+    if isinstance(error, ConnectionError | TimeoutError):
+        return "E_NETWORK"
     return "E_VANISHED" if isinstance(error, FileNotFoundError | NotADirectoryError) else "E_DECODE"
 
 
-def _first_that_works(track: Track, spec: CutSpec, tried: list[str], beat: Callable[[], None]) -> Iterator[Outcome]:
+def _first_that_works(
+    track: Track, file: File, spec: CutSpec, tried: list[str], beat: Callable[[], None]
+) -> Iterator[Outcome]:
     """Outcomes of the first decoder that finds audio; when none does, the first one's reason is raised."""
     reasons: list[TrackError] = []
     for name, open_source in DECODERS.items():
         tried.append(name)
         n_delivered = 0
         try:
-            for outcome in _attempt(track, spec, open_source, tried, beat):
+            for outcome in _attempt(track, spec, lambda: open_source(file), tried, beat):  # noqa: B023 (called at once)
                 yield outcome
                 n_delivered += 1
             return
@@ -94,11 +120,11 @@ def _first_that_works(track: Track, spec: CutSpec, tried: list[str], beat: Calla
 
 
 def _attempt(
-    track: Track, spec: CutSpec, open_source: Callable[[str], Source], tried: list[str], beat: Callable[[], None]
+    track: Track, spec: CutSpec, open_source: Callable[[], Source], tried: list[str], beat: Callable[[], None]
 ) -> Iterator[Outcome]:
     """One decoder's segments and report; raises ``TrackError`` where it finds no usable audio."""
     rate, tally, n_segments = spec.sample_rate, Tally(), 0
-    with closing(open_source(track.path)) as source:
+    with closing(open_source()) as source:
         for start, wave in _cuts(source, spec, tally, beat):
             if wave.size < spec.min_s * rate:  # the whole track, or what a damaged end left of a chosen segment
                 continue

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from audiopatch.audio.source import Block, Damage, Header, measure_by_decoding
+from audiopatch.audio.source import Block, Damage, File, Header, measure_by_decoding
 from audiopatch.errors import TrackError
 
 # The command converts to one known shape, since a pipe carries no header: stereo, averaged by us as elsewhere.
@@ -25,12 +25,14 @@ class FfmpegSource:
     seekable = False
     header = Header(_RATE, 2, "ffmpeg")
 
-    def __init__(self, path: str):
+    def __init__(self, file: File):
+        if not isinstance(file, str):
+            raise TrackError("E_DECODE", "open", "the ffmpeg command is given files of this machine only")
         command = shutil.which("ffmpeg")
         if command is None:
             raise TrackError("E_DECODE", "open", "no ffmpeg command to try")
         self.damage = Damage()
-        self._command = [command, *_QUIET, "-i", f"file:{path}", *_SHAPE, "pipe:1"]
+        self._command = [command, *_QUIET, "-i", f"file:{file}", *_SHAPE, "pipe:1"]
         self._hash = hashlib.blake2b(digest_size=16)
 
     def measure(self, beat: Callable[[], None]) -> float:

@@ -5,12 +5,16 @@
 
 from __future__ import annotations
 
+import csv
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from io import BytesIO
 from typing import BinaryIO
-from urllib.parse import unquote_to_bytes, urlsplit
 
-LIST_EXTENSIONS = frozenset({"m3u", "m3u8", "txt"})
+from audiopatch.storage.place import NO_STORES, is_remote, named, parent, scheme_of
+from audiopatch.storage.store import read
+
+LIST_EXTENSIONS = frozenset({"m3u", "m3u8", "txt", "csv"})
 
 _MAX_PATH_BYTES = 65_536  # a "list" without line ends is some other file; do not read it into one string
 
@@ -33,24 +37,45 @@ def read_paths(stream: BinaryIO, *, nul: bool = False) -> Iterator[str]:
 
 
 def read_list(path: str) -> Iterator[str]:
-    """Absolute paths named by an m3u, m3u8 or txt file; relative ones start at its folder. Web addresses are left out.
+    """Absolute paths and addresses that an m3u, m3u8, txt or csv file names; relative ones start at its folder.
 
-    Old m3u files are written in Windows code pages and with backslashes: a name that is not there as its bytes stand
-    is looked for under those readings too.
+    Of a csv file it is the column ``path``, or else the first one. Addresses of the web are left out. Old m3u files
+    are written in Windows code pages and with backslashes: a name that is not there as its bytes stand is looked for
+    under those readings too.
     """
-    folder = os.path.dirname(os.path.abspath(path))
-    is_playlist = not path.lower().endswith(".txt")
-    with open(path, "rb") as stream:
-        for n, entry in enumerate(read_paths(stream)):
-            entry = entry.removeprefix("\ufeff") if n == 0 else entry
+    remote = is_remote(path)
+    folder = parent(path) if remote else os.path.dirname(os.path.abspath(path))
+    ending = os.path.splitext(path)[1].lower()
+    is_playlist = ending in (".m3u", ".m3u8")
+    with BytesIO(read(path)) if remote else open(path, "rb") as stream:
+        entries = _without_mark(read_paths(stream))
+        for entry in _column(entries) if ending == ".csv" else entries:
             if is_playlist and entry.startswith("#"):
                 continue
-            scheme = urlsplit(entry).scheme if "://" in entry else ""
-            if scheme == "file":
-                entry = os.fsdecode(unquote_to_bytes(os.fsencode(urlsplit(entry).path)))
-            elif scheme:
-                continue
-            yield _found(os.path.join(folder, entry), is_playlist)
+            if is_remote(entry):
+                if scheme_of(entry) in NO_STORES:
+                    continue
+                entry = named(entry)
+            if is_remote(entry) or remote:
+                yield entry if is_remote(entry) else f"{folder}/{entry.lstrip('/')}"
+            else:
+                yield _found(os.path.join(folder, entry), is_playlist)
+
+
+def _without_mark(lines: Iterator[str]) -> Iterator[str]:
+    """Without the byte order mark that Windows puts first."""
+    for n, line in enumerate(lines):
+        yield line.removeprefix("\ufeff") if n == 0 else line
+
+
+def _column(lines: Iterable[str]) -> Iterator[str]:
+    """The cells of the column ``path``, or of the first where none has that name."""
+    rows = csv.reader(lines)
+    first = next(rows, [])
+    place = next((n for n, name in enumerate(first) if name.strip().lower() == "path"), None)
+    if place is None and first:
+        yield first[0]
+    yield from (row[place or 0] for row in rows if len(row) > (place or 0))
 
 
 def _found(path: str, is_playlist: bool) -> str:

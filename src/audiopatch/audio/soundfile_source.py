@@ -5,22 +5,23 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterator
+from io import BufferedReader
 
-from audiopatch.audio.source import Block, Damage, Header, check_rate, measure_by_decoding, own_tags
+from audiopatch.audio.source import Block, Damage, File, Header, check_rate, measure_by_decoding, own_tags
 from audiopatch.errors import TrackError
 
 
 class SoundfileSource:
     """One file opened by libsndfile. Raises ``TrackError`` (stage open) for what cannot be opened."""
 
-    def __init__(self, path: str):
+    def __init__(self, file: File):
         import soundfile  # only when FFmpeg has failed
 
         self.damage = Damage()
         self._error = soundfile.LibsndfileError
         self._hash = hashlib.blake2b(digest_size=16)
         try:
-            self._file = soundfile.SoundFile(os.fsencode(path))  # type: ignore[arg-type]
+            self._file = soundfile.SoundFile(_opened(file))  # type: ignore[arg-type]
         except (self._error, OSError, ValueError) as error:
             raise TrackError("E_DECODE", "open", f"libsndfile cannot open it: {error}") from None
         check_rate(self._file.samplerate)
@@ -63,3 +64,11 @@ class SoundfileSource:
 
     def close(self) -> None:
         self._file.close()
+
+
+def _opened(file: File) -> bytes | BufferedReader:
+    """The path, or the file from its start; libsndfile takes a short read for the end, so it is given none."""
+    if isinstance(file, str):
+        return os.fsencode(file)
+    file.seek(0)
+    return BufferedReader(file)

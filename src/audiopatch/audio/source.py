@@ -9,9 +9,13 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from audiopatch.errors import TrackError
+from audiopatch.storage.reader import RemoteFile
 
 # Rates outside this are lies of a damaged header, and would make the resampler allocate without bound.
 MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 1_000, 6_144_000
+
+
+File = str | RemoteFile  # what a source opens: a path, or an open file that is elsewhere
 
 
 class Block(NamedTuple):
@@ -72,8 +76,11 @@ class Source(Protocol):
         """The track from native sample ``position`` on."""
         ...
 
-    def audio_hash(self) -> str:
-        """32 hex digits naming the audio, whatever its tags; valid once ``blocks`` or ``measure`` has ended."""
+    def audio_hash(self) -> str | None:
+        """32 hex digits naming the audio, whatever its tags; valid once ``blocks`` or ``measure`` has ended.
+
+        None where that would have taken reading more than was asked for.
+        """
         ...
 
     def close(self) -> None: ...

@@ -1,4 +1,4 @@
-"""Walk inputs (files, folders, globs, playlists) and find the tracks in them, one at a time."""
+"""Walk inputs (files, folders, globs, playlists; here or in a store) and find the tracks in them, one at a time."""
 
 # Paths stay strings here: os does as it is told, and a library of millions is spared as many Path objects.
 # ruff: noqa: PTH100, PTH109, PTH112, PTH116, PTH118, PTH120, PTH207
@@ -9,17 +9,23 @@ import glob
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 
 from audiopatch.audio.area import Area
 from audiopatch.audio.formats import looks_like_audio
 from audiopatch.audio.ignore import IGNORE_FILE, Rule, parse, verdict
 from audiopatch.audio.lists import is_list, read_list
+from audiopatch.audio.walk_remote import expand_remote, reachable, tracks_below
 from audiopatch.errors import UsageError
+from audiopatch.storage.place import common_folder, inside, is_remote, named
+from audiopatch.storage.store import About, about_all
 from audiopatch.types import Track
 
 # Of the ignore files above a folder, the nearest first: how much of a path is above the file, and its rules.
 Scopes = tuple[tuple[int, Sequence[Rule]], ...]
 Report = Callable[[str, OSError], None]
+
+_LOOKED_UP = 512  # names of a list whose sizes and times are asked for at once
 
 
 def walk(
@@ -34,29 +40,42 @@ def walk(
 ) -> Iterator[Track]:
     """The tracks of all inputs, lazily, each path once, in an order that does not change between runs.
 
-    An input is a file, a folder, a glob, or an m3u, m3u8 or txt list; ``listed`` are further paths (``--files-from``),
-    which need not exist. Folders are walked in the order of their names, without hidden entries and without what
-    ``.audiopatchignore`` files, ``exclude`` and ``include`` (patterns as in .gitignore, counted from the folder) leave
-    out; in them only names that look like audio are taken. A file named as input or in a list is always taken, also
-    one that is missing: decoding will say so. Memory: one folder's entries, plus about 100 bytes per listed path.
+    An input is a file, a folder, a glob, or an m3u, m3u8, txt or csv list, by its path or by its address in a store
+    (``s3://bucket/music``); ``listed`` are further ones (``--files-from``), which need not exist. Folders are walked in
+    the order of their names, without hidden entries and without what ``.audiopatchignore`` files, ``exclude`` and
+    ``include`` (patterns as in .gitignore, counted from the folder) leave out; in them only names that look like audio
+    are taken. A file named as input or in a list is always taken, also one that is missing: decoding will say so.
+    Memory: one folder's entries, or a page of a store's, plus about 100 bytes per listed path.
 
     Ids are of paths relative to ``root``, which defaults to the folder that holds all inputs. ``area`` limits what is
-    looked at in folders. Folders that cannot be read go to ``report``. Raises ``UsageError``, at once, for an input
-    that is not there.
+    looked at in folders. Folders that cannot be read go to ``report``; a store that cannot be listed to its end raises
+    ``EnvironmentProblem``. Raises ``UsageError``, at once, for an input that is not there.
     """
     places, folders = [], []
-    for given in inputs:
-        folder, found = _expand(os.fspath(given))
+    for given in (named(os.fspath(given)) for given in inputs):
+        folder, found = expand_remote(given) if is_remote(given) else _expand(given)
         places += found
         folders.append(folder)
-    base = os.path.abspath(root) if root is not None else os.path.commonpath(folders or [os.getcwd()])
+    base = _base(folders) if root is None else root if is_remote(root) else os.path.abspath(root)
     return _Walk(base, parse(include), parse(exclude), area, report).tracks(places, listed)
 
 
 def track_id(path: str, root: str) -> str:
-    """16 hex digits of BLAKE2b over the path relative to the root: the same on every machine."""
-    relative = os.fsencode(os.path.relpath(path, root)).replace(os.sep.encode(), b"/")
+    """16 hex digits of BLAKE2b over the path relative to the root: the same on every machine, and in every store.
+
+    An address that is not in the root counts as it is.
+    """
+    if is_remote(path) or is_remote(root):
+        relative = os.fsencode(inside(path, root) or path)
+    else:
+        relative = os.fsencode(os.path.relpath(path, root)).replace(os.sep.encode(), b"/")
     return hashlib.blake2b(relative, digest_size=8).hexdigest()
+
+
+def _base(folders: list[str]) -> str:
+    """The folder that holds all of them; where some are here and some are not, of those that are here."""
+    here = [folder for folder in folders if not is_remote(folder)]
+    return common_folder(folders) if folders and not here else os.path.commonpath(here or [os.getcwd()])
 
 
 def _expand(given: str) -> tuple[str, list[str]]:
@@ -86,27 +105,46 @@ class _Walk:
     def tracks(self, places: list[str], listed: Iterable[str]) -> Iterator[Track]:
         """Named files first: only then is it known which of them a folder would repeat."""
         for place in places:
-            if not os.path.isdir(place) and is_list(place):
-                for path in self._read_list(place):
-                    yield from self._take(path)
+            if is_list(place) and not os.path.isdir(place):
+                yield from self._take_all(self._read_list(place))
             else:
-                yield from self._take(place)
-        for path in listed:
-            yield from self._take(os.path.abspath(path))
-        self._real_tops = [os.path.realpath(top) for top in self._tops]
+                yield from self._take_all([place])
+        yield from self._take_all(path if is_remote(path) else os.path.abspath(path) for path in map(named, listed))
+        self._real_tops = [os.path.realpath(top) for top in self._tops if not is_remote(top)]
         for top in self._tops:
-            yield from self._descend(top)
+            yield from self._below(top) if is_remote(top) else self._descend(top)
 
-    def _take(self, path: str) -> Iterator[Track]:
-        if os.path.isdir(path):
+    def _take_all(self, paths: Iterable[str]) -> Iterator[Track]:
+        paths = iter(paths)
+        while some := list(islice(paths, _LOOKED_UP)):
+            remote = [path for path in some if is_remote(path)]
+            with reachable(remote[0] if remote else ""):
+                known = about_all(remote)
+            for path in some:
+                yield from self._take(path, known.get(path))
+
+    def _take(self, path: str, known: About | None) -> Iterator[Track]:
+        if known.is_folder if known else os.path.isdir(path):
             self._tops[path] = None
             return
-        track = self._track(path, _stat(path))
+        track = self._track(path, known or _stat(path))
         if int(track.track_id, 16) not in self._named:
             self._named.add(int(track.track_id, 16))
             yield track
 
+    def _below(self, top: str) -> Iterator[Track]:
+        """The tracks in a folder of a store."""
+        for address, known in tracks_below(top, self._include, self._exclude, list(self._tops)):
+            track = self._track(address, known)
+            if int(track.track_id, 16) not in self._named:
+                yield track
+
     def _read_list(self, path: str) -> Iterator[str]:
+        """A list that cannot be read is reported; one in a store ends the run: it may be back in a minute."""
+        if is_remote(path):
+            with reachable(path):
+                yield from read_list(path)
+            return
         try:
             yield from read_list(path)
         except OSError as error:
@@ -178,17 +216,18 @@ class _Walk:
         self._real_tops.append(target)
         return True
 
-    def _track(self, path: str, about: os.stat_result | None) -> Track:
-        size_bytes, mtime_ns = (about.st_size, about.st_mtime_ns) if about else (0, 0)
+    def _track(self, path: str, about: About | None) -> Track:
+        size_bytes, mtime_ns = (about.size_bytes, about.mtime_ns) if about else (0, 0)
         return Track(path, self._base, track_id(path, self._base), size_bytes, mtime_ns)
 
 
-def _stat(place: str | os.DirEntry[str]) -> os.stat_result | None:
+def _stat(place: str | os.DirEntry[str]) -> About | None:
     """None where it cannot be had (a broken link, a name too long): opening the track will tell why."""
     try:
-        return place.stat() if isinstance(place, os.DirEntry) else os.stat(place)
+        found = place.stat() if isinstance(place, os.DirEntry) else os.stat(place)
     except (OSError, ValueError):
         return None
+    return About(found.st_size, found.st_mtime_ns)
 
 
 def _is(what: Callable[[os.DirEntry[str]], bool], entry: os.DirEntry[str]) -> bool:

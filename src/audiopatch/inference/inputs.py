@@ -10,6 +10,7 @@ from pathlib import Path
 from audiopatch.audio.area import Area
 from audiopatch.audio.walk import walk
 from audiopatch.errors import NoAudioError, UsageError
+from audiopatch.storage.place import inside, is_remote, named
 from audiopatch.types import Track
 
 
@@ -29,7 +30,7 @@ class Inputs:
 
         ``root`` is what the ids of earlier runs are relative to; where that folder is gone, the library has moved.
         """
-        known_root = root if root is not None and Path(root).is_dir() else None
+        known_root = root if root is not None and self._is_below(root) else None
         unread: list[str] = []
 
         def reported(path: str, error: OSError) -> None:
@@ -63,3 +64,9 @@ class Inputs:
     def within(self, area: Area | None, *, root: str, report: Callable[[str, OSError], None]) -> Iterator[Track]:
         """The tracks that lie in some part of the inputs, or in all of them; perhaps none."""
         return walk(self.paths, include=self.include, exclude=self.exclude, root=root, area=area, report=report)
+
+    def _is_below(self, root: str) -> bool:
+        """Whether the folder that earlier ids are relative to still makes sense."""
+        if not is_remote(root):
+            return Path(root).is_dir()
+        return any(is_remote(path) and inside(named(path), root) is not None for path in self.paths)

@@ -16,8 +16,8 @@ import numpy as np
 from audiopatch.sinks.parts import PartStore
 from audiopatch.types import Track
 
-_OK, _FAILED, _VANISHED = 0, 1, 2
-_STATES = {"": _OK, "E_VANISHED": _VANISHED}  # by error code; the others have failed
+_OK, _FAILED, _VANISHED, _UNREACHED = 0, 1, 2, 3
+_STATES = {"": _OK, "E_VANISHED": _VANISHED, "E_NETWORK": _UNREACHED}  # by error code; the others have failed
 _SPOOL_BYTES = 32 << 20  # plans of about 200 000 tracks stay in memory
 
 
@@ -83,11 +83,13 @@ class Journal:
         """(index of its part, whether it failed, whether the file is unchanged since), or None for a new track.
 
         A file that had vanished has changed by being back: a disk that was away for a while fails nothing for good.
+        Nor does a network.
         """
         place = self._place(track.track_id)
         if place is None:
             return None
         is_back = self.state[place] == _VANISHED and (track.size_bytes or track.mtime_ns)
+        is_back = is_back or self.state[place] == _UNREACHED
         same = self.stamp[place] == _stamp(track.size_bytes, track.mtime_ns) and not is_back
         return int(self.part[place]), bool(self.state[place] != _OK), bool(same)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import Any
@@ -13,6 +12,7 @@ from audiopatch.inference.output import Output
 from audiopatch.inference.settings import Runtime
 from audiopatch.sinks.inherit import Heir, inherited, rows_of
 from audiopatch.sinks.parts import PartStore
+from audiopatch.storage.store import exists
 from audiopatch.types import CutSpec, Decoded, Track
 
 AT_ONCE = 512  # tracks in a commit
@@ -81,6 +81,7 @@ def is_same(now: Decoded, before: dict[str, Any] | None) -> bool:
     return (
         before is not None
         and (before["status"], now.damaged) == ("ok", False)
+        and now.audio_hash is not None
         and (before["audio_hash"], before["n_segments"]) == (now.audio_hash, now.n_segments)
     )
 
@@ -92,6 +93,6 @@ def hand_on(heirs: Sequence[Heir], known: Mapping[str, dict[str, Any]], journal:
     tracks = [heir.decoded.track for heir in heirs]
     replaces = journal.replaced_by(tracks)
     for heir in heirs:
-        if not os.path.lexists(known[heir.track_id]["path"]):
+        if not exists(known[heir.track_id]["path"]):
             replaces.setdefault(heir.part, set()).add(heir.track_id)
     output.store.add(part_name(tracks, output.fingerprint), inherited(output.store, heirs), replaces=replaces)

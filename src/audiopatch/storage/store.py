@@ -1,0 +1,151 @@
+"""Whatever fsspec reaches, opened once per process, with the few requests we make of it; all of them are patient."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from zlib import crc32
+
+from audiopatch.errors import EnvironmentProblem, UsageError
+from audiopatch.storage.patience import patiently
+from audiopatch.storage.place import is_remote, scheme_of
+
+# Where a package of ours brings the client; fsspec itself names those of the other stores.
+_EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs"}
+# One layer repeats failed requests, ours; a request that is stuck is given up and made again.
+_S3 = {"config_kwargs": {"connect_timeout": 10, "read_timeout": 20, "retries": {"total_max_attempts": 1}}}
+_OPTIONS: dict[str, dict[str, Any]] = {"s3": _S3, "s3a": _S3}
+_LOOKUPS = 16  # at once: a request is mostly waiting
+
+
+@dataclass(frozen=True)
+class About:
+    """What a store tells of a name. Times it does not tell are 0."""
+
+    size_bytes: int
+    mtime_ns: int
+    is_folder: bool = False
+
+
+@cache
+def store(scheme: str) -> Any:
+    """The fsspec file system for a scheme; credentials and addresses come from where its client looks for them."""
+    import fsspec
+
+    try:
+        fs = fsspec.filesystem(scheme, use_listings_cache=False, **_OPTIONS.get(scheme, {}))
+    except ImportError as error:
+        cure = f"pip install 'audiopatch[{_EXTRAS[scheme]}]'" if scheme in _EXTRAS else str(error)
+        raise EnvironmentProblem(f"{scheme}:// needs a package that is not installed: {cure}") from error
+    except ValueError as error:
+        raise UsageError(f"{scheme}:// is no file system that fsspec knows") from error
+    except OSError as error:  # hdfs without Java
+        raise EnvironmentProblem(f"{scheme}:// cannot be opened here: {error}") from error
+    if scheme in ("s3", "s3a"):
+        fs.retries = 1
+        _check_endpoint(fs.s3.meta.endpoint_url)
+    return fs
+
+
+def _check_endpoint(url: str) -> None:
+    """Music, tags and what signs the requests go over the network: encrypted, unless somebody says otherwise."""
+    parts = urlsplit(url)
+    trusted = parts.scheme == "https" or parts.hostname in ("localhost", "127.0.0.1", "::1")
+    if not trusted and os.environ.get("AUDIOPATCH_ALLOW_HTTP") != "1":
+        raise UsageError(f"{parts.scheme}://{parts.netloc} is not https; AUDIOPATCH_ALLOW_HTTP=1 allows it")
+
+
+def about(url: str) -> About | None:
+    """What there is under a name; None where nothing is."""
+    try:
+        return about_of(patiently(lambda: store(scheme_of(url)).info(url), url))
+    except FileNotFoundError:
+        return None
+
+
+def exists(place: str | bytes) -> bool:
+    """Whether a file is still there, here or in a store; what cannot be reached is taken to be."""
+    if isinstance(place, bytes) or not is_remote(place):
+        return os.path.lexists(place)
+    try:
+        return about(place) is not None
+    except OSError:
+        return True
+
+
+def about_all(urls: Iterable[str]) -> dict[str, About | None]:
+    """``about`` of many names at once; what may not be looked at counts as missing."""
+    urls = list(urls)
+    if not urls:
+        return {}
+
+    def look(url: str) -> About | None:
+        try:
+            return about(url)
+        except PermissionError:
+            return None
+
+    with ThreadPoolExecutor(min(_LOOKUPS, len(urls))) as pool:
+        return dict(zip(urls, pool.map(look, urls), strict=True))
+
+
+def about_of(info: dict[str, Any]) -> About:
+    """fsspec's description of a file as ours.
+
+    Stores that tell whole seconds get the rest from the checksum, so that an object replaced within one is seen.
+    """
+    times = (info.get(name) for name in ("LastModified", "mtime", "last_modified", "updated", "modified", "created"))
+    mtime_ns = _nanoseconds(next((time for time in times if time is not None), 0))
+    tag = info.get("ETag") or info.get("etag")
+    if tag and mtime_ns % 1_000_000_000 == 0:
+        mtime_ns += crc32(str(tag).strip('"').encode()) % 1_000_000_000
+    return About(int(info.get("size") or 0), mtime_ns, info.get("type") == "directory")
+
+
+def _nanoseconds(time: Any) -> int:
+    if isinstance(time, str):
+        time = datetime.fromisoformat(time)
+    if isinstance(time, datetime):
+        time = time if time.tzinfo else time.replace(tzinfo=UTC)
+        return int(time.timestamp()) * 1_000_000_000 + time.microsecond * 1000
+    return int(time * 1_000_000_000)
+
+
+def read(url: str, start: int | None = None, end: int | None = None) -> bytes:
+    """All of a file, or its bytes from ``start`` to before ``end``."""
+    return patiently(lambda: store(scheme_of(url)).cat_file(url, start=start, end=end), url)
+
+
+def write(url: str, data: bytes, *, only_if_new: bool = False) -> None:
+    """A file as a whole. ``only_if_new`` raises FileExistsError where there is one.
+
+    Stores decide that themselves where they can (S3 and GCS do); with others it is looked up first.
+    """
+    mode = "create" if only_if_new else "overwrite"
+    patiently(lambda: store(scheme_of(url)).pipe_file(url, data, mode=mode), url)
+
+
+def upload(path: Path, url: str) -> None:
+    """A file of this machine, as a whole, in several requests where it is large."""
+    patiently(lambda: store(scheme_of(url)).put_file(str(path), url), url)
+
+
+def copy(url: str, to: str) -> None:
+    """Within a store, without the bytes coming here."""
+    patiently(lambda: store(scheme_of(url)).cp_file(url, to), url)
+
+
+def delete(urls: Iterable[str]) -> None:
+    """Files that may be gone already."""
+    for url in urls:
+        try:
+            patiently(lambda url=url: store(scheme_of(url)).rm_file(url), url)
+        except FileNotFoundError:
+            continue
