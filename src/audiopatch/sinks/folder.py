@@ -7,6 +7,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
+from audiopatch.storage.place import is_remote, named
+
 
 class Stored(Protocol):
     """One file of a folder, as it is at this moment; ``FileNotFoundError`` from any method means that it has gone."""
@@ -85,7 +87,9 @@ class Folder(Protocol):
 
 
 def folder_at(place: str | os.PathLike[str]) -> Folder:
-    """The folder of that name."""
+    """The folder at a path, or at an address such as ``s3://bucket/tags``."""
     from audiopatch.sinks.local_folder import LocalFolder
+    from audiopatch.sinks.remote_folder import RemoteFolder
 
-    return LocalFolder(Path(place))
+    name = named(os.fspath(place))
+    return RemoteFolder(name) if is_remote(name) else LocalFolder(Path(name))
