@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -15,7 +14,7 @@ app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode="rich", add_c
 
 @app.command()
 def compact(
-    folder: Annotated[Path, typer.Argument(help="An output folder of tag or embed.")] = Path("audiopatch.out"),
+    folder: Annotated[str, typer.Argument(help="An output folder of tag or embed.")] = "audiopatch.out",
     part_mb: Annotated[int, typer.Option("--part-mb", min=1, help="How large a part may grow.")] = 64,
 ) -> None:
     """Merge small parts, so that every reader opens the tables faster. No row changes.

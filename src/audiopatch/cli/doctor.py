@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated
 
@@ -43,7 +44,7 @@ def doctor(
     [bold]audiopatch doctor --json[/bold]      the same for programs
     [bold]audiopatch doctor -o /mnt/out[/bold] look at the disk of another output folder
     """
-    findings = [*_formats(), *_compute(), *_storage(Path(output))]
+    findings = [*_formats(), *_compute(), *_storage(output), *_stores()]
     if json:
         typer.echo(json_text.dumps([asdict(finding) for finding in findings], indent=2))
     else:
@@ -81,15 +82,26 @@ def _compute() -> Iterator[Finding]:
     yield Finding("compute", "engines", None, ", ".join(available_engines(str(tagger.device))))
 
 
-def _storage(output: Path) -> Iterator[Finding]:
+def _storage(output: str) -> Iterator[Finding]:
     from audiopatch.cache import cache_folder
+    from audiopatch.storage.place import is_remote
 
-    for name, folder in (("cache", cache_folder()), ("output", output)):
+    here = {} if is_remote(output) else {"output": Path(output)}
+    for name, folder in {"cache": cache_folder(), **here}.items():
         present = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
         free_gb = shutil.disk_usage(present).free / 1e9
         writable = os.access(present, os.W_OK)
         text = f"{folder}, {free_gb:.0f} GB free{'' if writable else ', not writable'}"
         yield Finding("disk", name, writable and free_gb > _LITTLE_SPACE_GB, text)
+
+
+def _stores() -> Iterator[Finding]:
+    for scheme, package in (("s3", "s3fs"), ("gs", "gcsfs")):
+        try:
+            found = f"{package} {version(package)}"
+        except PackageNotFoundError:
+            found = f"not installed: pip install 'audiopatch[{scheme}]'"
+        yield Finding("store", f"{scheme}://", None, found)
 
 
 def _print(findings: list[Finding]) -> None:

@@ -32,7 +32,11 @@ class ProgressKind(StrEnum):
 
 Inputs = Annotated[
     list[str] | None,
-    typer.Argument(help="Files, folders, globs, m3u/m3u8/txt playlists.", show_default=False, rich_help_panel=INPUT),
+    typer.Argument(
+        help="Files, folders, globs, m3u/m3u8/txt/csv lists; here, or as s3://bucket/music.",
+        show_default=False,
+        rich_help_panel=INPUT,
+    ),
 ]
 FilesFrom = Annotated[
     str | None,
@@ -163,7 +167,7 @@ Output = Annotated[
         "--output",
         "-o",
         metavar="DIR|-",
-        help="Folder of the tables; - writes jsonl to stdout.",
+        help="Folder of the tables, or s3://bucket/tags; - writes jsonl to stdout.",
         rich_help_panel=OUTPUT,
     ),
 ]
