@@ -6,6 +6,7 @@ import textwrap
 import threading
 import time
 from collections import Counter
+from contextlib import closing
 
 import numpy as np
 import psutil
@@ -171,3 +172,15 @@ def test_workers_import_no_torch():
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
     assert said.stdout == "[]\n"
+
+
+def test_no_more_workers_than_are_needed(long_track):
+    """Whoever takes segments slowly finds some waiting, and one worker stays enough."""
+    tracks = (long_track for _ in range(3))
+    outcomes = decode_tracks(tracks, SPEC, workers=4, timeout_s=60, queue_segments=4)
+    with closing(outcomes):
+        next(outcomes)
+        for _ in range(20):
+            time.sleep(0.02)
+            next(outcomes)
+        assert len(workers_of_this_process()) == 1

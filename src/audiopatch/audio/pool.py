@@ -24,6 +24,7 @@ def decode_tracks(
 ) -> Generator[Outcome]:
     """Segments of all tracks as they come, and exactly one ``Decoded`` or ``Failed`` per track, after its segments.
 
+    A first worker starts at once, another up to ``workers`` whenever nothing is waiting to be taken.
     Tracks are taken from the iterable only as workers become free, one thread at a time; their outcomes interleave,
     each track's own stay in order. At most ``queue_segments`` wait here, besides one in each worker's hands. A worker
     that dies fails its track with E_WORKER_CRASH, one that shows no progress for ``timeout_s`` is killed and fails it
@@ -56,10 +57,14 @@ class _Pool:
         self._threads = [threading.Thread(target=self._serve, args=(slot,), daemon=True) for slot in range(workers)]
 
     def outcomes(self) -> Iterator[Outcome]:
-        for thread in (*self._threads, threading.Thread(target=self._watch, daemon=True)):
-            thread.start()
-        n_serving = len(self._threads)
-        while n_serving:
+        threading.Thread(target=self._watch, daemon=True).start()
+        waiting, n_serving = iter(self._threads), 0
+        while True:
+            if self._queue.empty() and (thread := next(waiting, None)) is not None:
+                thread.start()
+                n_serving += 1
+            if not n_serving:
+                return
             item = self._queue.get()
             if isinstance(item, BaseException):
                 raise item
@@ -144,5 +149,3 @@ class _Pool:
                     if worker.silent_s() > self._timeout_s:
                         worker.timed_out = True
                         worker.kill()
-            if not any(thread.is_alive() for thread in self._threads):
-                return

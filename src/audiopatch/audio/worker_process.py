@@ -50,7 +50,7 @@ class WorkerProcess:
     def wait_until_ready(self) -> None:
         """Until it has imported its decoders; ``EnvironmentProblem``, with its last words, where it cannot."""
         try:
-            self._receive()
+            receive(self._results)  # not timed: on a busy machine a start takes what it takes
         except EOFError:
             self._process.wait()
             self._complaints.seek(0)

@@ -112,7 +112,11 @@ Batch = Annotated[
 Workers = Annotated[
     int | None,
     typer.Option(
-        "--workers", min=1, help="Decoding processes.", show_default="half of the CPUs", rich_help_panel=MACHINE
+        "--workers",
+        min=1,
+        help="Decoding processes at most.",
+        show_default="as the model needs, up to the CPUs",
+        rich_help_panel=MACHINE,
     ),
 ]
 Threads = Annotated[

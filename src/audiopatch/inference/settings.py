@@ -90,11 +90,11 @@ class Runtime:
 
     @property
     def n_workers(self) -> int:
-        """Decoders: by default half of the CPUs; their queue is bounded, so they sleep whenever the model is slower.
+        """Decoders at most: by default one per CPU, of which no more start than the model needs.
 
         0 decodes in this process, without protection from crashes and hangs.
         """
-        return max(1, n_cpus() // 2) if self.workers is None else self.workers
+        return n_cpus() if self.workers is None else self.workers
 
 
 def n_cpus() -> int:

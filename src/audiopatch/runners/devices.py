@@ -49,7 +49,7 @@ class Devices:
         )
 
     def describe(self, tagger: Tagger) -> str:
-        return f"{', '.join(self.names)}, one process each; {self._share(self.runtime.n_workers)} decoders each"
+        return f"{', '.join(self.names)}, one process each, up to {self._share(self.runtime.n_workers)} decoders each"
 
     def finished(self, run: Run, tracks: Iterable[Track], sieve: Sieve | None = None) -> Generator[Finished]:
         """Steps of all processes as they come. Audio that several tracks hold is computed for each of them."""

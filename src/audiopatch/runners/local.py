@@ -40,7 +40,7 @@ class Local:
         )
 
     def describe(self, tagger: Tagger) -> str:
-        return f"{tagger.device}, {torch.get_num_threads()} threads, {self.runtime.n_workers} decoders"
+        return f"{tagger.device}, {torch.get_num_threads()} threads, up to {self.runtime.n_workers} decoders"
 
     def finished(self, run: Run, tracks: Iterable[Track], sieve: Sieve | None = None) -> Generator[Finished]:
         """The caller's thread infers while another feeds it, and the decoders' processes are at work."""
