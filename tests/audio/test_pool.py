@@ -176,11 +176,11 @@ def test_workers_import_no_torch():
 
 def test_no_more_workers_than_are_needed(long_track):
     """Whoever takes segments slowly finds some waiting, and one worker stays enough."""
-    tracks = (long_track for _ in range(3))
-    outcomes = decode_tracks(tracks, SPEC, workers=4, timeout_s=60, queue_segments=4)
-    with closing(outcomes):
-        next(outcomes)
-        for _ in range(20):
-            time.sleep(0.02)
+    with closing(decode_tracks([long_track] * 3, SPEC, workers=4, timeout_s=60, queue_segments=4)) as outcomes:
+        for _ in range(4):
             next(outcomes)
+            time.sleep(0.5)
         assert len(workers_of_this_process()) == 1
+        for _ in range(500):
+            next(outcomes)
+        assert len(workers_of_this_process()) > 1
