@@ -57,7 +57,9 @@ def bench(
     ] = None,
     baselines: Annotated[
         list[str] | None,
-        typer.Option("--baseline", help="Other people's networks (repeat); 'all' for all.", rich_help_panel=_SWEEP),
+        typer.Option(
+            "--baseline", help="Other people's networks, such as resnet-50 (repeat), or all.", rich_help_panel=_SWEEP
+        ),
     ] = None,
     dataset: Annotated[
         str | None,
@@ -103,6 +105,7 @@ def bench(
     from audiopatch.bench.run import Wanted, run_bench
     from audiopatch.bench.sweep import Settings
     from audiopatch.catalog import unknown_name
+    from audiopatch.cli.evaluate_run import require_training_extra
     from audiopatch.errors import UsageError
     from audiopatch.models.engines import available_engines
     from audiopatch.zoo.load import find_device
@@ -126,6 +129,8 @@ def bench(
         blocks=blocks or [],
         baselines=chosen,
     )
+    if dataset:
+        require_training_extra()
     judge = Labelled(dataset, data_dir) if dataset and data_dir else None
     settings = Settings(judge=judge, device=device, repeats=repeats, budget_s=budget_s, clock=clock)
     with Steps() as steps:
