@@ -69,7 +69,7 @@ class OpenVinoBackbone(nn.Module):
             if program := self._program(traceable, mel):
                 return traceable.features(program(mel))
         else:
-            _say_once(f"segments of {mel.shape[2]} frames run on torch: OpenVINO is compiled for {self.n_frames}")
+            _say_once("segments of another length than the model's run on torch: OpenVINO is compiled for whole ones")
         return self.eager(mel, plan, taps, last=last, seeds=seeds)
 
     def calibrate(
