@@ -2,6 +2,8 @@
 # make test     run the tests
 # make faults   kill, starve and mislead runs on purpose, and print what was survived (half an hour)
 # make soak     two thousand tracks in a row: is memory flat?
+# make default-model   the recipe of the model inside the package, from music to model folder (days on a CPU: SEGMENTS)
+# make card            measure it again on music it never heard, and write its tables (a quiet machine; some minutes)
 # make check    what must be green before a change is merged
 PYTHON ?= python3
 VENV ?= .venv
@@ -9,7 +11,7 @@ BIN = $(VENV)/bin
 # The constraints name a CPU build of torch where that is enough: a bare "torch" brings several GB of CUDA.
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test faults soak check clean
+.PHONY: demo test faults soak default-model card check clean
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit("audiopatch needs Python 3.11 or newer: make PYTHON=python3.11") if sys.version_info < (3, 11) else 0'
@@ -39,6 +41,23 @@ faults: $(VENV)/.test
 
 soak: $(VENV)/.test
 	$(BIN)/python -m pytest -m fault tests/faults/test_soak.py
+
+MUSIC ?= build/music
+SEGMENTS ?= 3000000
+FONT = build/font/fluid-soundfont-gm/sounds/sf2/FluidR3_GM.sf2
+HELD_OUT = fretsonfire-songs-sectoid nexuiz-music starfighter-data supertux-data wesnoth-1.16-music
+
+default-model: $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet --no-deps tinysoundfont==0.3.7
+	$(BIN)/python scripts/fetch_free_music.py $(MUSIC)
+	$(BIN)/python scripts/fetch_free_music.py build/font fluid-soundfont-gm
+	$(BIN)/python scripts/render_scores.py $(FONT) $(MUSIC)/rendered-scores
+	$(BIN)/audiopatch train distill $(MUSIC) --teacher mn04_as --segments $(SEGMENTS) --resume \
+	    $(HELD_OUT:%=--held-out %) -o build/default-model
+
+card: $(VENV)/.dev
+	$(BIN)/python scripts/fetch_free_music.py $(MUSIC) $(HELD_OUT)
+	$(BIN)/python scripts/measure_default.py $(MUSIC)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check src tests

@@ -117,3 +117,8 @@ def test_loading_the_default_model_leaves_the_compiler_alone():
         "sys.exit('torch._dynamo' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_models_info_tells_what_the_default_model_learnt_from_and_cannot_do():
+    said = audiopatch("models", "info", "audiopatch-small").stdout
+    assert "freely licensed music" in said and "What it cannot do" in said

@@ -80,6 +80,8 @@ def info(name: Name, json: Json = False) -> None:
         lines = [f"{inner:<6g} {what}" for what, inner in value.items()] if key == "scores" else [_line(value)]
         for number, line in enumerate(lines):
             typer.echo(f"{'' if number else key:<{width}}  {printable(line)}")
+    for line in _told(name):
+        typer.echo(printable(line))
 
 
 @app.command()
@@ -123,6 +125,16 @@ def _find(name: str) -> ModelCard:
     if "/" in name or Path(name).expanduser().exists():
         return load_model(name, device="cpu", offline=True).card
     return find_card(name)
+
+
+def _told(name: str) -> list[str]:
+    """What the README of a model folder tells beyond its card: data, figures, weaknesses."""
+    from pathlib import Path
+
+    from audiopatch.zoo.shipped import shipped_folder
+
+    readme = (shipped_folder(name) or Path(name).expanduser()) / "README.md"
+    return ["", *readme.read_text(encoding="utf-8", errors="replace").splitlines()] if readme.is_file() else []
 
 
 def _facts(card: ModelCard) -> dict[str, Any]:

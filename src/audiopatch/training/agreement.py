@@ -74,16 +74,24 @@ class HeldOut:
         best = self.scores[:, self.ranked].argmax(axis=1)
         return float(np.bincount(best).max() / len(best))
 
-    @torch.no_grad()
     def compare(self, student: Tagger, plans: Sequence[str] = PLANS) -> list[Agreement]:
         """One row per plan."""
+        return [self._agreement(plan, scores) for plan, scores in self._answers(student, plans).items()]
+
+    def by_class(self, student: Tagger, plan: str = "F0T0") -> dict[int, float]:
+        """Number of a class -> average precision, for the classes that ``map_macro`` is the mean of."""
+        return self._precisions(self._answers(student, (plan,))[plan])
+
+    @torch.no_grad()
+    def _answers(self, student: Tagger, plans: Sequence[str]) -> dict[str, np.ndarray]:
+        """plan -> scores (clips, classes)."""
         frontend = student.frontend
         logits: dict[str, list[Tensor]] = {plan: [] for plan in plans}
         for wave in self._waves():
             mel = frontend(resample_fft(wave, self.sample_rate, frontend.sample_rate))
             for plan in plans:
                 logits[plan].append(student(mel, parse_plan(plan)).logits.cpu())
-        return [self._agreement(plan, torch.cat(parts).sigmoid().numpy()) for plan, parts in logits.items()]
+        return {plan: torch.cat(parts).sigmoid().numpy() for plan, parts in logits.items()}
 
     def _waves(self, batch_size: int = 24) -> list[Tensor]:
         batches = np.array_split(self.clips, max(1, len(self.clips) // batch_size))
@@ -91,12 +99,9 @@ class HeldOut:
 
     def _agreement(self, plan: str, scores: np.ndarray) -> Agreement:
         from scipy.stats import rankdata
-        from sklearn.metrics import average_precision_score
 
         truth = self.scores > POSITIVE
-        n_positives = truth.sum(axis=0)
-        counted = np.flatnonzero((n_positives >= MIN_POSITIVES) & (n_positives < len(truth)))
-        precisions = [average_precision_score(truth[:, c], scores[:, c]) for c in counted]
+        precisions = list(self._precisions(scores).values())
         best, teachers_best = scores[:, self.ranked].argmax(axis=1), self.scores[:, self.ranked].argmax(axis=1)
         moving = np.flatnonzero((np.ptp(self.scores, axis=0) > 0) & (np.ptp(scores, axis=0) > 0))
         correlations = [np.corrcoef(rankdata(self.scores[:, c]), rankdata(scores[:, c]))[0, 1] for c in moving]
@@ -105,11 +110,19 @@ class HeldOut:
             n_clips=len(scores),
             top1=float((best == teachers_best).mean()),
             map_macro=float(np.mean(precisions)) if precisions else float("nan"),
-            n_classes=len(counted),
+            n_classes=len(precisions),
             spearman=float(np.mean(correlations)) if correlations else float("nan"),
             mae=float(np.abs(scores - self.scores).mean()),
             bias=float((scores - self.scores)[truth].mean()) if truth.any() else float("nan"),
         )
+
+    def _precisions(self, scores: np.ndarray) -> dict[int, float]:
+        from sklearn.metrics import average_precision_score
+
+        truth = self.scores > POSITIVE
+        n_positives = truth.sum(axis=0)
+        counted = np.flatnonzero((n_positives >= MIN_POSITIVES) & (n_positives < len(truth)))
+        return {int(c): float(average_precision_score(truth[:, c], scores[:, c])) for c in counted}
 
 
 _SHOWN = {"top1": "top-1 agreement", "map_macro": "macro mAP", "mae": "mean absolute error"}
