@@ -31,9 +31,9 @@ def export(
 ) -> None:
     """Export a model with a patchout baked in.
 
-    [bold]audiopatch export maest-30s-pw --onnx maest.onnx[/bold]             for ONNX runtimes
-    [bold]audiopatch export maest-30s-pw --patchout F3T2 --onnx f3t2.onnx[/bold]  a third of the work
-    [bold]audiopatch export maest-30s-pw --int8 ~/Music[/bold]                then: tag --engine openvino --dtype int8
+    [bold]audiopatch export passt_20sec --onnx passt.onnx[/bold]                 for ONNX runtimes
+    [bold]audiopatch export passt_20sec --patchout F3T2 --onnx f3t2.onnx[/bold]  a third of the work
+    [bold]audiopatch export passt_20sec --int8 ~/Music[/bold]                    for --engine openvino --dtype int8
     """
     if not (onnx or calibrate):
         raise UsageError("nothing to export: give --onnx FILE, --int8 FOLDER, or both")
@@ -47,11 +47,13 @@ def export(
         export_onnx(load_model(model, device="cpu", dtype="float32"), Path(onnx), plan, taps)
         say(f"wrote {onnx}")
     if calibrate:
-        from audiopatch.bench.stages import real_segments
+        from audiopatch.bench.contender import mels_of
+        from audiopatch.bench.whole import real_segments
         from audiopatch.inference.inputs import Inputs
         from audiopatch.zoo import load_model
 
         tagger = load_model(model, device="cpu", engine="openvino", dtype="int8")
-        mel = real_segments(tagger, list(islice(Inputs([calibrate]).tracks(), n_tracks)), n_tracks)
+        segments = real_segments(tagger, list(islice(Inputs([calibrate]).tracks(), n_tracks)), n_tracks)
+        mel = mels_of(tagger, segments)
         tagger.backbone.calibrate(mel, plan, taps)  # type: ignore[operator]  # the int8 engine put it there
         say(f"int8 program for patchout {plan} made from {len(mel)} segments and kept in the cache")
