@@ -35,6 +35,8 @@ def embed(
     fail_on: o.FailOnOption = o.FailOn.any,
     json: o.Json = False,
     offline: o.Offline = False,
+    runner: o.Runner = "local",
+    address: o.Address = "local",
     device: o.Devices = "auto",
     dtype: o.Dtype = "auto",
     engine: o.Engine = "torch",
@@ -85,6 +87,8 @@ def embed(
             seed=seed,
         ),
         Runtime(
+            runner=runner,
+            address=address,
             offline=offline,
             device=device,
             dtype=dtype,

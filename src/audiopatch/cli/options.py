@@ -77,6 +77,19 @@ Patchout = Annotated[
 Offline = Annotated[
     bool, typer.Option("--offline", help="Never touch the network: weights must be cached.", rich_help_panel=MODEL)
 ]
+Runner = Annotated[
+    str,
+    typer.Option("--runner", help="local, or ray: decoders and models on a Ray cluster.", rich_help_panel=MACHINE),
+]
+Address = Annotated[
+    str,
+    typer.Option(
+        "--address",
+        metavar="auto|local|HOST:PORT",
+        help="With --runner ray: the cluster this machine belongs to, one of its own, or the one whose head is there.",
+        rich_help_panel=MACHINE,
+    ),
+]
 Device = Annotated[
     str,
     typer.Option(

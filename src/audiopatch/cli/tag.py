@@ -79,6 +79,8 @@ def tag(
     fail_on: o.FailOnOption = o.FailOn.any,
     json: o.Json = False,
     offline: o.Offline = False,
+    runner: o.Runner = "local",
+    address: o.Address = "local",
     device: o.Devices = "auto",
     dtype: o.Dtype = "auto",
     engine: o.Engine = "torch",
@@ -136,6 +138,8 @@ def tag(
             seed=seed,
         ),
         Runtime(
+            runner=runner,
+            address=address,
             offline=offline,
             device=device,
             dtype=dtype,

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
+from collections.abc import Generator
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
 from audiopatch.catalog import Catalog
+from audiopatch.inference.journal import Plan
 from audiopatch.inference.settings import Analysis, Runtime
 from audiopatch.inference.stages import Finished, Sieve
 from audiopatch.models.tagger import Tagger
-from audiopatch.types import Track
 
 if TYPE_CHECKING:
     from audiopatch.inference.pipeline import Run
 
 RUNNERS = Catalog(
-    "runner", {"local": "audiopatch.runners.local:Local", "devices": "audiopatch.runners.devices:Devices"}
+    "runner",
+    {
+        "local": "audiopatch.runners.local:Local",
+        "devices": "audiopatch.runners.devices:Devices",
+        "ray": "audiopatch.runners.ray:Cluster",
+    },
 )
 
 
@@ -42,8 +47,8 @@ class Runner(Protocol):
         """What is at work, for people."""
         ...
 
-    def finished(self, run: Run, tracks: Iterable[Track], sieve: Sieve | None = None) -> Generator[Finished]:
-        """Decode and infer ``tracks`` until all are done, each exactly once, or ``run.stop`` is set.
+    def finished(self, run: Run, plan: Plan, sieve: Sieve | None = None) -> Generator[Finished]:
+        """Decode and infer the tracks of ``plan`` until all are done, each exactly once, or ``run.stop`` is set.
 
         Tracks that ``sieve`` takes out after decoding are done, too.
         """

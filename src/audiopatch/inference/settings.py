@@ -70,11 +70,12 @@ class Analysis:
 class Runtime:
     """How a run goes about it. ``batch_size`` and ``workers`` None are chosen for the machine.
 
-    ``runner`` names the place where it works, see ``inference.runner``. ``decode_timeout_s`` gives up on a file whose
-    decoder hangs; ``commit_every_s`` bounds the work a crash can cost.
+    ``runner`` names the place where it works (``inference.runner``), ``address`` the cluster for it.
+    ``decode_timeout_s`` gives up on a file whose decoder hangs; ``commit_every_s`` bounds the work a crash can cost.
     """
 
     runner: str = "local"
+    address: str = "local"
     device: str = "auto"
     dtype: str = "auto"
     engine: str = "torch"

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Generator, Iterable
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Self
 
 import torch
 
 from audiopatch.audio.pool import decode_tracks
+from audiopatch.inference.journal import Plan
 from audiopatch.inference.pipeline import Run
 from audiopatch.inference.settings import Analysis, Runtime
 from audiopatch.inference.stages import Finished, Sieve, Stages
 from audiopatch.models.tagger import Tagger
-from audiopatch.types import Track
 from audiopatch.zoo import load_model
 
 
@@ -42,11 +42,11 @@ class Local:
     def describe(self, tagger: Tagger) -> str:
         return f"{tagger.device}, {torch.get_num_threads()} threads, up to {self.runtime.n_workers} decoders"
 
-    def finished(self, run: Run, tracks: Iterable[Track], sieve: Sieve | None = None) -> Generator[Finished]:
+    def finished(self, run: Run, plan: Plan, sieve: Sieve | None = None) -> Generator[Finished]:
         """The caller's thread infers while another feeds it, and the decoders' processes are at work."""
         stages = Stages(run.tagger, run.analysis, batch_size=self.runtime.batch_size)
         decoding = decode_tracks(
-            itertools.takewhile(lambda _: not run.stop.is_set(), tracks),
+            itertools.takewhile(lambda _: not run.stop.is_set(), plan),
             run.cut,
             workers=self.runtime.n_workers,
             timeout_s=self.runtime.decode_timeout_s,

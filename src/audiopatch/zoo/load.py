@@ -37,11 +37,21 @@ def load_model(
     Weights that are not cached yet are downloaded, unless ``offline``.
     ``engine`` (see ``models.engines``) computes it; what ``dtype`` "auto" means is the engine's choice.
     """
-    prepare = ENGINES.load(engine)
+    ENGINES.load(engine)
+    return prepare(read_model(name, offline=offline), device=device, dtype=dtype, engine=engine)
+
+
+def read_model(name: str | Path, *, offline: bool = False) -> Tagger:
+    """``load_model`` up to where the machine begins to matter; the result can be sent to others as it is."""
+    return _build(str(name), offline=offline).eval().requires_grad_(False)
+
+
+def prepare(tagger: Tagger, *, device: str, dtype: str, engine: str) -> Tagger:
+    """The same Tagger, on a device and set up for an engine."""
     if dtype not in DTYPES:
         raise UsageError(f"unknown dtype '{dtype}'; choose {', '.join(DTYPES)}")
-    tagger = _build(str(name), offline=offline).eval().requires_grad_(False).to(find_device(device))
-    prepare(tagger, dtype)
+    tagger = tagger.to(find_device(device))
+    ENGINES.load(engine)(tagger, dtype)
     return tagger
 
 

@@ -1,0 +1,87 @@
+"""The runner of a Ray cluster: models on its GPUs or nodes, decoders on its CPUs, the tables in this process's hands.
+
+Exactly once: only this process commits, under the output's lock, so workers need to reach the music but not the
+tables. A shard whose worker, decoder or node is lost is given out again without the tracks that have come back.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+from dataclasses import replace
+from typing import Self
+
+from audiopatch.errors import EnvironmentProblem
+from audiopatch.inference.journal import Plan
+from audiopatch.inference.pipeline import Run
+from audiopatch.inference.settings import Analysis, Runtime
+from audiopatch.inference.stages import Finished, Sieve
+from audiopatch.models.tagger import Tagger
+from audiopatch.runners.ray_connect import Connection, device_of
+from audiopatch.runners.ray_crew import Crew, posts
+from audiopatch.runners.ray_model import Job
+from audiopatch.runners.ray_shards import Shards
+from audiopatch.types import Failed
+from audiopatch.zoo.load import prepare, read_model
+
+_MAX_SHARD = 32  # tracks: what a lost worker can cost, and what has to pay for the start of a decoder
+_SHARDS_PER_PLACE = 4  # where there are tracks enough, so that nobody waits long for the last one
+
+
+class Cluster:
+    """A Ray cluster, or one that this process starts for itself on this machine."""
+
+    def __init__(self, runtime: Runtime):
+        self._connection = Connection(runtime.address)
+        self._runtime = runtime
+        self._crew: Crew | None = None
+
+    def __enter__(self) -> Self:
+        self._connection.open()
+        try:
+            device = device_of(self._runtime.device)
+        except BaseException:
+            self._connection.close()
+            raise
+        # What "auto" means must not depend on the node: the tables may hold one precision only.
+        dtype = "bfloat16" if (self._runtime.dtype, device) == ("auto", "cuda") else self._runtime.dtype
+        self._runtime = replace(self._runtime, device=device, dtype=dtype)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._crew is not None:
+            self._crew.dismiss()
+        self._connection.close()
+
+    def load(self, analysis: Analysis) -> Tagger:
+        """The model on this machine's CPU, to know it by; all workers compute with copies of the same weights."""
+        import ray
+
+        tagger = read_model(analysis.model, offline=self._runtime.offline)
+        self._weights = ray.put(tagger)
+        return prepare(tagger, device="cpu", dtype=self._runtime.dtype, engine=self._runtime.engine)
+
+    def describe(self, tagger: Tagger) -> str:
+        found = posts(self._runtime)
+        return f"Ray: {len(found)} models ({self._runtime.device}) on {len({post.node_id for post in found})} nodes"
+
+    def finished(self, run: Run, plan: Plan, sieve: Sieve | None = None) -> Generator[Finished]:
+        """Hand out shards and take back rows. Audio that several tracks hold is computed for each of them."""
+        if self._crew is None:
+            self._crew = Crew(self._weights, Job(run.analysis, self._runtime, run.cut))
+        n_places = sum(post.n_places for post in posts(self._runtime))
+        n_tracks = min(_MAX_SHARD, max(1, plan.n_todo // (_SHARDS_PER_PLACE * max(1, n_places))))
+        for step in Shards(self._crew, plan.shards(n_tracks)).finished(run.stop):
+            for row in step.rows:
+                if isinstance(row, Failed):
+                    _check_reachable(row)
+            yield step
+
+
+def _check_reachable(failed: Failed) -> None:
+    """A file that only the workers miss is no fault of the file."""
+    path = failed.track.path
+    if failed.code == "E_VANISHED" and os.path.exists(path):  # noqa: PTH110 (a name need not be a valid path)
+        raise EnvironmentProblem(
+            f"{path} is here, but not on every node of the cluster: the music must have the same path on all of them"
+        )

@@ -1,0 +1,104 @@
+"""Getting into a Ray cluster, and out of it again."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import threading
+from contextlib import suppress
+from typing import Any
+
+from audiopatch.errors import EnvironmentProblem, UsageError
+
+LOCAL, AUTO = "local", "auto"
+_PROBE_S = 5.0
+
+
+class Connection:
+    """``local`` starts Ray on this machine and ends it; ``auto`` and ``HOST:PORT`` join a cluster that is running."""
+
+    def __init__(self, address: str):
+        self._address = address
+        self._is_ours = False
+
+    def open(self) -> None:
+        """EnvironmentProblem where Ray is missing or does not answer. A connection that the program has is kept."""
+        try:
+            import ray
+            from ray.exceptions import RayError
+        except ImportError as error:
+            raise EnvironmentProblem("--runner ray needs a package: pip install 'audiopatch[ray]'") from error
+        if ray.is_initialized():
+            return
+        _probe(self._address)
+        with _own_signals():
+            try:
+                ray.init(self._address, log_to_driver=False, logging_level=logging.ERROR, **self._options())
+            except (ConnectionError, RuntimeError, ValueError, TimeoutError, RayError) as error:
+                first = str(error).strip().splitlines()[0]
+                raise EnvironmentProblem(f"Ray at '{self._address}' cannot be used: {first}") from error
+        self._is_ours = True
+
+    def close(self) -> None:
+        """Leave the cluster, or end the one that was started."""
+        import ray
+
+        if self._is_ours:
+            ray.shutdown()
+            self._is_ours = False
+
+    def _options(self) -> dict[str, Any]:
+        # As the command line has it here: threads that wait for each other shall sleep.
+        options: dict[str, Any] = {"runtime_env": {"env_vars": {"OMP_WAIT_POLICY": "PASSIVE"}}}
+        if self._address == LOCAL:
+            os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no command touches the network unasked
+            options["include_dashboard"] = False
+        return options
+
+
+def device_of(device: str) -> str:
+    """``auto`` is cuda if any node has a GPU; what the cluster lacks is an EnvironmentProblem."""
+    import ray
+
+    has = ray.cluster_resources()
+    if device == "auto":
+        device = "cuda" if has.get("GPU") else "cpu"
+    if device not in ("cpu", "cuda"):
+        raise UsageError(f"--device {device} cannot work with --runner ray, which gives each model a GPU; use cuda")
+    if device == "cuda" and not has.get("GPU"):
+        raise EnvironmentProblem("--device cuda was asked for, but no node of the Ray cluster has a GPU")
+    if not has.get("CPU"):
+        raise EnvironmentProblem("no node of the Ray cluster has a CPU to decode with")
+    return device
+
+
+def _probe(address: str) -> None:
+    """Ray itself tries for a minute before it gives up."""
+    if address in (LOCAL, AUTO):
+        return
+    if "://" in address:
+        raise UsageError(
+            f"--address {address} cannot work: run audiopatch on a node of the cluster, with --address auto"
+        )
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        raise UsageError(f"--address {address} is none; use local, auto or HOST:PORT")
+    try:
+        socket.create_connection((host, int(port)), timeout=_PROBE_S).close()
+    except OSError as error:
+        raise EnvironmentProblem(f"no Ray answers at {address}: {error.strerror or error}") from error
+
+
+class _own_signals:
+    """Ray puts a handler of its own for SIGTERM in the place of ours."""
+
+    def __enter__(self) -> None:
+        self._is_main = threading.current_thread() is threading.main_thread()
+        self._before = signal.getsignal(signal.SIGTERM)
+
+    def __exit__(self, *error: object) -> None:
+        if self._is_main:
+            with suppress(TypeError):
+                signal.signal(signal.SIGTERM, self._before)
