@@ -54,6 +54,7 @@ class Connection:
         options: dict[str, Any] = {"runtime_env": {"env_vars": {"OMP_WAIT_POLICY": "PASSIVE"}}}
         if self._address == LOCAL:
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no command touches the network unasked
+            os.environ.setdefault("RAY_worker_niceness", "0")  # 15 by itself: starved by any other job
             options["include_dashboard"] = False
         return options
 
