@@ -14,6 +14,7 @@ from multiprocessing import Pipe
 from typing import Self
 
 from audiopatch.errors import EnvironmentProblem
+from audiopatch.inference.journal import Plan
 from audiopatch.inference.pipeline import Run
 from audiopatch.inference.settings import Analysis, Runtime, n_cpus
 from audiopatch.inference.stages import Finished, Sieve
@@ -51,10 +52,10 @@ class Devices:
     def describe(self, tagger: Tagger) -> str:
         return f"{', '.join(self.names)}, one process each, up to {self._share(self.runtime.n_workers)} decoders each"
 
-    def finished(self, run: Run, tracks: Iterable[Track], sieve: Sieve | None = None) -> Generator[Finished]:
+    def finished(self, run: Run, plan: Plan, sieve: Sieve | None = None) -> Generator[Finished]:
         """Steps of all processes as they come. Audio that several tracks hold is computed for each of them."""
         steps: queue.Queue[Finished | BaseException | None] = queue.Queue(maxsize=4 * len(self.names))
-        source, left = _Shared(tracks), threading.Event()
+        source, left = _Shared(plan), threading.Event()
         processes = [_Process(self._job(run, name), source, steps, left) for name in self.names]
         try:
             n_working = len(processes)

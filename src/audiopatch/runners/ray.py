@@ -74,11 +74,11 @@ class Cluster:
         for step in Shards(self._crew, plan.shards(n_tracks)).finished(run.stop):
             for row in step.rows:
                 if isinstance(row, Failed):
-                    _check_reachable(row)
+                    check_reachable(row)
             yield step
 
 
-def _check_reachable(failed: Failed) -> None:
+def check_reachable(failed: Failed) -> None:
     """A file that only the workers miss is no fault of the file."""
     path = failed.track.path
     if failed.code == "E_VANISHED" and os.path.exists(path):  # noqa: PTH110 (a name need not be a valid path)

@@ -50,13 +50,11 @@ class Connection:
             self._is_ours = False
 
     def _options(self) -> dict[str, Any]:
-        # As the command line has it here: threads that wait for each other shall sleep.
-        options: dict[str, Any] = {"runtime_env": {"env_vars": {"OMP_WAIT_POLICY": "PASSIVE"}}}
-        if self._address == LOCAL:
-            os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no command touches the network unasked
-            os.environ.setdefault("RAY_worker_niceness", "0")  # 15 by itself: starved by any other job
-            options["include_dashboard"] = False
-        return options
+        if self._address != LOCAL:
+            return {}
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no command touches the network unasked
+        os.environ.setdefault("RAY_worker_niceness", "0")  # 15 by itself: starved by any other job
+        return {"include_dashboard": False}
 
 
 def device_of(device: str) -> str:

@@ -52,12 +52,13 @@ class Shards:
     def _give_out(self) -> bool:
         """Shards to whoever is free; whether there are still some to give."""
         while (member := self.crew.most_free()) is not None:
-            if (shard := self._next()) is None:
+            if (shard := self.next()) is None:
                 return False
             self._streams[member.begin(list(shard.left.values()))] = member, shard
         return True
 
-    def _next(self) -> Shard | None:
+    def next(self) -> Shard | None:
+        """What to do next; what was lost comes first."""
         if self._again:
             return self._again.popleft()
         tracks = next(self.todo, None)
@@ -86,14 +87,14 @@ class Shards:
             step: Any = ray.get(next(stream))
         except StopIteration:
             self._end(stream)
-            return self._lost(shard) if shard.left else None
+            return self.lost(shard) if shard.left else None
         except RayError as error:
             if (reason := reason_of(error)) is not None:
                 raise reason from error
             self._end(stream)
             if isinstance(error, RayActorError):
                 self.crew.lose(member)
-            return self._lost(shard)
+            return self.lost(shard)
         shard.n_losses = 0 if step.rows else shard.n_losses
         for row in step.rows:
             del shard.left[row.track.track_id]
@@ -103,7 +104,7 @@ class Shards:
         member, _ = self._streams.pop(stream)
         member.n_free += 1
 
-    def _lost(self, shard: Shard) -> Finished | None:
+    def lost(self, shard: Shard) -> Finished | None:
         """Do it again: as a whole at first, then track by track, so that one that kills whoever has it fails alone."""
         shard.n_losses += 1
         if len(shard.left) == 1 and shard.n_losses >= _MAX_LOSSES:
