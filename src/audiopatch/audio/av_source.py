@@ -42,7 +42,8 @@ _SEEKABLE = {"wav", "aiff", "flac", "mp3", "ogg", "wv", "tta", "mov,mp4,m4a,3gp,
 # What playlists and the like name is not fetched from a network.
 _OPTIONS = {"protocol_whitelist": "file"}
 # FFmpeg looks for DTS hidden in WAV through all it may probe, 5 MB: 20 ms per file, where 128 kB settle it in 5.
-_WAV_OPTIONS = _OPTIONS | {"probesize": "131072"}
+_WAV_PROBE = {"probesize": "131072"}
+_WAV_OPTIONS = _OPTIONS | _WAV_PROBE
 # A file that is elsewhere has nothing to name here.
 _REMOTE_OPTIONS = {"protocol_whitelist": "none"}
 # Demuxers that open other files or invent their input: what claims to be one of these is not a recording.
@@ -69,7 +70,8 @@ class AvSource:
                 self._container = av.open(f"file:{self._file}", options=options, metadata_errors="replace")
             else:
                 self._file.seek(0)
-                self._container = av.open(self._file, "r", options=_REMOTE_OPTIONS, metadata_errors="replace")
+                options = _REMOTE_OPTIONS | (_WAV_PROBE if self._file.name.lower().endswith(".wav") else {})
+                self._container = av.open(self._file, "r", options=options, metadata_errors="replace")
         except (FFmpegError, ValueError) as error:
             raise TrackError("E_DECODE", "open", f"FFmpeg cannot open it: {_words(error)}") from None
         try:

@@ -10,7 +10,7 @@ from audiopatch.storage.store import read
 
 # Who reads all of it pays for requests, who looks here and there for bytes.
 _WHOLE_BYTES = (4 << 20, 8 << 20)  # the first range, and the largest
-_PIECES_BYTES = (64 << 10, 1 << 20)
+_PIECES_BYTES = (64 << 10, 512 << 10)
 _KEPT = 3  # ranges: decoders go back and forth between the head, the tail and where they are
 
 
