@@ -19,8 +19,18 @@ _MAX_STARTS = 3
 _STOP_S = 5.0
 
 
+# What a lying header may ask for before it is refused; honest files need a tenth.
+MEMORY_MB = 2112
+
+
 def decode_tracks(
-    tracks: Iterable[Track], spec: CutSpec, *, workers: int, timeout_s: float = 60.0, queue_segments: int = 64
+    tracks: Iterable[Track],
+    spec: CutSpec,
+    *,
+    workers: int,
+    timeout_s: float = 60.0,
+    memory_mb: int = MEMORY_MB,
+    queue_segments: int = 64,
 ) -> Generator[Outcome]:
     """Segments of all tracks as they come, and exactly one ``Decoded`` or ``Failed`` per track, after its segments.
 
@@ -28,14 +38,15 @@ def decode_tracks(
     Tracks are taken from the iterable only as workers become free, one thread at a time; their outcomes interleave,
     each track's own stay in order. At most ``queue_segments`` wait here, besides one in each worker's hands. A worker
     that dies fails its track with E_WORKER_CRASH, one that shows no progress for ``timeout_s`` is killed and fails it
-    with E_TIMEOUT; segments such a track gave before are void. ``workers=0`` decodes in this process, without either
+    with E_TIMEOUT; segments such a track gave before are void. A worker gets no more than ``memory_mb`` (Linux); a
+    file that asks for more is E_OOM. ``workers=0`` decodes in this process, without either
     protection. Closing the generator stops the workers at once; they also leave by themselves when this process dies.
     """
     if workers == 0:
         for track in tracks:
             yield from decode_track(track, spec)
         return
-    pool = _Pool(tracks, spec, workers=workers, timeout_s=timeout_s, queue_segments=queue_segments)
+    pool = _Pool(tracks, spec, workers=workers, timeout_s=timeout_s, memory_mb=memory_mb, queue_segments=queue_segments)
     try:
         yield from pool.outcomes()
     finally:
@@ -45,10 +56,19 @@ def decode_tracks(
 class _Pool:
     """One thread per worker; each leads its worker through one track after another and queues what comes."""
 
-    def __init__(self, tracks: Iterable[Track], spec: CutSpec, *, workers: int, timeout_s: float, queue_segments: int):
+    def __init__(
+        self,
+        tracks: Iterable[Track],
+        spec: CutSpec,
+        *,
+        workers: int,
+        timeout_s: float,
+        memory_mb: int,
+        queue_segments: int,
+    ):
         self._tracks = iter(tracks)
         self._spec = spec
-        self._timeout_s = timeout_s
+        self._timeout_s, self._memory_mb = timeout_s, memory_mb
         self._lock = threading.Lock()  # guards the iterator
         self._workers: dict[int, WorkerProcess] = {}  # by slot
         self._workers_lock = threading.Lock()
@@ -131,7 +151,7 @@ class _Pool:
         with self._workers_lock:
             if self._stopping.is_set():
                 raise EnvironmentProblem("the pool is stopping")
-            worker = self._workers[slot] = WorkerProcess()
+            worker = self._workers[slot] = WorkerProcess(self._memory_mb)
         worker.wait_until_ready()
         return worker
 

@@ -12,8 +12,7 @@ from audiopatch.audio.decode import decode_track
 from audiopatch.audio.wire import outcome_head, receive, send
 from audiopatch.types import CutSpec, Segment, Track
 
-# A lying header may ask for this much and is then refused by malloc (E_OOM); honest files need a tenth.
-_MEMORY_BYTES = 2 << 30
+_BASE_MB = 64  # what a worker holds before its first track
 
 
 def main() -> None:
@@ -21,7 +20,7 @@ def main() -> None:
     results = os.fdopen(os.dup(1), "wb", buffering=0)
     silence = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silence, 1)  # whatever a native library prints must not land among the results
-    _limit_memory()
+    _limit_memory(int(sys.argv[1]))
     tasks: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
     threading.Thread(target=_take_tasks, args=(os.fdopen(os.dup(0), "rb", buffering=0), tasks), daemon=True).start()
     send(results, {"kind": "ready"})
@@ -52,8 +51,8 @@ def _take_tasks(pipe: BinaryIO, tasks: queue.SimpleQueue[dict[str, Any]]) -> Non
             os._exit(0)
 
 
-def _limit_memory() -> None:
-    """Cap the address space where the system can (Linux), so that no file can take the machine's memory."""
+def _limit_memory(memory_mb: int) -> None:
+    """Cap the address space where the system can (Linux): what a lying header asks for is refused by malloc (E_OOM)."""
     if sys.platform != "linux":
         return
     import resource
@@ -61,7 +60,7 @@ def _limit_memory() -> None:
     with open("/proc/self/statm") as statm:
         in_use = int(statm.read().split()[0]) * resource.getpagesize()
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    wanted = in_use + _MEMORY_BYTES
+    wanted = in_use + (max(1, memory_mb - _BASE_MB) << 20)
     resource.setrlimit(resource.RLIMIT_AS, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
 
 

@@ -27,13 +27,13 @@ _PIPE_BYTES = 1 << 20
 class WorkerProcess:
     """A running worker. ``EOFError`` from any method means that the process has gone."""
 
-    def __init__(self) -> None:
+    def __init__(self, memory_mb: int) -> None:
         # Not multiprocessing: its children import the caller's __main__ again, whatever that does. "-P" keeps modules
         # lying in the current folder out; the session of its own keeps a Ctrl-C meant for us away from it.
         path = os.pathsep.join(entry for entry in sys.path if entry)
         self._complaints = tempfile.TemporaryFile()  # noqa: SIM115 (closed by close)
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "audiopatch.audio.worker"],
+            [sys.executable, "-P", "-m", "audiopatch.audio.worker", str(memory_mb)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._complaints,

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import ctypes
 import statistics
-import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
@@ -76,32 +72,3 @@ def _time(run: Run, clock: Callable[[], float]) -> float:
 def _synchronise() -> None:
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         torch.cuda.synchronize()
-
-
-def peak_extra_mb(run: Run, device: torch.device) -> float | None:
-    """Peak megabytes that ``run`` adds; None where the system does not tell (a CPU outside Linux)."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-        torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
-        run()
-        torch.cuda.synchronize(device)
-        return (torch.cuda.max_memory_allocated(device) - before) / 1e6
-    if sys.platform != "linux":
-        return None
-    _return_free_memory()
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # lets VmHWM start over (proc(5))
-    before = _status_mb("VmRSS")
-    run()
-    return max(0.0, _status_mb("VmHWM") - before)
-
-
-def _return_free_memory() -> None:
-    """What earlier runs freed, the allocator keeps; a run that takes it up again would seem to need nothing."""
-    with suppress(OSError, AttributeError):  # a libc without it
-        ctypes.CDLL(None).malloc_trim(0)
-
-
-def _status_mb(name: str) -> float:
-    lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(name)) * 1024 / 1e6

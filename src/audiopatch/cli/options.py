@@ -136,6 +136,15 @@ Threads = Annotated[
     int | None,
     typer.Option("--threads", min=1, help="CPU threads of the model.", show_default="auto", rich_help_panel=MACHINE),
 ]
+MaxMemory = Annotated[
+    str | None,
+    typer.Option(
+        "--max-memory",
+        metavar="SIZE",
+        help="What the run may hold, as in 2GB: as many decoders and model threads as fit (Linux).",
+        rich_help_panel=MACHINE,
+    ),
+]
 DecodeTimeout = Annotated[
     float,
     typer.Option(

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from audiopatch.cli import options as o
+from audiopatch.cli.sizes import megabytes
 from audiopatch.cli.stack import parse_stack
 from audiopatch.zoo import DEFAULT_MODEL
 
@@ -87,6 +88,7 @@ def tag(
     batch: o.Batch = None,
     workers: o.Workers = None,
     threads: o.Threads = None,
+    max_memory: o.MaxMemory = None,
     decode_timeout: o.DecodeTimeout = 120.0,
     progress: o.Progress = o.ProgressKind.auto,
     quiet: o.Quiet = False,
@@ -147,6 +149,7 @@ def tag(
             batch_size=batch,
             workers=workers,
             threads=threads,
+            max_memory_mb=megabytes(max_memory),
             decode_timeout_s=decode_timeout,
             force=force,
             retry_failed=retry_failed,

@@ -11,6 +11,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from audiopatch.inference.budget import part_bytes, within
 from audiopatch.inference.compaction import compact
 from audiopatch.inference.describe import parameters_of
 from audiopatch.inference.destination import FolderDestination
@@ -173,7 +174,7 @@ class FolderRun:
                 run.process_once(plan, self.journal, output, self.record.metadata)
             interrupted = run.interrupted(plan)
             if not interrupted:
-                compact(output.store, output.fingerprint)
+                compact(output.store, output.fingerprint, part_bytes=part_bytes(run.runtime))
             self.record.end(run.counts, interrupted=interrupted)
         return interrupted
 
@@ -248,8 +249,13 @@ def started(
 ) -> Iterator[Run]:
     """A run with its model loaded; what the model cannot do is refused here."""
     with find_runner(runtime) as runner:
-        run = Run(analysis, runtime, runner, runner.load(analysis), observer, stop or threading.Event(), root)
+        tagger = runner.load(analysis)
+        runtime = within(runtime, tagger, analysis)
+        run = Run(analysis, runtime, runner, tagger, observer, stop or threading.Event(), root)
         run.introduce()
+        if runtime.max_memory_mb is not None:
+            fits = f"{runtime.n_workers} decoders of up to {runtime.decoder_mb} MB, {runtime.threads} model threads"
+            observer.note(f"within {runtime.max_memory_mb} MB: {fits}")
         yield run
 
 

@@ -58,7 +58,13 @@ def recognise(
 
 def _decoded(tracks: Sequence[Track], cut: CutSpec, runtime: Runtime, stop: Callable[[], bool]) -> Iterator[Decoded]:
     """Those of the tracks that can be decoded to their end."""
-    decoding = decode_tracks(tracks, cut, workers=runtime.n_workers, timeout_s=runtime.decode_timeout_s)
+    decoding = decode_tracks(
+        tracks,
+        cut,
+        workers=runtime.n_workers,
+        timeout_s=runtime.decode_timeout_s,
+        memory_mb=runtime.decoder_mb,
+    )
     with closing(decoding) as outcomes:
         for outcome in outcomes:
             if stop():

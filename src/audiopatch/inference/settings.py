@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from audiopatch.audio.pool import MEMORY_MB
 from audiopatch.errors import UsageError
 from audiopatch.inference.pooling import find_pool
 
@@ -72,6 +73,7 @@ class Runtime:
 
     ``runner`` names the place where it works (``inference.runner``), ``address`` the cluster for it.
     ``decode_timeout_s`` gives up on a file whose decoder hangs; ``commit_every_s`` bounds the work a crash can cost.
+    ``max_memory_mb`` bounds what this process and its decoders hold together, ``decoder_mb`` what each decoder may.
     """
 
     runner: str = "local"
@@ -83,6 +85,8 @@ class Runtime:
     batch_size: int | None = None
     workers: int | None = None
     threads: int | None = None
+    max_memory_mb: int | None = None
+    decoder_mb: int = MEMORY_MB
     decode_timeout_s: float = 120.0
     commit_every_s: float = 10.0
     commit_every_n: int = 512

@@ -44,12 +44,13 @@ class Local:
 
     def finished(self, run: Run, plan: Plan, sieve: Sieve | None = None) -> Generator[Finished]:
         """The caller's thread infers while another feeds it, and the decoders' processes are at work."""
-        stages = Stages(run.tagger, run.analysis, batch_size=self.runtime.batch_size)
+        stages = Stages(run.tagger, run.analysis, batch_size=run.runtime.batch_size)
         decoding = decode_tracks(
             itertools.takewhile(lambda _: not run.stop.is_set(), plan),
             run.cut,
-            workers=self.runtime.n_workers,
-            timeout_s=self.runtime.decode_timeout_s,
+            workers=run.runtime.n_workers,
+            timeout_s=run.runtime.decode_timeout_s,
+            memory_mb=run.runtime.decoder_mb,
             queue_segments=stages.queue_segments,
         )
         yield from stages.finished(sieve(decoding) if sieve else decoding, run.stop)
