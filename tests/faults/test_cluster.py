@@ -104,10 +104,12 @@ def test_killed_models_are_replaced(cluster, many, run, tmp_path, record_propert
 @pytest.mark.fault("kill -9 of a decoder of a Ray cluster")
 def test_killed_decoders_lose_nothing(cluster, many, run, tmp_path, record_property):
     killed: list[int] = []
-    observer = _At({at: lambda: killed.append(_kill("ray::decode")) for at in (1, 6, 11, 16)})
-    result = run(many, tmp_path / "out", runner="ray", address=cluster.address, observer=observer)
-    assert sum(killed) >= 3
-    _assert_whole(result, run, many, tmp_path / "out", tmp_path / "reference")
+    while sum(killed) < 3:  # none may be at work at such a moment
+        output = tmp_path / f"out{len(killed)}"
+        observer = _At({at: lambda: killed.append(_kill("ray::decode")) for at in (1, 6, 11, 16)})
+        result = run(many, output, runner="ray", address=cluster.address, observer=observer)
+        _assert_whole(result, run, many, output, tmp_path / "reference")
+        assert len(killed) < 40
     record_property("tries", sum(killed))
 
 
