@@ -8,6 +8,9 @@ from typing import Any
 
 import numpy as np
 
+# What a decoder may take before a lying header is refused; honest files need a tenth.
+DECODER_MB = 2112
+
 
 @dataclass(frozen=True)
 class Track:

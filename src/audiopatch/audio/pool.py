@@ -11,16 +11,12 @@ from contextlib import suppress
 from audiopatch.audio.decode import Outcome, decode_track
 from audiopatch.audio.worker_process import WorkerProcess
 from audiopatch.errors import EnvironmentProblem
-from audiopatch.types import CutSpec, Failed, Segment, Track
+from audiopatch.types import DECODER_MB, CutSpec, Failed, Segment, Track
 
 # A worker that dies this often before it takes up a track will go on doing so.
 _MAX_STARTS = 3
 # How long closing waits for threads that hang in the caller's own iterator.
 _STOP_S = 5.0
-
-
-# What a lying header may ask for before it is refused; honest files need a tenth.
-MEMORY_MB = 2112
 
 
 def decode_tracks(
@@ -29,7 +25,7 @@ def decode_tracks(
     *,
     workers: int,
     timeout_s: float = 60.0,
-    memory_mb: int = MEMORY_MB,
+    memory_mb: int = DECODER_MB,
     queue_segments: int = 64,
 ) -> Generator[Outcome]:
     """Segments of all tracks as they come, and exactly one ``Decoded`` or ``Failed`` per track, after its segments.

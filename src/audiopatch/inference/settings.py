@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from audiopatch.audio.pool import MEMORY_MB
 from audiopatch.errors import UsageError
 from audiopatch.inference.pooling import find_pool
+from audiopatch.types import DECODER_MB
 
 TOKENS = ("cls", "dist", "avg")
 
@@ -86,7 +86,7 @@ class Runtime:
     workers: int | None = None
     threads: int | None = None
     max_memory_mb: int | None = None
-    decoder_mb: int = MEMORY_MB
+    decoder_mb: int = DECODER_MB
     decode_timeout_s: float = 120.0
     commit_every_s: float = 10.0
     commit_every_n: int = 512
