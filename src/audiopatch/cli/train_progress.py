@@ -56,6 +56,8 @@ class EpochTable:
             if self.live:
                 self.live.update(self._table(f"step {row['step']}, loss {row['loss']:.4f}, lr {row['lr']:.2e}"))
             return
+        if row["kind"] != "swa":  # that one comes after the last
+            row = {**row, "epoch": row["epoch"] + 1}  # people count from 1
         self.rows.append(row)
         if self.live:
             self.live.update(self._table(""))
