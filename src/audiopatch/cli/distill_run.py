@@ -75,7 +75,8 @@ def _state_disk_use(tracks: Sequence[Track], folder: Path, tell: Callable[[str],
     needed = piece_bytes(found.audio_s, PIECE_RATE)
     place = next(parent for parent in [folder, *folder.resolve().parents] if parent.exists())
     free = shutil.disk_usage(place).free
-    tell(f"{found.n_tracks} tracks, {found.audio_s / 3600:.1f} h; decoded they take {needed / 1e9:.1f} GB in {folder}")
+    hours, gigabytes = found.audio_s / 3600, needed / 1e9
+    tell(f"{found.n_tracks} tracks, {hours:.1f} h; decoded they take up to {gigabytes:.2f} GB in {folder}")
     if needed > 0.95 * free:
         raise EnvironmentProblem(
             f"{folder} has {free / 1e9:.1f} GB free; {needed / 1e9:.1f} GB are needed; choose another -o"
