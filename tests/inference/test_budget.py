@@ -50,6 +50,12 @@ def test_too_little_is_refused_with_what_it_takes():
         within(Runtime(max_memory_mb=100), tagger, ANALYSIS)
 
 
+@pytest.mark.parametrize("elsewhere", [{"device": "cpu,cpu"}, {"device": "all"}, {"runner": "ray"}])
+def test_what_runs_in_other_processes_is_not_promised(elsewhere):
+    with pytest.raises(UsageError, match="leave it out"):
+        within(Runtime(max_memory_mb=4000, **elsewhere), load_model("tiny-random", device="cpu"), ANALYSIS)
+
+
 class _Peak(Silent):
     """The most that this process and its decoders held together, in MB."""
 

@@ -56,6 +56,5 @@ class Runner(Protocol):
 
 
 def find_runner(runtime: Runtime) -> Runner:
-    """The runner that was asked for, not yet entered; several devices of this machine have one of their own."""
-    several = runtime.device == "all" or "," in runtime.device
-    return RUNNERS.load("devices" if several and runtime.runner == "local" else runtime.runner)(runtime)
+    """The runner that was asked for, not yet entered."""
+    return RUNNERS.load(runtime.place)(runtime)

@@ -94,6 +94,12 @@ class Runtime:
     retry_failed: bool = False
 
     @property
+    def place(self) -> str:
+        """The runner by name: several devices of this machine have one of their own."""
+        several = self.device == "all" or "," in self.device
+        return "devices" if several and self.runner == "local" else self.runner
+
+    @property
     def n_workers(self) -> int:
         """Decoders at most: by default one per CPU, of which no more start than the model needs.
 
