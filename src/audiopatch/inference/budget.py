@@ -30,7 +30,7 @@ def within(runtime: Runtime, tagger: Tagger, analysis: Analysis) -> Runtime:
     if runtime.max_memory_mb is None:
         return runtime
     if runtime.place != "local":
-        raise UsageError("--max-memory bounds one process and its decoders; leave it out with --runner ray or --devices")
+        raise UsageError("--max-memory bounds one process: leave it out with --runner ray and several devices")
     if sys.platform != "linux":
         raise EnvironmentProblem("--max-memory measures and limits processes as Linux does; leave it out here")
     lane_mb = _lane_mb(tagger, analysis)
