@@ -52,7 +52,8 @@ default-model: $(VENV)/.dev
 	$(BIN)/python scripts/fetch_free_music.py $(MUSIC)
 	$(BIN)/python scripts/fetch_free_music.py build/font fluid-soundfont-gm
 	$(BIN)/python scripts/render_scores.py $(FONT) $(MUSIC)/rendered-scores
-	$(BIN)/audiopatch train distill $(MUSIC) --teacher mn04_as --segments $(SEGMENTS) --resume \
+	$(BIN)/audiopatch train distill $(MUSIC) --teacher mn04_as --student random/audiopatch-small \
+	    --segments $(SEGMENTS) --resume \
 	    $(HELD_OUT:%=--held-out %) -o build/default-model
 
 card: $(VENV)/.dev

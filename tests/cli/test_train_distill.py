@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+import torch
 from typer.testing import CliRunner
 
 from audiopatch.cli.main import app
 from audiopatch.models.card import ModelCard
 from audiopatch.models.config import FrontendConfig, HeadConfig, MobileNetConfig, TransformerConfig
+from audiopatch.training.new_student import new_student
 from audiopatch.zoo import native
 from audiopatch.zoo.load import load_model, random_tagger
 
@@ -63,6 +66,19 @@ def test_from_music_to_a_model_that_tags(folder):
     assert run("tag", "music/a", "--model", "mine/model", "-o", "tags").exit_code == 0
     again = run("train", "distill", "music", *words)
     assert again.exit_code != 0 and "--resume" in again.output
+
+
+@pytest.mark.parametrize(("student", "goes_on"), [("old", True), ("card.json", False), ("random/tiny-random", False)])
+def test_a_student_goes_on_from_its_weights_if_it_has_any(folder, student, goes_on):
+    before = random_tagger(replace(STUDENT, labels="mine", head=HeadConfig(n_classes=2)), LABELS[:2], seed=3)
+    native.save(before, folder / "old")
+    learner = new_student(student, load_model(folder / "teacher", device="cpu"), name="new")
+    assert learner.card.name == "new"
+    assert learner.labels == (LABELS[:2] if goes_on else LABELS)
+    assert (learner.weights_sha256 != "random") == goes_on
+    if goes_on:
+        assert torch.equal(learner.head[1].weight, before.head[1].weight)
+        assert torch.equal(learner.backbone.blocks[0].attn.qkv.weight, before.backbone.blocks[0].attn.qkv.weight)
 
 
 def test_both_ends_at_once_are_refused(folder):

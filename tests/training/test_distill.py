@@ -18,7 +18,7 @@ from audiopatch.models.tagger import Tagger
 from audiopatch.reducers.plan import NO_REDUCTION, parse_plan
 from audiopatch.tokens import MelPatches
 from audiopatch.training.agreement import HeldOut
-from audiopatch.training.calibrate import calibrate, fit_affine
+from audiopatch.training.calibrate import calibrate, fit_affine, last_linear
 from audiopatch.training.distill import Distillation
 from audiopatch.training.distill_config import RANDOM, DistillConfig
 from audiopatch.training.pieces import Pieces, PieceWriter
@@ -137,6 +137,23 @@ def test_the_result_answers_in_the_teachers_units(pieces, tmp_path):
         assert torch.allclose(work.result()(mel).logits, expected, atol=1e-5)
 
 
+def test_a_student_with_weights_goes_on_from_what_it_knows(pieces, tmp_path):
+    student = random_tagger(STUDENT)
+    last_linear(student.head).weight.data.normal_(std=0.1)
+    student.weights_sha256 = "learnt before"
+    before = copy.deepcopy(student).eval()
+    files = RunFolder(tmp_path)
+    files.start(CONFIG, resume=True)
+    teacher = Teacher(random_tagger(TEACHER).requires_grad_(False), CLASSES)
+    work = Distillation(teacher, student, pieces, files, CONFIG)
+    mel = torch.randn(3, 96, 125)
+    with torch.no_grad():
+        expected, found = before(mel).logits, work.result()(mel).logits
+        standardised = work.standards.logits.undo(work.student.eval().tagger(mel).logits)
+    assert torch.allclose(found, expected, atol=1e-4)
+    assert torch.allclose(standardised, expected, atol=1e-4)
+
+
 def test_losses_vanish_for_a_student_that_says_the_same(pieces):
     student = Student(random_tagger(STUDENT), 3).eval()
     mel = torch.randn(2, 96, 125)
@@ -206,6 +223,16 @@ def test_standard_round_trips_through_a_layer_and_clamps():
     standards = Standards(standard, standard, standard)
     back = Standards.from_lists(standards.to_lists(), torch.device("cpu"))
     assert torch.equal(back.features.std, standard.std)
+
+
+def test_standard_does_and_undoes_itself_in_a_layer():
+    layer = torch.nn.Linear(3, 2)
+    before, x = copy.deepcopy(layer), torch.randn(5, 3)
+    standard = Standard(torch.tensor([3.0, -2.0]), torch.tensor([0.5, 4.0]))
+    standard.do_in(layer)
+    assert torch.allclose(standard.undo(layer(x)), before(x), atol=1e-5)
+    standard.undo_in(layer)
+    assert torch.allclose(layer(x), before(x), atol=1e-5)
 
 
 def test_resample_keeps_low_tones_and_removes_high_ones():

@@ -175,7 +175,7 @@ def distill(
         typer.Option(
             "--student",
             metavar="MODEL|card.json",
-            help="Whose architecture learns (and whose labels, where the teacher knows them).",
+            help="Goes on learning from its weights; random/MODEL or a card.json starts anew with its architecture.",
             rich_help_panel=o.MODEL,
         ),
     ] = DEFAULT_MODEL,

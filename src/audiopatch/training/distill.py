@@ -35,7 +35,8 @@ _CALIBRATION_STEP = 1 << 40  # batches of their own, far from any that is traine
 
 
 class Distillation:
-    """A run in ``folder``: make it, then ``run()``. ``student`` is any transformer Tagger with one logit per class.
+    """A run in ``folder``: make it, then ``run()``. ``student`` is any transformer Tagger with one logit per class, its
+    weights random or learnt.
 
     ``evaluate`` gets the averaged Tagger now and then, and at the end; its rows go into metrics.jsonl, and with the
     losses to ``report``.
@@ -127,8 +128,13 @@ class Distillation:
     def _calibrate(self) -> Standards:
         """The scale of the teacher's answers, and the student's first weights, from batches that are not trained on."""
         lessons = [self.lessons(_CALIBRATION_STEP + number, 0.0) for number in range(self.config.n_calibration)]
-        start_well(self.student.tagger, torch.cat([lesson.mel for lesson in lessons[:4]]))
-        return Standards.measure([lesson.answer for lesson in lessons])
+        standards = Standards.measure([lesson.answer for lesson in lessons])
+        tagger = self.student.tagger
+        if tagger.weights_sha256 == "random":
+            start_well(tagger, torch.cat([lesson.mel for lesson in lessons[:4]]))
+        else:
+            standards.logits.do_in(last_linear(tagger.head))
+        return standards
 
     def save(self) -> None:
         self.folder.save_checkpoint(

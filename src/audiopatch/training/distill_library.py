@@ -30,7 +30,7 @@ PIECES = "pieces"
 
 @dataclass(frozen=True)
 class DistillRun:
-    """Everything that decides the result. ``student``: a model whose architecture is taken, or a card.json."""
+    """Everything that decides the result. ``student`` as ``new_student`` takes it."""
 
     library: str
     teacher: str

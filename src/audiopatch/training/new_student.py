@@ -1,4 +1,4 @@
-"""Which network learns, and which of the teacher's classes."""
+"""Which network learns, from which weights on, and which of the teacher's classes."""
 
 from __future__ import annotations
 
@@ -8,28 +8,33 @@ from pathlib import Path
 
 from audiopatch.models.card import ModelCard
 from audiopatch.models.tagger import Tagger
-from audiopatch.zoo import find_card
-from audiopatch.zoo.labels import load_labels, split_label
-from audiopatch.zoo.load import load_model, random_tagger
+from audiopatch.zoo.labels import split_label
+from audiopatch.zoo.load import random_tagger, read_model
 from audiopatch.zoo.vocabulary import load_vocabulary
 
 
 def new_student(student: str, teacher: Tagger, *, name: str) -> Tagger:
-    """A random network with the architecture of a model or of a card.json, on the teacher's device.
+    """A network with the architecture of ``student``, a model or a card.json, on the teacher's device.
 
-    It keeps the classes of that model where the teacher knows all of them, and else takes the teacher's.
+    It goes on from that model's weights where the teacher knows all of its classes. Else it takes the
+    teacher's, and starts from random weights, as ``random/NAME`` and a card.json do.
     """
-    card = _card(student)
-    labels: Sequence[str] = load_labels(card.labels)
-    if not all(_at(label, teacher.labels) is not None for label in labels):
+    before = _read(student)
+    labels: Sequence[str] = before.labels
+    card = replace(
+        before.card, name=name, weights=None, scores={}, thresholds={}, licence="", multilabel=teacher.card.multilabel,
+        paper=f"distilled from {teacher.card.name} by function matching (Beyer et al. 2022)",
+    )  # fmt: skip
+    known = all(_at(label, teacher.labels) is not None for label in labels)
+    if not known:
         labels = teacher.labels
         card = replace(card, labels=teacher.card.labels, head=replace(card.head, n_classes=len(labels)))
-    card = replace(
-        card, name=name, weights=None, scores={}, thresholds={}, licence="", multilabel=teacher.card.multilabel,
-        paper=f"distilled from {teacher.card.name} by function matching (Beyer et al. 2022)",
-        summary=f"{len(labels)} classes of {teacher.card.name}, learnt from unlabelled music",
-    )  # fmt: skip
-    return random_tagger(card, labels).to(teacher.device)
+    card = replace(card, summary=f"{len(labels)} classes of {teacher.card.name}, learnt from unlabelled music")
+    tagger = random_tagger(card, labels)
+    if known:
+        tagger.load_state_dict(before.state_dict())
+        tagger.weights_sha256 = before.weights_sha256
+    return tagger.to(teacher.device)
 
 
 def classes_of(labels: Sequence[str], teachers: Sequence[str]) -> list[int]:
@@ -45,11 +50,10 @@ def ranked_of(student: Tagger) -> list[int] | None:
     return [number for number, term in enumerate(load_vocabulary()) if term.group not in ("music", "sound")]
 
 
-def _card(student: str) -> ModelCard:
-    path = Path(student).expanduser()
-    if path.is_file() and path.suffix == ".json":
-        return ModelCard.from_json(path.read_text(encoding="utf-8"))
-    return load_model(path, device="cpu", offline=True).card if path.exists() else find_card(student)
+def _read(student: str) -> Tagger:
+    if student.endswith(".json"):
+        return random_tagger(ModelCard.from_json(Path(student).expanduser().read_text(encoding="utf-8")))
+    return read_model(student)
 
 
 def _at(label: str, labels: Sequence[str]) -> int | None:

@@ -1,4 +1,4 @@
-"""Standardising regression targets, and undoing it inside a layer so that nobody has to remember."""
+"""Standardising regression targets, and doing and undoing it inside a layer so that nobody has to remember."""
 
 from __future__ import annotations
 
@@ -30,6 +30,13 @@ class Standard:
     def undo(self, values: Tensor) -> Tensor:
         """values (..., C) in standard deviations -> in the units that were measured."""
         return values * self.std + self.mean
+
+    @torch.no_grad()
+    def do_in(self, layer: nn.Linear) -> None:
+        """Change ``layer``, which predicts in the teacher's own units, so that it gives standardised values."""
+        mean, std = self.mean.to(layer.weight.device), self.std.to(layer.weight.device)
+        layer.weight.div_(std[:, None])
+        layer.bias.sub_(mean).div_(std)
 
     @torch.no_grad()
     def undo_in(self, layer: nn.Linear) -> None:
