@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +11,7 @@ import pytest
 
 from audiopatch.cli.main import COMMANDS
 
-QUICK_S = 0.5
+HEAVY = {"torch", "pandas", "pyarrow", "av", "matplotlib", "huggingface_hub"}
 
 
 def audiopatch(*arguments: str, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -22,28 +21,15 @@ def audiopatch(*arguments: str, cwd: Path | None = None, **environment: str) -> 
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], *([name, "--help"] for name in COMMANDS)])
-def test_help_and_version_are_quick_and_import_nothing_heavy(arguments):
+def test_help_and_version_import_nothing_heavy(arguments):
     code = (
-        "import sys, time; start = time.process_time(); from audiopatch.cli.main import app\n"
+        "import sys; from audiopatch.cli.main import app\n"
         f"try: app({arguments!r})\n"
         "except SystemExit: pass\n"
-        "heavy = {'torch', 'pyarrow', 'pandas', 'av'} & set(sys.modules)\n"
-        "print(heavy, time.process_time() - start, file=sys.stderr)"
+        f"print(*{HEAVY!r} & set(sys.modules), file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    heavy, seconds = done.stderr.strip().rsplit(" ", 1)
-    assert heavy == "set()"
-    assert float(seconds) < QUICK_S
-
-
-def test_help_is_quick_from_outside():
-    def spent_s() -> float:
-        used = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return used.ru_utime + used.ru_stime
-
-    before = spent_s()
-    assert audiopatch("--help").returncode == 0
-    assert spent_s() - before < QUICK_S  # CPU time: a busy machine must not fail it
+    assert done.stdout and done.stderr.strip() == ""
 
 
 @pytest.mark.parametrize("name", COMMANDS)
