@@ -25,9 +25,9 @@ import numpy as np
 import pyarrow as pa
 
 from audiopatch.audio.walk import walk
+from audiopatch.inference.beginnings import Beginnings, beginning_of
 from audiopatch.inference.compaction import compact
 from audiopatch.inference.journal import Journal, make_plan
-from audiopatch.inference.repeats import Beginnings
 from audiopatch.sinks.folder import folder_at
 from audiopatch.sinks.inherit import places
 from audiopatch.sinks.parquet import ParquetSink
@@ -143,7 +143,8 @@ def _repeats(folder: Path, n_tracks: int, prepared: None) -> int:
     beginnings = Beginnings()
     for number in range(n_tracks):
         track = _track(number)
-        assert beginnings.first(Segment(track, 0, 0.0, 10.0, np.float32([number]))) == track.track_id
+        beginning = beginning_of(Segment(track, 0, 0.0, 10.0, np.float32([number])))
+        assert beginnings.first(beginning, track.track_id) == track.track_id
     return n_tracks
 
 

@@ -98,6 +98,18 @@ class Failed:
 
 
 @dataclass(frozen=True)
+class Aside:
+    """A track that was kept from the model: it begins like the track ``first``, and was decoded to its end."""
+
+    decoded: Decoded
+    first: str
+
+    @property
+    def track(self) -> Track:
+        return self.decoded.track
+
+
+@dataclass(frozen=True)
 class SegmentRow:
     """What the model said about one segment: ``scores`` (C,) and ``embedding`` (E,), each None when not asked for.
 

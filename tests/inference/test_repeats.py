@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from audiopatch.inference.beginnings import Beginnings, beginning_of
 from audiopatch.inference.inputs import Inputs
 from audiopatch.inference.pipeline import RunResult, run_to_folder, run_to_stream
-from audiopatch.inference.repeats import Beginnings
 from audiopatch.inference.settings import Analysis, Runtime
 from audiopatch.types import Segment, Track
 from fabricate import encode, music, retag
@@ -104,7 +104,7 @@ def test_beginnings_are_remembered_over_many_merges():
 
     def first(number: int, wave: np.ndarray) -> int:
         track = Track("", "", f"{number:016x}", 0, 0)
-        return int(beginnings.first(Segment(track, 0, 0.0, 1.0, wave)), 16)
+        return int(beginnings.first(beginning_of(Segment(track, 0, 0.0, 1.0, wave)), track.track_id), 16)
 
     assert [first(number, wave) for number, wave in enumerate(waves)] == list(range(300))
     assert [first(1000 + number, wave) for number, wave in enumerate(waves)] == list(range(300))

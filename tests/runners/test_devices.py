@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import threading
 from contextlib import suppress
@@ -45,15 +46,20 @@ class _AtFirstRow(Silent):
 
 
 def test_two_devices_give_what_one_gives(library, tmp_path):
+    music = tmp_path / "music"
+    shutil.copytree(library, music)
+    for number in range(4):
+        shutil.copy(music / "long.wav", music / f"copy {number}.wav")  # whichever of them is heard first
     watch = _AtFirstRow(lambda: None)
-    together = run(library, tmp_path / "two", device="cpu,cpu", observer=watch).counts
-    alone = run(library, tmp_path / "one", device="cpu").counts
+    together = run(music, tmp_path / "two", device="cpu,cpu", observer=watch).counts
+    alone = run(music, tmp_path / "one", device="cpu").counts
     assert watch.seen == 2 and device_processes() == []
     assert (together.n_ok, together.n_failed, together.n_left) == (alone.n_ok, alone.n_failed, 0)
+    assert (together.n_repeats, together.n_inferences) == (4, alone.n_inferences)
     two, one = (read(tmp_path / name).embeddings.sort_values("track_id") for name in ("two", "one"))
     assert two["track_id"].tolist() == one["track_id"].tolist()
     np.testing.assert_allclose(np.stack(two["embedding"]), np.stack(one["embedding"]), atol=2e-3)  # float16
-    assert run(library, tmp_path / "two", device="cpu").counts.n_inferences == 0  # where it ran does not matter
+    assert run(music, tmp_path / "two", device="cpu").counts.n_inferences == 0  # where it ran does not matter
 
 
 def test_a_process_that_dies_ends_the_run_and_the_next_completes_it(library, tmp_path):

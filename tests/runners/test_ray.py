@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from audiopatch.audio.pool import decode_tracks
 from audiopatch.errors import EnvironmentProblem, UsageError
 from audiopatch.inference.inputs import Inputs
 from audiopatch.inference.pipeline import run_to_folder
+from audiopatch.inference.read import read
 from audiopatch.inference.settings import Analysis, Runtime
 from audiopatch.runners.ray import check_reachable
 from audiopatch.runners.ray_connect import Connection
@@ -94,12 +96,17 @@ def test_the_tables_are_those_of_a_local_run(library, tmp_path):
     bad = tmp_path / "bad"
     bad.mkdir()
     bad_files(bad)
+    for number in range(4):
+        shutil.copy(library / "long.wav", bad / f"copy {number}.wav")
     command = [sys.executable, "-m", "audiopatch", "tag", library, bad, "--embeddings", "--timeline", "--dense"]
     command += ["--vectors", "float32", "--fail-on", "never", "--threads", "1", "-q"]
     environment = {**os.environ, **SMALL, "AUDIOPATCH_MODEL": "tiny-random"}
     for runner in ("local", "ray"):
         subprocess.run([*command, "-o", tmp_path / runner, "--runner", runner], env=environment, check=True)
     tables = assert_sound(tmp_path / "ray")
+    here, there = (read(tmp_path / runner).run["counts"] for runner in ("local", "ray"))
+    assert here["n_repeats"] >= 4
+    assert (there["n_repeats"], there["n_inferences"]) == (here["n_repeats"], here["n_inferences"])
     n_files = sum(path.is_file() for folder in (library, bad) for path in folder.rglob("*"))
     assert len({*tables.tracks["track_id"], *tables.errors["track_id"]}) == n_files
     assert_same(tmp_path / "local", tmp_path / "ray")

@@ -10,16 +10,16 @@ import numpy as np
 from audiopatch.inference.extract import Outputs
 from audiopatch.inference.pooling import find_pool
 from audiopatch.inference.settings import Analysis
-from audiopatch.types import Decoded, Failed, Segment, SegmentRow, Track, TrackRow
+from audiopatch.types import Aside, Decoded, Failed, Segment, SegmentRow, Track, TrackRow
 
-Row = TrackRow | Failed
+Row = TrackRow | Failed | Aside
 
 
 @dataclass(frozen=True)
 class Ended:
     """How the decoding of a track ended, and how many of its segments are in the batches."""
 
-    end: Decoded | Failed
+    end: Decoded | Failed | Aside
     n_segments: int
 
 
@@ -90,7 +90,7 @@ class Collector:
             return []
         del self._open[track.track_id]
         assert state.ended is not None
-        if isinstance(state.ended.end, Failed):
+        if isinstance(state.ended.end, Failed | Aside):
             return [state.ended.end]
         if not state.rows:
             return [Failed(track, "E_EMPTY", "decode", "no audio in it", state.ended.end.decoders_tried)]

@@ -14,7 +14,7 @@ from audiopatch.audio.decode import Outcome
 from audiopatch.inference.batches import Batcher
 from audiopatch.inference.collect import Ended
 from audiopatch.inference.extract import Outputs
-from audiopatch.types import Segment
+from audiopatch.types import Aside, Segment
 
 _ENDS_AHEAD = 64
 
@@ -35,7 +35,7 @@ class Feed:
 
     def __init__(
         self,
-        decoding: Generator[Outcome],
+        decoding: Generator[Outcome | Aside],
         submit: Callable[[list[Segment]], Future[Outputs]],
         *,
         batch_size: int,

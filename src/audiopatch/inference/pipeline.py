@@ -25,7 +25,6 @@ from audiopatch.inference.record import Record
 from audiopatch.inference.repeats import Repeats
 from audiopatch.inference.runner import Runner, find_runner
 from audiopatch.inference.settings import Analysis, Runtime
-from audiopatch.inference.stages import Sieve
 from audiopatch.inference.thresholds import label_thresholds
 from audiopatch.inference.writer import Writer
 from audiopatch.models.config import TransformerConfig
@@ -35,7 +34,7 @@ from audiopatch.sinks.folder import folder_at
 from audiopatch.sinks.jsonl import JsonLines
 from audiopatch.sinks.schema import Layout
 from audiopatch.sinks.tables import labels_table
-from audiopatch.types import CutSpec, Decoded, Failed, Track, TrackRow
+from audiopatch.types import Aside, CutSpec, Decoded, Failed, Track, TrackRow
 from audiopatch.zoo.labels import label_parents
 
 
@@ -104,23 +103,30 @@ class Run:
             self.observer.note(f"patchout {plan}: {describe(plan, tagger.grid, config.depth)}")
 
     def process(
-        self, plan: Plan, destination: Destination, *, every_n: int, every_s: float, sieve: Sieve | None = None
+        self, plan: Plan, destination: Destination, *, every_n: int, every_s: float, repeats: Repeats | None = None
     ) -> None:
-        """Decode and infer the tracks of ``plan`` where the runner does, and write their rows here."""
-        work = closing(self.runner.finished(self, plan, sieve))
+        """Decode and infer the tracks of ``plan`` where the runner does, and write their rows here.
+
+        ``repeats``, where given, takes those that begin like an earlier one.
+        """
+        work = closing(self.runner.finished(self, plan, once=repeats is not None))
         with Writer(destination.write, every_n=every_n, every_s=every_s) as writer, work as steps:
             for step in steps:
                 self.counts.n_inferences += step.n_inferences
                 for row in step.rows:
-                    writer.put(row)
-                    self._count(row)
+                    if isinstance(row, Aside):
+                        assert repeats is not None
+                        repeats.add(row)
+                    else:
+                        writer.put(row)
+                        self._count(row)
 
     def process_once(self, plan: Plan, journal: Journal, output: Output, metadata: Mapping[str, Any]) -> None:
         """``process`` into a folder, with audio that several tracks hold inferred once."""
         often = {"every_n": self.runtime.commit_every_n, "every_s": self.runtime.commit_every_s}
         with Repeats(output) as repeats:
             destination = FolderDestination(output, journal, self.layout, metadata)
-            self.process(plan, destination, sieve=repeats.set_aside, **often)
+            self.process(plan, destination, repeats=repeats, **often)
             if repeats.n_aside:
                 journal = Journal.of(output.store)
                 with repeats.settle(journal, self._repeated) as rest:

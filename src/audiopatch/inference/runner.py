@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 from audiopatch.catalog import Catalog
 from audiopatch.inference.journal import Plan
 from audiopatch.inference.settings import Analysis, Runtime
-from audiopatch.inference.stages import Finished, Sieve
+from audiopatch.inference.stages import Finished
 from audiopatch.models.tagger import Tagger
 
 if TYPE_CHECKING:
@@ -47,10 +47,10 @@ class Runner(Protocol):
         """What is at work, for people."""
         ...
 
-    def finished(self, run: Run, plan: Plan, sieve: Sieve | None = None) -> Generator[Finished]:
+    def finished(self, run: Run, plan: Plan, *, once: bool = False) -> Generator[Finished]:
         """Decode and infer the tracks of ``plan`` until all are done, each exactly once, or ``run.stop`` is set.
 
-        Tracks that ``sieve`` takes out after decoding are done, too.
+        With ``once`` tracks that begin like an earlier one are set aside, wherever either of them is decoded.
         """
         ...
 

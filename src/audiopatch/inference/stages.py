@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 from audiopatch.audio.decode import Outcome
 from audiopatch.errors import TrackError
+from audiopatch.inference.beginnings import First, set_aside
 from audiopatch.inference.collect import Collector, Ended, Row
 from audiopatch.inference.extract import Extractor
 from audiopatch.inference.feed import Feed, Inferred
 from audiopatch.inference.lanes import Lanes, batch_size_for
 from audiopatch.inference.settings import Analysis
 from audiopatch.models.tagger import Tagger
-
-Sieve = Callable[[Generator[Outcome]], Generator[Outcome]]  # takes tracks out of what the decoders give
 
 
 @dataclass(frozen=True)
@@ -39,10 +38,20 @@ class Stages:
         """How many segments decoders may be ahead, so that the next batches are there in time."""
         return max(8, 2 * self.batch_size, 2 * self._lanes.n)
 
-    def finished(self, decoding: Generator[Outcome], stop: threading.Event) -> Generator[Finished]:
-        """One step per batch and per end of a track, until all are through or ``stop`` is set; closes ``decoding``."""
+    def finished(
+        self, decoding: Generator[Outcome], stop: threading.Event, first: First | None = None
+    ) -> Generator[Finished]:
+        """One step per batch and per end of a track, until all are through or ``stop`` is set; closes ``decoding``.
+
+        With ``first`` tracks that begin like an earlier one are set aside.
+        """
         collector = Collector(self._analysis)
-        feed = Feed(decoding, self._lanes.submit, batch_size=self.batch_size, ahead=2 * self._lanes.n)
+        feed = Feed(
+            set_aside(decoding, first) if first else decoding,
+            self._lanes.submit,
+            batch_size=self.batch_size,
+            ahead=2 * self._lanes.n,
+        )
         try:
             with feed:
                 for fed in feed.until(stop):

@@ -7,17 +7,18 @@ import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from multiprocessing import Pipe
 from typing import Self
 
 from audiopatch.errors import EnvironmentProblem
+from audiopatch.inference.beginnings import Beginnings
 from audiopatch.inference.journal import Plan
 from audiopatch.inference.pipeline import Run
 from audiopatch.inference.settings import Analysis, Runtime, n_cpus
-from audiopatch.inference.stages import Finished, Sieve
+from audiopatch.inference.stages import Finished
 from audiopatch.models.tagger import Tagger
 from audiopatch.runners.device_process import Job
 from audiopatch.types import Track
@@ -52,11 +53,11 @@ class Devices:
     def describe(self, tagger: Tagger) -> str:
         return f"{', '.join(self.names)}, one process each, up to {self._share(self.runtime.n_workers)} decoders each"
 
-    def finished(self, run: Run, plan: Plan, sieve: Sieve | None = None) -> Generator[Finished]:
-        """Steps of all processes as they come. Audio that several tracks hold is computed for each of them."""
+    def finished(self, run: Run, plan: Plan, *, once: bool = False) -> Generator[Finished]:
+        """Steps of all processes as they come."""
         steps: queue.Queue[Finished | BaseException | None] = queue.Queue(maxsize=4 * len(self.names))
-        source, left = _Shared(plan), threading.Event()
-        processes = [_Process(self._job(run, name), source, steps, left) for name in self.names]
+        answers, left = {"next": _Shared(plan).next, "first": Beginnings().first}, threading.Event()
+        processes = [_Process(self._job(run, name, once), answers, steps, left) for name in self.names]
         try:
             n_working = len(processes)
             while n_working and not run.stop.is_set():
@@ -73,10 +74,11 @@ class Devices:
             for process in processes:
                 process.end()
 
-    def _job(self, run: Run, device: str) -> Job:
+    def _job(self, run: Run, device: str, once: bool) -> Job:
         threads = self._share(self.runtime.threads or n_cpus()) if device == "cpu" else self.runtime.threads
         workers = self._share(self.runtime.n_workers)
-        return Job(run.analysis, replace(self.runtime, device=device, workers=workers, threads=threads), run.cut)
+        runtime = replace(self.runtime, device=device, workers=workers, threads=threads)
+        return Job(run.analysis, runtime, run.cut, once)
 
     def _share(self, n: int) -> int:
         return max(1, n // len(self.names))
@@ -95,10 +97,12 @@ class _Shared:
 
 
 class _Process:
-    """One device's process, and the thread that answers it: a track whenever it asks, its steps into the queue."""
+    """One device's process, and the thread that answers its questions and puts its steps into the queue."""
 
-    def __init__(self, job: Job, source: _Shared, steps: queue.Queue, left: threading.Event):
-        self._job, self._source, self._steps, self._left = job, source, steps, left
+    def __init__(
+        self, job: Job, answers: Mapping[str, Callable[..., object]], steps: queue.Queue, left: threading.Event
+    ):
+        self._job, self._answers, self._steps, self._left = job, answers, steps, left
         self._pipe, theirs = Pipe()
         command = [sys.executable, "-P", "-m", "audiopatch.runners.device_process", str(theirs.fileno())]
         env = os.environ | {"PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
@@ -119,8 +123,9 @@ class _Process:
         try:
             self._pipe.send(self._job)
             while (message := self._pipe.recv()) is not None:
-                if message == "next":
-                    self._pipe.send(self._source.next())
+                if isinstance(message, tuple):
+                    name, *given = message
+                    self._pipe.send(self._answers[name](*given))
                 else:
                     self._put(message)
             self._put(None)

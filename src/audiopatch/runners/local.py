@@ -10,10 +10,11 @@ from typing import Self
 import torch
 
 from audiopatch.audio.pool import decode_tracks
+from audiopatch.inference.beginnings import Beginnings
 from audiopatch.inference.journal import Plan
 from audiopatch.inference.pipeline import Run
 from audiopatch.inference.settings import Analysis, Runtime
-from audiopatch.inference.stages import Finished, Sieve, Stages
+from audiopatch.inference.stages import Finished, Stages
 from audiopatch.models.tagger import Tagger
 from audiopatch.zoo import load_model
 
@@ -42,7 +43,7 @@ class Local:
     def describe(self, tagger: Tagger) -> str:
         return f"{tagger.device}, {torch.get_num_threads()} threads, up to {self.runtime.n_workers} decoders"
 
-    def finished(self, run: Run, plan: Plan, sieve: Sieve | None = None) -> Generator[Finished]:
+    def finished(self, run: Run, plan: Plan, *, once: bool = False) -> Generator[Finished]:
         """The caller's thread infers while another feeds it, and the decoders' processes are at work."""
         stages = Stages(run.tagger, run.analysis, batch_size=run.runtime.batch_size)
         decoding = decode_tracks(
@@ -53,4 +54,4 @@ class Local:
             memory_mb=run.runtime.decoder_mb,
             queue_segments=stages.queue_segments,
         )
-        yield from stages.finished(sieve(decoding) if sieve else decoding, run.stop)
+        yield from stages.finished(decoding, run.stop, Beginnings().first if once else None)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Self
 
@@ -15,8 +16,9 @@ from audiopatch.errors import EnvironmentProblem
 from audiopatch.inference.journal import Plan
 from audiopatch.inference.pipeline import Run
 from audiopatch.inference.settings import Analysis, Runtime
-from audiopatch.inference.stages import Finished, Sieve
+from audiopatch.inference.stages import Finished
 from audiopatch.models.tagger import Tagger
+from audiopatch.runners.ray_beginnings import shared_beginnings
 from audiopatch.runners.ray_connect import Connection, device_of
 from audiopatch.runners.ray_crew import Crew, posts
 from audiopatch.runners.ray_model import Job
@@ -65,17 +67,18 @@ class Cluster:
         found = posts(self._runtime)
         return f"Ray: {len(found)} models ({self._runtime.device}) on {len({post.node_id for post in found})} nodes"
 
-    def finished(self, run: Run, plan: Plan, sieve: Sieve | None = None) -> Generator[Finished]:
-        """Hand out shards and take back rows. Audio that several tracks hold is computed for each of them."""
+    def finished(self, run: Run, plan: Plan, *, once: bool = False) -> Generator[Finished]:
+        """Hand out shards and take back rows."""
         if self._crew is None:
             self._crew = Crew(self._weights, Job(run.analysis, self._runtime, run.cut))
         n_places = sum(post.n_places for post in posts(self._runtime))
         n_tracks = min(_MAX_SHARD, max(1, plan.n_todo // (_SHARDS_PER_PLACE * max(1, n_places))))
-        for step in Shards(self._crew, plan.shards(n_tracks)).finished(run.stop):
-            for row in step.rows:
-                if isinstance(row, Failed):
-                    check_reachable(row)
-            yield step
+        with shared_beginnings() if once else nullcontext() as beginnings:
+            for step in Shards(self._crew, plan.shards(n_tracks), beginnings).finished(run.stop):
+                for row in step.rows:
+                    if isinstance(row, Failed):
+                        check_reachable(row)
+                yield step
 
 
 def check_reachable(failed: Failed) -> None:

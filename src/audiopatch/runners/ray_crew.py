@@ -54,11 +54,11 @@ class Member:
     def __post_init__(self) -> None:
         self.n_free = self.post.n_places
 
-    def begin(self, tracks: list[Any]) -> Any:
+    def begin(self, tracks: list[Any], beginnings: Any) -> Any:
         """The stream of what becomes of the tracks."""
         self.n_free -= 1
         how = {"num_returns": "streaming", "_generator_backpressure_num_objects": _STEPS_AHEAD}
-        return self.actor.finished.options(**how).remote(tracks)
+        return self.actor.finished.options(**how).remote(tracks, beginnings)
 
 
 class Crew:

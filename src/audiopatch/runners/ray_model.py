@@ -13,6 +13,7 @@ from audiopatch.audio.decode import Outcome
 from audiopatch.inference.settings import Analysis, Runtime
 from audiopatch.inference.stages import Finished, Stages
 from audiopatch.models.tagger import Tagger
+from audiopatch.runners.ray_beginnings import asking
 from audiopatch.runners.ray_decode import decode
 from audiopatch.types import CutSpec, Track
 from audiopatch.zoo.load import prepare
@@ -43,10 +44,11 @@ class Model:
         self._stages = Stages(tagger, job.analysis, batch_size=runtime.batch_size)
         self._job = job
 
-    def finished(self, tracks: Sequence[Track]) -> Iterator[Finished]:
-        """A step whenever tracks are finished, and one at the end."""
+    def finished(self, tracks: Sequence[Track], beginnings: Any) -> Iterator[Finished]:
+        """A step whenever tracks are finished, and one at the end. ``beginnings`` is an actor to ask, or None."""
         n_inferences = 0
-        for step in self._stages.finished(self._decoded(tracks), threading.Event()):
+        first = asking(beginnings) if beginnings is not None else None
+        for step in self._stages.finished(self._decoded(tracks), threading.Event(), first):
             n_inferences += step.n_inferences
             if step.rows:
                 yield Finished(step.rows, n_inferences)

@@ -35,6 +35,7 @@ class Shards:
 
     crew: Crew
     todo: Iterator[list[Track]]
+    beginnings: Any = None  # the actor that models ask, where tracks that begin alike are set aside
     _again: deque[Shard] = field(default_factory=deque)
     _streams: dict[Any, tuple[Member, Shard]] = field(default_factory=dict)
 
@@ -54,7 +55,7 @@ class Shards:
         while (member := self.crew.most_free()) is not None:
             if (shard := self.next()) is None:
                 return False
-            self._streams[member.begin(list(shard.left.values()))] = member, shard
+            self._streams[member.begin(list(shard.left.values()), self.beginnings)] = member, shard
         return True
 
     def next(self) -> Shard | None:
