@@ -57,11 +57,14 @@ def test_what_runs_in_other_processes_is_not_promised(elsewhere):
 
 
 class _Peak(Silent):
-    """The most that this process and its decoders held together, in MB."""
+    """The most that this process and its decoders held together, in MB; and what was said."""
 
     def __init__(self):
-        self.mb, self._over = 0.0, threading.Event()
+        self.mb, self.notes, self._over = 0.0, [], threading.Event()
         self._thread = threading.Thread(target=self._work)
+
+    def note(self, text):
+        self.notes.append(text)
 
     def planned(self, counts):
         self._thread.start()
@@ -92,3 +95,5 @@ def test_a_run_over_good_and_hostile_files_stays_within(tmp_path):
     assert counts.n_ok + counts.n_failed == len(expected)
     assert counts.n_ok >= sum(ending == "ok" for ending in expected.values())
     assert 0 < peak.mb < limit_mb
+    n_decoders = next(note.split()[3] for note in peak.notes if note.startswith("within"))
+    assert peak.notes[0].endswith(f"up to {n_decoders} decoders") and int(n_decoders) < 4

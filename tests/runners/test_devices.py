@@ -56,6 +56,7 @@ def test_two_devices_give_what_one_gives(library, tmp_path):
     assert watch.seen == 2 and device_processes() == []
     assert (together.n_ok, together.n_failed, together.n_left) == (alone.n_ok, alone.n_failed, 0)
     assert (together.n_repeats, together.n_inferences) == (4, alone.n_inferences)
+    assert read(tmp_path / "two").run["model"]["device"] == "cpu, cpu"
     two, one = (read(tmp_path / name).embeddings.sort_values("track_id") for name in ("two", "one"))
     assert two["track_id"].tolist() == one["track_id"].tolist()
     np.testing.assert_allclose(np.stack(two["embedding"]), np.stack(one["embedding"]), atol=2e-3)  # float16

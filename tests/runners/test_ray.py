@@ -104,6 +104,7 @@ def test_the_tables_are_those_of_a_local_run(library, tmp_path):
     for runner in ("local", "ray"):
         subprocess.run([*command, "-o", tmp_path / runner, "--runner", runner], env=environment, check=True)
     tables = assert_sound(tmp_path / "ray")
+    assert tables.run["model"]["device"] == "cpu"
     here, there = (read(tmp_path / runner).run["counts"] for runner in ("local", "ray"))
     assert here["n_repeats"] >= 4
     assert (there["n_repeats"], there["n_inferences"]) == (here["n_repeats"], here["n_inferences"])

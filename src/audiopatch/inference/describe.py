@@ -36,7 +36,7 @@ def parameters_of(tagger: Tagger, analysis: Analysis, file_format: str) -> dict[
     return chosen
 
 
-def metadata_of(tagger: Tagger, parameters: dict[str, Any], run_id: str) -> dict[str, Any]:
+def metadata_of(tagger: Tagger, parameters: dict[str, Any], run_id: str, *, device: str) -> dict[str, Any]:
     """The value of the key ``audiopatch`` in every part's file metadata."""
     card = tagger.card
     return {
@@ -58,7 +58,7 @@ def metadata_of(tagger: Tagger, parameters: dict[str, Any], run_id: str) -> dict
         "stack": parameters["stack"],
         "engine": parameters["engine"],
         "dtype": parameters["dtype"],
-        "device": str(tagger.device),
+        "device": device,
         "torch_version": torch.__version__,
         "fingerprint": fingerprint(parameters),
     }

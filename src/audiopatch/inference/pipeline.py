@@ -96,7 +96,7 @@ class Run:
         tagger = self.tagger
         plan = Extractor(tagger, self.analysis, batch_size=1).plan
         dtype = str(tagger.dtype).removeprefix("torch.")
-        self.observer.note(f"{tagger.card.name}: engine {tagger.engine}, {dtype}, on {self.runner.describe(tagger)}")
+        self.observer.note(f"{tagger.card.name}: engine {tagger.engine}, {dtype}, on {self.runner.describe(self)}")
         if tagger.weights_sha256 == "random":
             self.observer.note(f"{tagger.card.name} has random weights: its tags and embeddings are noise")
         if plan and tagger.grid and isinstance(config := tagger.card.backbone, TransformerConfig):
@@ -190,7 +190,9 @@ def open_run(run: Run, inputs: Inputs, folder: str | os.PathLike[str], file_form
     """Locks ``folder`` for a run of equal parameters, and takes up what earlier ones left there."""
     parameters = parameters_of(run.tagger, run.analysis, file_format)
     with open_output(folder, parameters, force=run.runtime.force) as output:
-        record = Record.begin(output, run.tagger, inputs, run.runtime, root=run.root)
+        record = Record.begin(
+            output, run.tagger, inputs, run.runtime, root=run.root, device=run.runner.device(run.tagger)
+        )
         if run.layout.labels or run.analysis.dense:
             output.store.write_labels(labels_table(run.tagger.labels, label_parents(run.tagger.card.labels)))
         yield FolderRun(run, output, record, Journal.of(output.store))

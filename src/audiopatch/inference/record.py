@@ -24,10 +24,15 @@ class Record:
     metadata: dict[str, Any]
 
     @classmethod
-    def begin(cls, output: Output, tagger: Tagger, inputs: Inputs, runtime: Runtime, *, root: str) -> Record:
-        """Written before the first part; ``root`` is what the ids of the tracks are relative to."""
+    def begin(
+        cls, output: Output, tagger: Tagger, inputs: Inputs, runtime: Runtime, *, root: str, device: str
+    ) -> Record:
+        """Written before the first part; ``root`` is what the ids of the tracks are relative to.
+
+        ``device`` is where the model computes, which need not be where this process has it.
+        """
         run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.urandom(3).hex()}"
-        metadata = metadata_of(tagger, dict(output.parameters), run_id)
+        metadata = metadata_of(tagger, dict(output.parameters), run_id, device=device)
         values = {
             "run_id": run_id,
             "status": "running",

@@ -43,7 +43,11 @@ class Runner(Protocol):
         """The model, with the engine and precision that this place computes it in."""
         ...
 
-    def describe(self, tagger: Tagger) -> str:
+    def device(self, tagger: Tagger) -> str:
+        """Where the model computes, for the record: ``cpu``, or ``cuda:0, cuda:1``."""
+        ...
+
+    def describe(self, run: Run) -> str:
         """What is at work, for people."""
         ...
 

@@ -50,7 +50,10 @@ class Devices:
             analysis.model, device="cpu", dtype=wanted.dtype, engine=wanted.engine, offline=wanted.offline
         )
 
-    def describe(self, tagger: Tagger) -> str:
+    def device(self, tagger: Tagger) -> str:
+        return ", ".join(self.names)
+
+    def describe(self, run: Run) -> str:
         return f"{', '.join(self.names)}, one process each, up to {self._share(self.runtime.n_workers)} decoders each"
 
     def finished(self, run: Run, plan: Plan, *, once: bool = False) -> Generator[Finished]:

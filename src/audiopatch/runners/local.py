@@ -40,8 +40,11 @@ class Local:
             analysis.model, device=wanted.device, dtype=wanted.dtype, engine=wanted.engine, offline=wanted.offline
         )
 
-    def describe(self, tagger: Tagger) -> str:
-        return f"{tagger.device}, {torch.get_num_threads()} threads, up to {self.runtime.n_workers} decoders"
+    def device(self, tagger: Tagger) -> str:
+        return str(tagger.device)
+
+    def describe(self, run: Run) -> str:
+        return f"{run.tagger.device}, {torch.get_num_threads()} threads, up to {run.runtime.n_workers} decoders"
 
     def finished(self, run: Run, plan: Plan, *, once: bool = False) -> Generator[Finished]:
         """The caller's thread infers while another feeds it, and the decoders' processes are at work."""

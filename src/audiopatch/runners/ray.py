@@ -63,7 +63,10 @@ class Cluster:
         self._weights = ray.put(tagger)
         return prepare(tagger, device="cpu", dtype=self._runtime.dtype, engine=self._runtime.engine)
 
-    def describe(self, tagger: Tagger) -> str:
+    def device(self, tagger: Tagger) -> str:
+        return self._runtime.device
+
+    def describe(self, run: Run) -> str:
         found = posts(self._runtime)
         return f"Ray: {len(found)} models ({self._runtime.device}) on {len({post.node_id for post in found})} nodes"
 
