@@ -109,8 +109,19 @@ def test_fp16_goes_on_with_the_scale_it_had_found(tiny_config, open_mini, tmp_pa
     assert all(torch.equal(after["tagger"][key], value) for key, value in state["tagger"].items())
 
 
+def wait_for_group_to_end(group, deadline):
+    while time.monotonic() < deadline:
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.05)
+    raise TimeoutError("processes of the run are still there")
+
+
 @pytest.mark.slow
-def test_two_processes_stop_at_one_step_and_go_on_exactly(tmp_path):
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
+def test_two_processes_stop_at_one_step_and_go_on_exactly(tmp_path, number, code):
     def command(name, *more):
         changes = ("epochs=12", "model.segment_s=1.0", "sampling.batch_size=2", "averaging.start_epoch=3")
         settings = [part for change in changes for part in ("--set", change)]
@@ -124,8 +135,12 @@ def test_two_processes_stop_at_one_step_and_go_on_exactly(tmp_path):
     while not (tmp_path / "parts" / "checkpoint.pt").is_file():
         assert stopped.poll() is None and time.monotonic() < deadline
         time.sleep(0.01)
-    os.killpg(stopped.pid, signal.SIGINT)  # as a terminal does it: to all of them
-    assert stopped.wait(300) == 130
+    if number == signal.SIGKILL:
+        stopped.kill()  # the first process alone; the others must not go on for ever
+    else:
+        os.killpg(stopped.pid, number)  # as a terminal or a scheduler does it: to all of them
+    assert stopped.wait(300) == code
+    wait_for_group_to_end(stopped.pid, deadline)
     assert 1 <= len(log(tmp_path / "parts", "step")) < 12
     assert command("parts", "--resume").wait(300) == 0
     whole, parts = weights(tmp_path / "whole"), weights(tmp_path / "parts")

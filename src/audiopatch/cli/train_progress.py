@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
 from collections.abc import Mapping
@@ -26,7 +27,12 @@ _LAST = 12  # rows of the live table
 
 
 class EpochTable:
-    """A report for the loop and for probes: one row per epoch or fitted probe. Call it with rows of metrics.jsonl."""
+    """A report for the loop and for probes: one row per epoch or fitted probe. Call it with rows of metrics.jsonl.
+
+    ``exit_code`` is what a run that was told to stop ends with: 130 after Ctrl-C, 143 after SIGTERM.
+    """
+
+    exit_code = 128 + signal.SIGINT
 
     def __init__(self, *, quiet: bool, live: bool = True):
         self.quiet = quiet
@@ -42,6 +48,8 @@ class EpochTable:
             self.live.stop()
 
     def __call__(self, row: Mapping[str, Any]) -> None:
+        if row["kind"] == "stopping":
+            self.exit_code = 128 + row["signal"]
         if self.quiet:
             return
         if self.wants_live and not self.live:

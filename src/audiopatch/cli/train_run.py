@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import typer
 
 from audiopatch.cache import cache_folder
 from audiopatch.cli.console import say
@@ -123,17 +124,14 @@ def _one(recipe: TrainRecipe, run: Run, folder: Path) -> dict[str, float]:
     config = recipe.config
     work = _probe if isinstance(config, ProbeConfig) else _train
     dataset = open_dataset(config.dataset, run.data, config.options, allow_missing=run.allow_missing)
-    dataset, waves, finished = work(recipe, run, dataset, folder)
-    if not finished:
-        run.say("stopped and saved; go on with the same command and --resume")
-        raise KeyboardInterrupt
+    dataset, waves = work(recipe, run, dataset, folder)
     RunFolder(folder).save_recipe(recipe)
     figures = _evaluate(recipe, run, dataset, waves, folder)
     run.say(f"the model: {folder / 'model'}; use it: audiopatch tag ~/Music --model {folder / 'model'}")
     return figures
 
 
-def _train(recipe: TrainRecipe, run: Run, dataset: Dataset, folder: Path) -> tuple[Dataset, Waves, bool]:
+def _train(recipe: TrainRecipe, run: Run, dataset: Dataset, folder: Path) -> tuple[Dataset, Waves]:
     config = recipe.config
     assert isinstance(config, TrainConfig)
     dataset, waves = decode(dataset, sample_rate_of(config.model), run.n_workers, say=run.say, quiet=run.quiet)
@@ -146,10 +144,13 @@ def _train(recipe: TrainRecipe, run: Run, dataset: Dataset, folder: Path) -> tup
     files = RunFolder(folder)
     files.list_left_out(dataset.left_out)
     plot_curves(files.rows(), folder / "curves.png")
-    return dataset, waves, outcome.finished
+    if not outcome.finished:
+        run.say("stopped and saved; go on with the same command and --resume")
+        raise typer.Exit(report.exit_code)
+    return dataset, waves
 
 
-def _probe(recipe: TrainRecipe, run: Run, dataset: Dataset, folder: Path) -> tuple[Dataset, Waves, bool]:
+def _probe(recipe: TrainRecipe, run: Run, dataset: Dataset, folder: Path) -> tuple[Dataset, Waves]:
     config = recipe.config
     assert isinstance(config, ProbeConfig)
     tagger = load_model(config.model, device=run.device)
@@ -161,7 +162,7 @@ def _probe(recipe: TrainRecipe, run: Run, dataset: Dataset, folder: Path) -> tup
     if len(grid.groupby(["block", "tokens"])) > 1:
         plot_probe_map(grid, folder / "map.png").to_csv(folder / "map.csv")
     run.say(f"best: block {best.block}, {'+'.join(best.tokens)}, epoch {best.epoch + 1} of {config.epochs}")
-    return dataset, waves, True
+    return dataset, waves
 
 
 def _evaluate(recipe: TrainRecipe, run: Run, dataset: Dataset, waves: Waves, folder: Path) -> dict[str, float]:

@@ -60,7 +60,7 @@ def train(
     teacher = None
     if config.teacher.model:
         teacher = teacher_labels(config.teacher, dataset, waves, folder / "teacher.parquet", device=accelerator)
-    with stop_requested(devices, heard=lambda: report({"kind": "stopping"})) as stop:
+    with stop_requested(devices, heard=lambda number: report({"kind": "stopping", "signal": number})) as stop:
         # partial, since Fabric takes arguments apart, and these are frozen
         work = partial(
             _fit, config=config, dataset=dataset, waves=waves, teacher=teacher, folder=folder, report=report, stop=stop
@@ -69,7 +69,7 @@ def train(
             return fabric.launch(work)
         except KeyboardInterrupt:  # the second Ctrl-C
             for process in multiprocessing.active_children():
-                process.terminate()
+                process.kill()  # they ignore SIGTERM
             raise
 
 
@@ -106,7 +106,7 @@ def _fit(
 ) -> Outcome:
     """One process of a run."""
     if fabric.world_size > 1:
-        leave_to_parent()
+        stop = leave_to_parent(stop)
     tagger = build_tagger(
         config.model, dataset.labels, name=RunFolder(folder).name, multilabel=dataset.multilabel, seed=config.seed
     )
