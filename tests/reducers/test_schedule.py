@@ -25,6 +25,14 @@ def test_sizes_of_patchout_grow_and_fixed_ones_stay():
     ]
 
 
+def test_another_plan_may_act_until_pruning_starts():
+    before, plan = parse_plan("structured:F3T20/per_clip"), parse_plan("topk:0.5@4")
+    plans = plans_by_epoch(plan, 5, start_epoch=2, ramp_epochs=2, before=before)
+    assert plans[:2] == [before, before] and plans[4] == plan
+    assert [found[4].keep_rate for found in plans[2:]] == pytest.approx([1.0, 0.75, 0.5])
+    assert plans_by_epoch(plan, 1, start_epoch=2, before=before) == [before]
+
+
 def test_without_a_ramp_the_plan_starts_at_once():
     plan = parse_plan("adaptive:F3T120@4,7,10")
     assert plans_by_epoch(plan, 2) == [plan, plan]

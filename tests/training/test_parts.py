@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from audiopatch.errors import UsageError
 from audiopatch.models.config import HeadConfig
-from audiopatch.training.augment import mask_mel, mix_share
+from audiopatch.training.augment import in_epoch, mask_mel, mix_share
 from audiopatch.training.clips import Clips
 from audiopatch.training.config import (
     Augment,
@@ -79,6 +79,13 @@ def test_masks_have_the_groups_and_widths_asked_for():
     assert (frames > 8).all() and (frames <= 160).all() and (bands >= 8).all() and (bands <= 40).all()
     assert not torch.equal(hidden[0], hidden[1])  # clips differ
     assert mask_mel(mel, Augment(), rngs) is mel
+
+
+def test_masks_may_end_after_some_epochs():
+    config = Augment(roll_s=1.0, mask_frames=(1, 8), mask_bands=(1, 4), mask_epochs=2)
+    assert [in_epoch(config, epoch).mask_frames for epoch in range(4)] == [(1, 8), (1, 8), (0, 0), (0, 0)]
+    assert in_epoch(config, 2).mask_bands == (0, 0) and in_epoch(config, 2).roll_s == 1.0
+    assert in_epoch(Augment(mask_frames=(1, 8)), 99).mask_frames == (1, 8)
 
 
 def test_the_first_clip_of_a_mix_leads():

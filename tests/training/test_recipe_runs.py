@@ -47,7 +47,8 @@ def shrink(config):
         ),
         reduction=replace(
             config.reduction, train=tiny_plan(config.reduction.train), inference=tiny_plan(config.reduction.inference),
-            start_epoch=0, ramp_epochs=1,
+            before=tiny_plan(config.reduction.before),
+            start_epoch=int(config.reduction.before != "none"), ramp_epochs=1,
         ),
         augment=replace(config.augment, mask_frames=(1, 4) if config.augment.mask_frames[0] else (0, 0)),
         sampling=replace(config.sampling, batch_size=2, micro_batch=0, epoch_clips=2),

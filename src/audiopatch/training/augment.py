@@ -5,11 +5,20 @@ So one process and two see the same clips, and a resumed run sees what an uninte
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from audiopatch.training.config import Augment
+
+
+def in_epoch(config: Augment, epoch: int) -> Augment:
+    """What is done in an epoch (from 0): no masks once ``mask_epochs`` have gone by."""
+    if config.mask_epochs and epoch >= config.mask_epochs:
+        return replace(config, mask_frames=(0, 0), mask_bands=(0, 0))
+    return config
 
 
 def crop(n_samples: int, length: int, rng: np.random.Generator) -> int:

@@ -31,12 +31,16 @@ class ModelChoice:
 
 @dataclass(frozen=True)
 class Reduction:
-    """Plans for training and for inference; the training plan grows from ``start_epoch`` over ``ramp_epochs``."""
+    """Plans for training and for inference; the training plan grows from ``start_epoch`` over ``ramp_epochs``.
+
+    ``before`` is the plan of the epochs before ``start_epoch`` (the token-pruning study hides patches until it prunes).
+    """
 
     train: str = "none"
     inference: str = "none"
     start_epoch: int = 0
     ramp_epochs: int = 0
+    before: str = "none"
 
 
 @dataclass(frozen=True)
@@ -78,8 +82,9 @@ class Augment:
     """What is done to training clips. Counts and widths are in samples of the mel: (groups, width) of masks.
 
     ``mask_frames`` and ``mask_bands`` hide groups of frames and mel bands (SpecAugment); each has exactly that width,
-    or up to it with ``mask_random_width``. ``mixup_chance`` clips are mixed with another one of the set, with a share
-    from Beta(alpha, alpha), on the mel; ``wave_mixup_chance`` is the same on the waveform (AST). PaSST does both.
+    or up to it with ``mask_random_width``; with ``mask_epochs`` they act in the first so many epochs only.
+    ``mixup_chance`` clips are mixed with another one of the set, with a share from Beta(alpha, alpha), on the mel;
+    ``wave_mixup_chance`` is the same on the waveform (AST). PaSST does both.
     """
 
     gain_db: float = 0.0
@@ -87,6 +92,7 @@ class Augment:
     mask_frames: tuple[int, int] = (0, 0)
     mask_bands: tuple[int, int] = (0, 0)
     mask_random_width: bool = False
+    mask_epochs: int = 0
     mixup_chance: float = 0.0
     mixup_alpha: float = 0.3
     wave_mixup_chance: float = 0.0

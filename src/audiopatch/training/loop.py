@@ -25,6 +25,7 @@ from audiopatch.models.tagger import Tagger
 from audiopatch.reducers.plan import parse_plan
 from audiopatch.reducers.schedule import plans_by_epoch
 from audiopatch.training import lr_schedule
+from audiopatch.training.augment import in_epoch
 from audiopatch.training.clips import Clips
 from audiopatch.training.config import TrainConfig
 from audiopatch.training.objective import Objective
@@ -87,6 +88,7 @@ class Loop:
             config.epochs,
             start_epoch=reduction.start_epoch,
             ramp_epochs=reduction.ramp_epochs,
+            before=parse_plan(reduction.before),
         )
         self.validation = Validation.of(dataset, clips.waves, parse_plan(reduction.inference), fabric)
 
@@ -105,6 +107,7 @@ class Loop:
         order = epoch_order(self.clips.truth, self.config.sampling, seed=self.config.seed, epoch=at.epoch)
         n_batches = len(order) // self.config.sampling.batch_size
         self.objective.plan = self.plans[at.epoch]
+        self.objective.augment = in_epoch(self.config.augment, at.epoch)
         self.tagger.train()
         while at.batch < n_batches:
             if self._anyone(stop()):

@@ -15,7 +15,7 @@ from audiopatch.training.losses import LOSSES
 
 
 class Objective(nn.Module):
-    """The Tagger in training. ``plan`` is this epoch's reduction, set by the loop."""
+    """The Tagger in training. ``plan`` and ``augment`` are this epoch's, set by the loop."""
 
     def __init__(self, tagger: Tagger, loss: str, augment: Augment):
         super().__init__()

@@ -89,7 +89,8 @@ def check(config: TrainConfig, devices: int) -> None:
             f"a batch of {config.sampling.batch_size} clips cannot be shared by {devices} devices "
             f"in parts of {config.sampling.micro_batch or 1}"
         )
-    parse_plan(config.reduction.inference)
+    for plan in (config.reduction.train, config.reduction.before, config.reduction.inference):
+        parse_plan(plan)
     if config.teacher.model and config.model.head != "separated":
         raise UsageError("a teacher teaches a DIST head of its own: add --set model.head=separated")
 
