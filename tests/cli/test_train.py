@@ -105,7 +105,7 @@ def test_the_list_names_every_row_with_its_result():
     ("args", "words"),
     [
         (("train", "gtzann", "x"), "did you mean 'gtzan'"),
-        (("train", "gtzan"), "where is GTZAN? Add --data-dir"),
+        (("train", "gtzan"), "Add --data-dir DIR (GTZAN: https://"),
         (("train", "gtzan", MINI / "gtzan"), "6 of 929 clips found"),
         (("train", "folder", MINI / "folder", "--fold", "1"), "does not come in folds"),
         (("train", "esc10", MINI / "esc50", "--fold", "6"), "choose 1 to 5"),

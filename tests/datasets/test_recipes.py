@@ -203,6 +203,50 @@ def test_a_table_without_labels_is_explained(tmp_path):
         DATASETS.load("csv").read(tmp_path / "mine.csv")
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("mine.csv", "", "cannot be read as a table: No columns"),
+        ("mine.csv", 'path,label\na.mp3,"rock\n', "cannot be read as a table"),
+        ("mine.parquet", "path,label\n", "cannot be read as a table"),
+        ("mine.csv", "path,label,split\na.mp3,rock,validation\n", "the column split says 'validation' for a.mp3"),
+    ],
+)
+def test_a_table_that_cannot_be_used_is_explained(tmp_path, name, text, words):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(UsageError, match=words):
+        DATASETS.load("csv").read(tmp_path / name)
+
+
+def test_a_table_is_taken_at_its_word_and_gaps_are_listed(tmp_path):
+    table = "path,label,year\na.mp3,007,1999\nb.mp3,None,\nc.mp3,,2001\n"
+    (tmp_path / "mine.csv").write_text(table)
+    for name in "abc":
+        (tmp_path / f"{name}.mp3").touch()
+    dataset = DATASETS.load("csv").read(tmp_path / "mine.csv")
+    assert dataset.labels == ("007", "None")
+    assert [(gap.path.name, gap.reason) for gap in dataset.left_out] == [("c.mp3", "no label")]
+
+
+def test_labels_may_be_lists_in_a_parquet_table(tmp_path):
+    import pandas as pd
+
+    rows = pd.DataFrame({"path": ["a.mp3", "b.mp3"], "labels": [["Rock", "Jazz"], []], "bpm": [120.0, None]})
+    rows.to_parquet(tmp_path / "tracks.parquet")
+    for name in rows.path:
+        (tmp_path / name).touch()
+    dataset = DATASETS.load("discogs").read(tmp_path)
+    found = {item.path.name: item.labels for items in dataset.splits.values() for item in items}
+    assert found == {"a.mp3": ("Rock", "Jazz"), "b.mp3": ()} and dataset.labels == ("Jazz", "Rock")
+
+
+def test_a_folder_without_audio_is_no_label(tmp_path):
+    for name in ("jazz/a.mp3", "rock/b.mp3", "covers/front.jpg"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).touch()
+    assert DATASETS.load("folder").read(tmp_path).labels == ("jazz", "rock")
+
+
 def test_a_parquet_table_reads_as_its_csv(tmp_path):
     import pandas as pd
 

@@ -257,6 +257,14 @@ def test_a_folder_with_nothing_to_load_is_said(tmp_path):
         load_model(tmp_path, device="cpu")
 
 
+def test_a_training_run_is_no_model_but_holds_one(tmp_path):
+    from audiopatch.zoo import native
+
+    native.save(load_model("tiny-random", device="cpu"), tmp_path / "model")
+    with pytest.raises(WeightsError, match=r"did you mean .*/model"):
+        load_model(tmp_path, device="cpu")
+
+
 def test_native_folders_come_back_equal(tmp_path):
     from audiopatch.zoo import native
 

@@ -17,24 +17,23 @@ class Folder:
 
     name: str = "folder"
     title: str = "Folder of labelled music"
-    url: str = "your own collection: one sub-folder per label"
+    url: str = "your own collection, one sub-folder per label"
     multilabel: bool = False
     metrics: tuple[str, ...] = CLASSIFICATION
     seed: int = 0
 
     def read(self, root: Path, *, allow_missing: bool = False) -> Dataset:
-        labels = sorted(path.name for path in _folders(root))
         items = [
-            _item(root / label, path)
-            for label in labels
-            for path in sorted((root / label).rglob("*"))
+            _item(home, path)
+            for home in sorted(_folders(root))
+            for path in sorted(home.rglob("*"))
             if path.is_file() and looks_like_audio(path.name)
         ]
-        n_used = len({item.labels[0] for item in items})
-        if n_used < 2:
+        labels = sorted({item.labels[0] for item in items})  # a folder of covers is none
+        if len(labels) < 2:
             raise UsageError(
                 f"expected at least two sub-folders with audio in {root}, one per label (such as {root / 'rock'} and "
-                f"{root / 'jazz'}); found {n_used} with audio in them"
+                f"{root / 'jazz'}); found {len(labels)} with audio in them"
             )
         splits = grouped_split(items, seed=self.seed)
         return checked(self, root, splits, labels, allow_missing=allow_missing)

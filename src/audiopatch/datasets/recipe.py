@@ -135,8 +135,9 @@ def checked(
 def _incomplete(recipe: Recipe, root: Path, missing: Sequence[LeftOut], n_found: int) -> str:
     example = missing[0].path
     shown = example.relative_to(root) if example.is_relative_to(root) else example
+    source = f" Get it from {recipe.url}." if "://" in recipe.url else ""  # not from your own collection
     advice = " To go on without the missing ones: --allow-missing" if n_found else ""
     return (
         f"{recipe.title} is not complete in {root}: {n_found} of {n_found + len(missing)} clips found; "
-        f"missing is, for instance, {shown}. Get it from {recipe.url}.{advice}"
+        f"missing is, for instance, {shown}.{source}{advice}"
     )

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from audiopatch.datasets.grouped_split import grouped_split
-from audiopatch.datasets.recipe import CLASSIFICATION, Dataset, Item, checked
+from audiopatch.datasets.recipe import CLASSIFICATION, Dataset, Item, LeftOut, checked
 from audiopatch.errors import UsageError
 
-_READERS = {".csv": pd.read_csv, ".tsv": lambda path: pd.read_csv(path, sep="\t"), ".parquet": pd.read_parquet}
+_SPLITS = ("train", "valid", "test")
+_read_text = partial(pd.read_csv, dtype=str, keep_default_na=False)  # 007 and None are labels like any other
+_READERS = {".csv": _read_text, ".tsv": partial(_read_text, sep="\t"), ".parquet": pd.read_parquet}
 
 
 @dataclass(frozen=True)
 class Table:
-    """Columns ``path`` (relative to the table's folder) and ``label``, or ``labels`` with several, separated by ``;``.
+    """Columns ``path`` (relative to the table's folder) and ``label``, or ``labels`` with several: separated by ``;``,
+    or lists in a Parquet file.
 
     A column ``split`` (train, valid, test) is obeyed; without one, tracks of an ``artist`` (or else an ``album``)
     stay on one side of the split made here. ``--data-dir`` is the table itself, or a folder with tracks.csv in it.
@@ -26,32 +32,34 @@ class Table:
     title: str
     multilabel: bool
     metrics: tuple[str, ...]
-    url: str = "your own collection: a table with the columns path and label (or labels)"
+    url: str = "your own collection, a table with the columns path and label (or labels)"
     separator: str = ";"
     seed: int = 0
 
     def read(self, root: Path, *, allow_missing: bool = False) -> Dataset:
         path = _table(root)
-        table = _READERS[path.suffix](path).fillna("").astype(str)
         column = "labels" if self.multilabel else "label"
-        if not {"path", column} <= set(table.columns):
-            raise UsageError(f"{path} needs the columns path and {column}; it has: {', '.join(table.columns)}")
-        rows = table.to_dict("records")
-        items = [self._item(path.parent, row, column) for row in rows]
-        if "split" in table.columns:
-            splits = {
-                split: [item for item, row in zip(items, rows, strict=True) if row["split"] == split]
-                for split in ("train", "valid", "test")
-            }
-        else:
+        items: list[Item] = []
+        unlabelled: list[LeftOut] = []
+        splits: dict[str, list[Item]] = {split: [] for split in _SPLITS}
+        for row in _rows(path, column):
+            item, split = self._item(path.parent, row, column), _split(path, row)
+            if not item.labels and not self.multilabel:
+                unlabelled.append(LeftOut(item.path, split, "no label"))
+                continue
+            items.append(item)
+            splits.setdefault(split, []).append(item)
+        if "" in splits:  # the table has no column for it
             splits = grouped_split(items, seed=self.seed)
         labels = sorted({label for item in items for label in item.labels})
-        return checked(self, path.parent, splits, labels, allow_missing=allow_missing)
+        return checked(self, path.parent, splits, labels, allow_missing=allow_missing, left_out=unlabelled)
 
-    def _item(self, home: Path, row: dict[str, str], column: str) -> Item:
-        text = row[column].split(self.separator) if self.multilabel else [row[column]]
-        labels = tuple(label.strip() for label in text if label.strip())
-        return Item(home / row["path"], labels, group=row.get("artist") or row.get("album") or "")
+    def _item(self, home: Path, row: dict[str, Any], column: str) -> Item:
+        value = row[column]
+        if not isinstance(value, np.ndarray):
+            value = str(value).split(self.separator) if self.multilabel else [value]
+        labels = tuple(label for text in value if (label := str(text).strip()))
+        return Item(home / str(row["path"]), labels, group=str(row.get("artist") or row.get("album") or ""))
 
 
 def _table(root: Path) -> Path:
@@ -61,6 +69,25 @@ def _table(root: Path) -> Path:
         if (root / f"tracks{suffix}").is_file():
             return root / f"tracks{suffix}"
     raise UsageError(f"expected a table (.csv, .tsv or .parquet), or tracks.csv in a folder; {root} is neither")
+
+
+def _rows(path: Path, column: str) -> list[dict[str, Any]]:
+    """The table's rows by column, with "" where a cell is empty."""
+    try:
+        table = _READERS[path.suffix](path)
+    except ValueError as error:  # of pandas and pyarrow, for whatever is no table
+        raise UsageError(f"{path} cannot be read as a table: {str(error).strip()}") from None
+    if not {"path", column} <= set(table.columns):
+        raise UsageError(f"{path} needs the columns path and {column}; it has: {', '.join(map(str, table.columns))}")
+    return table.astype(object).where(table.notna(), "").to_dict("records")
+
+
+def _split(path: Path, row: dict[str, Any]) -> str:
+    """The split a row asks for; "" in a table without that column."""
+    split = row.get("split")
+    if split is not None and split not in _SPLITS:
+        raise UsageError(f"{path}: the column split says '{split}' for {row['path']}; it takes train, valid, test")
+    return split or ""
 
 
 CSV = Table("csv", "Table of labelled music", multilabel=False, metrics=CLASSIFICATION)

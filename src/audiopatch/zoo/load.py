@@ -116,7 +116,9 @@ def read_weights(path: Path, name: str) -> tuple[Published, Path]:
             return native.read(path), path / native.WEIGHTS_FILE
         file = hub.weights_file(path)
         if file is None:
-            raise WeightsError(f"{path} holds neither an audiopatch model nor one in the hub's layout")
+            inside = path / "model"  # where a training run keeps its result
+            hint = f"; did you mean {inside}?" if native.matches(inside) else ""
+            raise WeightsError(f"{path} holds neither an audiopatch model nor one in the hub's layout{hint}")
         if hub.matches(path) and hub.describes_ast(path):
             return hub.read(path, name), file
         return read_weights_file(file, name), file
