@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from audiopatch.audio.ignore import parse, verdict
@@ -189,6 +189,7 @@ PATTERNS = [
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="git is the oracle")
 @given(lines=st.lists(st.sampled_from(PATTERNS), min_size=1, max_size=4))
+@example(lines=["[z-a]", "*.mp3"])
 @settings(max_examples=25, deadline=None)
 def test_patterns_mean_what_git_makes_of_them(lines, tmp_path_factory):
     root = tmp_path_factory.mktemp("git")

@@ -105,6 +105,8 @@ def test_texts_that_keep_everything(text):
         ("topk:0.7@7+random:0.5@7", 11, "block 7 already has a reducer"),
         ("F3T2++F1T1", 5, "a reducer is missing here"),
         ("topk:0.7@1-99999999", 9, "names no blocks"),
+        ("adaptive:F3T2@7-4", 14, "'7-4' names no blocks"),
+        ("fixed:rows=7-4", 6, "rows takes numbers such as 0,5,7-9, not '7-4'"),
         ("tome:-5", 5, "n_merge counts what goes, so it cannot be -5"),
         ("structured:drop_f=-5", 11, "drop_f counts what goes, so it cannot be -5"),
         ("nowhere:Nothing:3", 0, "No module named 'nowhere'"),

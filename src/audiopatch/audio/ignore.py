@@ -55,7 +55,10 @@ def _compile(pattern: str) -> re.Pattern[str]:
             regex += ".+" if is_last else "(?:.*/)?"
         else:
             regex += _translate(part) + ("" if is_last else "/")
-    return re.compile(regex, re.DOTALL)
+    try:
+        return re.compile(regex, re.DOTALL)
+    except re.error:  # a backward range such as [z-a]: nothing lies in it
+        return re.compile(r"(?!)")
 
 
 def _translate(part: str) -> str:

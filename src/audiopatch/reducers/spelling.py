@@ -120,8 +120,8 @@ def read_numbers(text: str) -> tuple[int, ...]:
     numbers: list[int] = []
     for part in text.split(","):
         first, dash, last = part.partition("-")
-        if dash and int(last) > _HIGHEST:
-            raise ValueError(f"{last} is beyond any block, row or column")
+        if dash and not int(first) <= int(last) <= _HIGHEST:
+            raise ValueError(f"{part} names nothing, or more than there are blocks, rows and columns")
         numbers += range(int(first), int(last) + 1) if dash else [int(first)]
     return tuple(numbers)
 
