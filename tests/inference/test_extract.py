@@ -122,10 +122,13 @@ def test_out_of_memory_halves_the_batch_and_goes_on(tagger, monkeypatch, one_thr
     monkeypatch.setattr(Extractor, "_run", limited)
     np.testing.assert_allclose(extractor(_segments(7)).scores, whole, atol=1e-6)
     assert sizes == [7, 3, 1, 1, 1, 1, 1, 1, 1] and extractor.batch_size == 1
-    monkeypatch.setattr(Extractor, "_run", lambda self, segments: (_ for _ in ()).throw(MemoryError()))
+    monkeypatch.setattr(Extractor, "_run", lambda self, segments: torch.empty(1 << 50))  # a petabyte
     with pytest.raises(TrackError) as caught:
         extractor(_segments(1))
     assert caught.value.code == "E_OOM"
+    monkeypatch.setattr(Extractor, "_run", lambda self, segments: torch.ones(2) @ torch.ones(3))
+    with pytest.raises(RuntimeError, match="inconsistent tensor size"):
+        extractor(_segments(1))
 
 
 @pytest.mark.parametrize(

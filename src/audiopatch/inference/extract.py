@@ -60,7 +60,9 @@ class Extractor:
             try:
                 pieces.append(self._run(piece))
                 done += len(piece)
-            except (torch.OutOfMemoryError, MemoryError) as error:
+            except (RuntimeError, MemoryError) as error:
+                if not _is_out_of_memory(error):
+                    raise
                 self._shrink(len(piece), error)
             except UsageError as error:
                 if piece[0].wave.size >= self.full_samples:
@@ -156,6 +158,11 @@ def check_stack(tagger: Tagger, analysis: Analysis) -> None:
     for token in analysis.stack.tokens:
         if token not in names:
             raise UsageError(f"unknown token '{token}'; {name} has {', '.join(names)}")
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """A GPU's has a type of its own; on a CPU torch raises a bare RuntimeError."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 def _seeds_of_pass(seeds: Tensor | None, number: int) -> Tensor | None:
