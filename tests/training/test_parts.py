@@ -24,13 +24,13 @@ from audiopatch.training.config import (
     Sampling,
     TrainConfig,
 )
+from audiopatch.training.config_toml import from_values, to_toml, with_overrides
 from audiopatch.training.initialise import build_tagger
 from audiopatch.training.losses import LOSSES
 from audiopatch.training.lr_schedule import lr_share
 from audiopatch.training.optimizer import build_optimizer
 from audiopatch.training.recipes import recipes
 from audiopatch.training.sampler import epoch_order
-from audiopatch.training.settings import from_values, to_toml, with_overrides
 
 
 def test_passts_schedule():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,14 @@ def test_spread_crops_are_fixed_and_cover_the_track(tmp_path):
     crops = pieces.spread(100, per_track=3)
     assert np.array_equal(crops, pieces.spread(100, per_track=3))
     assert [int(crop[0]) for crop in crops] == [225, 450, 675]
+
+
+def test_pieces_of_an_older_version_are_to_be_prepared_again(tmp_path):
+    write(tmp_path, [np.zeros(100, np.int16)])
+    index = json.loads((tmp_path / "pieces.json").read_text())
+    (tmp_path / "pieces.json").write_text(json.dumps({key: index[key] for key in ("sample_rate", "spans")}))
+    with pytest.raises(UsageError, match="older version; remove it"):
+        prepare([], tmp_path)
 
 
 def test_float_waves_are_stored_to_half_a_step(tmp_path):

@@ -12,11 +12,11 @@ from audiopatch.cli.estimate import parse_duration
 from audiopatch.cli.train_progress import DistillProgress
 from audiopatch.errors import EnvironmentProblem, UsageError
 from audiopatch.inference.inputs import Inputs
+from audiopatch.training.config_toml import with_overrides
 from audiopatch.training.distill_config import DistillConfig
 from audiopatch.training.distill_library import DistillRun, Watch, distil
 from audiopatch.training.interrupt import stop_requested
 from audiopatch.training.library import piece_bytes
-from audiopatch.training.settings import with_overrides
 from audiopatch.types import CutSpec, Track
 
 PIECE_RATE = 32_000  # the most that a teacher of the zoo listens to

@@ -20,13 +20,13 @@ from audiopatch.datasets.waves import Waves, decode_waves, with_audio
 from audiopatch.errors import UsageError
 from audiopatch.inference.settings import Runtime
 from audiopatch.training.config import ProbeConfig, TrainConfig
+from audiopatch.training.config_toml import with_overrides
 from audiopatch.training.initialise import sample_rate_of
 from audiopatch.training.model_card import write_model_card
 from audiopatch.training.plots import plot_curves, plot_probe_map
 from audiopatch.training.probe import probe
 from audiopatch.training.recipes import TrainRecipe, find_recipe
 from audiopatch.training.run_folder import RunFolder
-from audiopatch.training.settings import with_overrides
 from audiopatch.training.train import train
 from audiopatch.zoo import DEFAULT_MODEL
 from audiopatch.zoo.load import find_device, load_model

@@ -24,8 +24,8 @@ from audiopatch.models.tagger import Tagger
 from audiopatch.training.augment_wave import augmentation
 from audiopatch.training.calibrate import last_linear
 from audiopatch.training.distill_config import DistillConfig
+from audiopatch.training.distill_optimizers import build_optimizers
 from audiopatch.training.lessons import Lesson, Lessons
-from audiopatch.training.optimizers import build_optimizers
 from audiopatch.training.pieces import Pieces
 from audiopatch.training.run_folder import RunFolder
 from audiopatch.training.student import Student, start_well

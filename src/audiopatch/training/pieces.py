@@ -83,7 +83,10 @@ def prepare(
     """
     seen = set() if seen is None else seen
     if (folder / INDEX_NAME).exists():
-        seen.update(_read_index(folder)["digests"])
+        index = _read_index(folder)
+        if "digests" not in index:
+            raise UsageError(f"{folder} was prepared by an older version; remove it, and it is prepared again")
+        seen.update(index["digests"])
         return folder
     writer = PieceWriter(folder, sample_rate)
     for track in tracks:

@@ -19,8 +19,8 @@ from audiopatch import __version__
 from audiopatch.datasets.recipe import LeftOut
 from audiopatch.errors import OutputMismatchError
 from audiopatch.models.tagger import Tagger
+from audiopatch.training.config_toml import to_toml
 from audiopatch.training.recipes import TrainRecipe
-from audiopatch.training.settings import to_toml
 from audiopatch.zoo import native
 
 _LEFT = (
