@@ -40,6 +40,7 @@ def test_folders_of_music_become_a_model_that_tags(home):
     assert "jazz, rock" in (home / "mine" / "model" / "README.md").read_text()
     again = run("train", "folder", MINI / "folder", "-o", "mine", *QUICK)
     assert again.exit_code == 7 and "--force" in again.output and "--resume" not in again.output
+    assert " clips" not in again.output  # said before anything is decoded
     shutil.rmtree(home / "mine" / "model")  # as if it had been stopped: nothing stands in the way
     assert run("train", "folder", MINI / "folder", "-o", "mine", *QUICK).exit_code == 0
     tagged = run("tag", MINI / "folder", "--model", "mine/model", "-o", "out", "--top", 1, "--no-show")

@@ -27,7 +27,7 @@ from audiopatch.training.plots import plot_curves, plot_probe_map
 from audiopatch.training.probe import probe
 from audiopatch.training.recipes import TrainRecipe, find_recipe
 from audiopatch.training.run_folder import RunFolder
-from audiopatch.training.train import train
+from audiopatch.training.train import check, train
 from audiopatch.zoo import DEFAULT_MODEL
 from audiopatch.zoo.load import find_device, load_model
 
@@ -134,6 +134,9 @@ def _one(recipe: TrainRecipe, run: Run, folder: Path) -> dict[str, float]:
 def _train(recipe: TrainRecipe, run: Run, dataset: Dataset, folder: Path) -> tuple[Dataset, Waves]:
     config = recipe.config
     assert isinstance(config, TrainConfig)
+    files = RunFolder(folder)
+    check(config, run.devices)  # here too, since decoding may take long
+    files.check(config, resume=run.resume, force=run.force)
     dataset, waves = decode(dataset, sample_rate_of(config.model), run.n_workers, say=run.say, quiet=run.quiet)
     accelerator = find_device(run.device).type
     with EpochTable(quiet=run.quiet, live=run.devices == 1) as report:
@@ -141,7 +144,6 @@ def _train(recipe: TrainRecipe, run: Run, dataset: Dataset, folder: Path) -> tup
             config, dataset, waves, folder,
             accelerator=accelerator, devices=run.devices, resume=run.resume, force=run.force, report=report,
         )  # fmt: skip
-    files = RunFolder(folder)
     files.list_left_out(dataset.left_out)
     plot_curves(files.rows(), folder / "curves.png")
     if not outcome.finished:
@@ -153,11 +155,14 @@ def _train(recipe: TrainRecipe, run: Run, dataset: Dataset, folder: Path) -> tup
 def _probe(recipe: TrainRecipe, run: Run, dataset: Dataset, folder: Path) -> tuple[Dataset, Waves]:
     config = recipe.config
     assert isinstance(config, ProbeConfig)
+    files = RunFolder(folder)
+    force = run.force or not files.model.is_dir()  # one that was stopped is not worth going on with
+    files.check(config, force=force)
     tagger = load_model(config.model, device=run.device)
     dataset, waves = decode(dataset, tagger.frontend.sample_rate, run.n_workers, say=run.say, quiet=run.quiet)
     with ClipBar("computing features", quiet=run.quiet) as bar, EpochTable(quiet=run.quiet) as report:
-        best = probe(config, tagger, dataset, waves, folder, force=run.force, report=report, progress=bar)
-    RunFolder(folder).list_left_out(dataset.left_out)
+        best = probe(config, tagger, dataset, waves, folder, force=force, report=report, progress=bar)
+    files.list_left_out(dataset.left_out)
     grid = pd.read_csv(folder / "grid.csv")
     if len(grid.groupby(["block", "tokens"])) > 1:
         plot_probe_map(grid, folder / "map.png").to_csv(folder / "map.csv")

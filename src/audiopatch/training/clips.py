@@ -19,10 +19,10 @@ from audiopatch.training.config import Augment
 
 @dataclass
 class Batch:  # not frozen: Fabric rebuilds its inputs field by field
-    """B clips and, where mixup is on, the B others mixed into them.
+    """B clips and, where mixup is on, the B others to be mixed into their mels; the answers are mixed already.
 
-    wave, other (B, S); share (B,) how much of the first stays; target, other_target, teacher and other_teacher (B, C);
-    known (B, C) bool as float. ``rngs`` go on drawing for each clip (masks on the mel).
+    wave, other (B, S); share (B,) how much of the first stays; target, teacher (B, C); known (B, C) bool as float.
+    ``rngs`` go on drawing for each clip (masks on the mel).
     """
 
     wave: Tensor

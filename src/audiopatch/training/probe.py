@@ -63,7 +63,7 @@ def probe(
     training groups; one too small for that is judged on what it was fitted on.
     """
     run = RunFolder(folder)
-    run.start(config, force=force or not run.model.is_dir())  # one that was stopped is not worth going on with
+    run.start(config, force=force)
     cells = choices(tagger.card, config.blocks, config.tokens)
     train, valid = fitting_split(dataset, config.seed)
     blocks = sorted({block for block, _ in cells})

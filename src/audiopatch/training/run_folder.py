@@ -50,27 +50,31 @@ class RunFolder:
     def log(self) -> Path:
         return self.path / "metrics.jsonl"
 
-    def start(self, config: Any, *, resume: bool = False, force: bool = False) -> None:
-        """Write config.toml and environment.json; a folder that holds a run is an OutputMismatchError.
+    def check(self, config: Any, *, resume: bool = False, force: bool = False) -> None:
+        """A folder that holds a run is an OutputMismatchError. A run that came to nothing counts as none.
 
-        ``resume`` goes on with the same run, ``force`` begins anew. A run that came to nothing counts as none.
+        ``resume`` lets the same run go on, ``force`` begins anew.
         """
-        text = to_toml(dataclasses.asdict(config))
         written = self.path / "config.toml"
+        if force or not (self.log.is_file() and written.is_file()):
+            return
+        if written.read_text(encoding="utf-8") != to_toml(dataclasses.asdict(config)):
+            raise OutputMismatchError(
+                f"{self.path} holds a run with other settings (see its config.toml); choose another -o, or --force"
+            )
+        if not resume:
+            go_on = "add --resume to go on, " if (self.path / "checkpoint.pt").is_file() else ""
+            raise OutputMismatchError(
+                f"{self.path} already holds this run; {go_on}--force to begin anew, or choose another -o"
+            )
+
+    def start(self, config: Any, *, resume: bool = False, force: bool = False) -> None:
+        """``check``, then write config.toml and environment.json; with ``force`` nothing of an older run stays."""
+        self.check(config, resume=resume, force=force)
         if force:
             self._clear()
-        elif self.log.is_file() and written.is_file():
-            if written.read_text(encoding="utf-8") != text:
-                raise OutputMismatchError(
-                    f"{self.path} holds a run with other settings (see its config.toml); choose another -o, or --force"
-                )
-            if not resume:
-                go_on = "add --resume to go on, " if (self.path / "checkpoint.pt").is_file() else ""
-                raise OutputMismatchError(
-                    f"{self.path} already holds this run; {go_on}--force to begin anew, or choose another -o"
-                )
         self.path.mkdir(parents=True, exist_ok=True)
-        written.write_text(text, encoding="utf-8")
+        (self.path / "config.toml").write_text(to_toml(dataclasses.asdict(config)), encoding="utf-8")
         (self.path / "environment.json").write_text(json.dumps(environment(), indent=2) + "\n", encoding="utf-8")
 
     def _clear(self) -> None:
