@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from soundness import assert_counted, assert_same, assert_sound
 
 pytestmark = pytest.mark.slow
 
-N_TRACKS = 24
+N_TRACKS, N_COPIES = 24, 4
 NODE = {"num_cpus": 2, "object_store_memory": 120_000_000}
 HOW = {"embedding": True, "timeline": True, "vectors": "float32"}
 
@@ -46,10 +47,13 @@ def cluster(monkeypatch) -> Iterator:
 
 @pytest.fixture(scope="module")
 def many(tone, tmp_path_factory) -> Path:
+    """Tracks, some of them copies, and one that is none."""
     folder = tmp_path_factory.mktemp("many")
     chance = random.Random(0)
-    for number in range(N_TRACKS):
+    for number in range(N_TRACKS - N_COPIES):
         tone(folder / f"{number:02d}.flac", seconds=chance.uniform(10, 60), frequency=100 + number)
+    for number in range(N_COPIES):
+        shutil.copy(folder / f"{5 * number:02d}.flac", folder / f"{5 * number:02d} again.flac")
     (folder / "bad.mp3").write_bytes(b"no audio")
     return folder
 
@@ -94,9 +98,11 @@ def _assert_whole(result, run, many: Path, output: Path, reference: Path) -> Non
 @pytest.mark.fault("kill -9 of a model of a Ray cluster")
 def test_killed_models_are_replaced(cluster, many, run, tmp_path, record_property):
     killed: list[int] = []
-    observer = _At({at: lambda: killed.append(_kill("ray::Model")) for at in (1, 9, 17)})
+    deeds = {at: lambda: killed.append(_kill("ray::Model")) for at in (1, 9, 17)}
+    deeds[3] = lambda: killed.append(_kill("ray::Beginnings"))  # where models ask which tracks begin alike
+    observer = _At(deeds)
     result = run(many, tmp_path / "out", runner="ray", address=cluster.address, observer=observer)
-    assert len(killed) == 3 and all(killed)
+    assert len(killed) == 4 and all(killed)
     _assert_whole(result, run, many, tmp_path / "out", tmp_path / "reference")
     record_property("tries", sum(killed))
 
