@@ -106,6 +106,7 @@ def proxy(target: str, *, delay_s: float = 0.0) -> Iterator[Proxy]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # or each body waits 40 ms for the head's acknowledgement
 
         def handle_one_request(self) -> None:
             try:

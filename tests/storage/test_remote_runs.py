@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -205,19 +207,23 @@ from audiopatch.inference.pipeline import run_to_folder
 from audiopatch.inference.settings import Analysis, Runtime
 analysis = Analysis(model="tiny-random", embedding=True, timeline=True, vectors="float32")
 runtime = Runtime(threads=1, workers=1, batch_size=1, commit_every_n=1, commit_every_s=0.05)
-print("ready", flush=True)
 run_to_folder(Inputs([sys.argv[1]]), sys.argv[2], analysis, runtime)
 """
 
 
 def _killed_after(n_parts: int, bucket, between) -> None:
-    """A run that is killed once it has put so many objects of parts."""
-    between.requests.clear()
+    """A run that is killed as it puts so many objects of parts."""
+    numbers = itertools.count(1)
     command = [sys.executable, "-c", _RUN, f"{bucket.url}/music", f"{bucket.url}/out"]
-    with subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.PIPE) as process:
-        while process.poll() is None:
-            if sum(method == "PUT" and "/part-" in path for method, path, _ in list(between.requests)) >= n_parts:
+    with subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}) as process:
+
+        def watch(number: int, method: str, path: str) -> None:
+            if method == "PUT" and "/part-" in path and next(numbers) == n_parts:
                 process.kill()
+
+        between.mischief = watch
+    assert process.returncode == -signal.SIGKILL
+    between.calm()
 
 
 @pytest.mark.fault("kill -9 of a run into a bucket")
