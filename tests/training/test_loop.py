@@ -83,6 +83,20 @@ def test_a_resumed_run_is_bit_equal(tiny_config, open_mini, tmp_path, stop_after
     assert all(torch.equal(a, b) for a, b in zip(*(state.values() for state in swa), strict=True))
 
 
+def test_a_run_that_died_before_its_first_checkpoint_leaves_nothing_in_the_log(tiny_config, open_mini, tmp_path):
+    dataset, waves = open_mini("esc10")
+    config = replace(tiny_config, epochs=1)
+
+    def die(row):
+        raise MemoryError
+
+    with pytest.raises(MemoryError):
+        train(config, dataset, waves, tmp_path, accelerator="cpu", report=die)
+    assert len(log(tmp_path, "step")) == 1
+    assert train(config, dataset, waves, tmp_path, accelerator="cpu", resume=True).finished
+    assert [row["step"] for row in log(tmp_path, "step")] == [1, 2]
+
+
 def test_a_batch_in_parts_is_the_same_step(tiny_config, open_mini, tmp_path):
     dataset, waves = open_mini("esc10")
     config = replace(tiny_config, sampling=Sampling(batch_size=4), **EVERYTHING)

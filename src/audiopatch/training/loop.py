@@ -223,8 +223,13 @@ class Loop:
 
     def _resume(self) -> None:
         state = self.folder.load_checkpoint()
-        if state is None:
-            return
+        if state is not None:
+            self._restore(state)
+        if self.fabric.is_global_zero:
+            self.folder.forget_after(self.progress.step)
+
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        """Go back to where ``_checkpoint`` was called."""
         if state["clips"] != self.clips.digest:
             raise OutputMismatchError(
                 f"{self.folder.path} was trained on other clips than the dataset now holds; begin anew with --force"
@@ -236,8 +241,6 @@ class Loop:
         if state["average"] is not None:
             self.average = AveragedModel(self.tagger)
             self.average.load_state_dict(state["average"])
-        if self.fabric.is_global_zero:
-            self.folder.forget_after(self.progress.step)
 
     def _anyone(self, stopped: bool) -> bool:
         """Whether any process was asked to stop: all must leave at the same step."""

@@ -100,6 +100,8 @@ class RunFolder:
 
     def forget_after(self, step: int) -> None:
         """Drop log rows past ``step`` and those of the end: a resumed run writes them again."""
+        if not self.log.is_file():
+            return
         rows = [row for row in self.rows() if row["step"] <= step and row["kind"] != "swa"]
         self.log.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
