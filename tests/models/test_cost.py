@@ -7,7 +7,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from audiopatch.errors import UsageError
 from audiopatch.models.card import ModelCard
-from audiopatch.models.config import FrontendConfig, HeadConfig, MobileNetConfig, TransformerConfig
+from audiopatch.models.config import FrontendConfig, HamConfig, HeadConfig, MobileNetConfig, TransformerConfig
 from audiopatch.models.cost import cost_of
 from audiopatch.models.tagger import Tagger
 from audiopatch.reducers.plan import parse_plan
@@ -71,6 +71,16 @@ def test_torch_counts_the_same_while_it_runs(text):
     cost = cost_of(tiny, plan)
     assert cost.macs == counter.get_total_flops() // 2
     assert cost.n_params == sum(parameter.numel() for parameter in tagger.parameters())
+
+
+@pytest.mark.parametrize("text", ["none", "F3T2"])
+def test_a_hybrid_networks_own_layers_are_counted_too(text):
+    ham = card(HamConfig(grid=(9, 22), n_mels=96, dim=128, depth=2, n_conformers=2), segment_s=3.0)
+    tagger, plan = Tagger(ham, ()).eval(), parse_plan(text)
+    mel = tagger.frontend(torch.randn(1, 48000))
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        tagger(mel, plan)
+    assert cost_of(ham, plan).macs == counter.get_total_flops() // 2
 
 
 def test_a_convolutional_network_is_counted_too():
