@@ -1,11 +1,15 @@
 """OpenVINO stands in for the torch backbone, result for result."""
 
 import logging
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 from audiopatch.errors import UsageError
+from audiopatch.models.engines.openvino_program import _relative_error
+from audiopatch.models.engines.traced import code_of, identity
 from audiopatch.reducers.plan import parse_plan
 from audiopatch.zoo import load_model
 
@@ -68,6 +72,60 @@ def test_a_program_is_made_once_per_plan(tmp_path, monkeypatch, mel):
     assert made.stat().st_mtime_ns == before
     with_openvino("bfloat16")(mel, parse_plan("F3T2"))
     assert len(list(tmp_path.rglob("program.xml"))) == 2
+
+
+@torch.inference_mode()
+def test_a_damaged_program_is_made_again(tmp_path, monkeypatch, mel, caplog):
+    monkeypatch.setenv("AUDIOPATCH_CACHE", str(tmp_path))
+    expected = with_openvino("bfloat16")(mel).logits
+    (weights,) = tmp_path.rglob("program.bin")
+    assert torch.equal(with_openvino("bfloat16")(mel).logits, expected)
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[: len(whole) // 2])
+    assert torch.equal(with_openvino("bfloat16")(mel).logits, expected)
+    assert "damaged" in caplog.text
+    assert weights.read_bytes() == whole
+    assert len(list(weights.parent.iterdir())) == 2  # no drafts beside it
+
+
+@torch.inference_mode()
+def test_where_nothing_can_be_kept_it_runs_all_the_same(tmp_path, monkeypatch, mel, caplog):
+    (tmp_path / "cache").write_text("a file where the folder should be")
+    monkeypatch.setenv("AUDIOPATCH_CACHE", str(tmp_path / "cache"))
+    error = relative_error(with_openvino("float32")(mel).logits, load_model("random/tiny-random")(mel).logits)
+    assert error < 1e-5
+    assert "the next run will compile again" in caplog.text
+
+
+def test_the_configuration_counts_not_the_weights_alone():
+    tagger = load_model("random/tiny-random")
+    before = identity(tagger.backbone)
+    tagger.backbone.config = replace(tagger.backbone.config, pool="patch")
+    assert identity(tagger.backbone) != before
+
+
+def test_so_does_the_code_of_own_reducers(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    own = tmp_path / "quiet_reducer.py"
+    own.write_text(
+        "from dataclasses import dataclass\n"
+        "from audiopatch.reducers.reducer import Reducer\n"
+        "@dataclass(frozen=True)\n"
+        "class Mine(Reducer):\n"
+        "    def __call__(self, tokens, signals):\n"
+        "        return tokens\n"
+    )
+    plan = parse_plan("quiet_reducer:Mine@1")
+    before = code_of(plan)
+    own.write_text(own.read_text() + "# changed\n")
+    assert code_of(plan) != before
+    assert code_of(parse_plan("F3T2+topk:0.7@1")) == ""
+
+
+@pytest.mark.parametrize("outputs", [(float("nan"), 1.0), (1.0, float("nan"))])
+def test_a_program_that_gives_nan_is_no_match(outputs):
+    arrays = [np.full((1, 2), value, np.float32) for value in outputs]
+    assert not _relative_error(arrays, [torch.ones(1, 2)] * 2) <= 1e-3
 
 
 @torch.inference_mode()

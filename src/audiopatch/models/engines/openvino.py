@@ -5,14 +5,15 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, partial
 
 import torch
 from torch import Tensor, nn
 
-from audiopatch.errors import UsageError
+from audiopatch.cache import cache_folder
+from audiopatch.errors import UsageError, first_line
 from audiopatch.models.engines.openvino_program import Program, ProgramKey, Unconvertible, convert, quantise
-from audiopatch.models.engines.traced import Traceable, identity
+from audiopatch.models.engines.traced import Traceable, code_of, identity
 from audiopatch.models.tagger import Tagger
 from audiopatch.models.transformer import Features
 from audiopatch.reducers.plan import NO_REDUCTION, Plan
@@ -47,7 +48,7 @@ class OpenVinoBackbone(nn.Module):
         self.eager = backbone
         self.dtype = dtype
         self.n_frames = n_frames
-        self._weights = identity(backbone)
+        self._network = identity(backbone)
         self._n_threads = torch.get_num_threads()
         self._programs: dict[tuple[ProgramKey, int], Program | None] = {}
         self._finding = threading.Lock()
@@ -88,22 +89,33 @@ class OpenVinoBackbone(nn.Module):
             return self._programs[key, n_streams]
 
     def _find(self, key: ProgramKey, n_streams: int, traceable: Traceable, mel: Tensor) -> Program | None:
-        if not key.path.exists():
-            if self.dtype == "int8":
-                raise UsageError(
-                    f"no int8 program was made yet for this model with patchout {traceable.plan}; make it once from "
-                    "your own music: audiopatch export MODEL --patchout PLAN --int8 FOLDER"
-                )
+        program = partial(Program, dtype=self.dtype, n_streams=n_streams, n_threads=self._n_threads)
+        if key.path.exists():
             try:
-                key.save(convert(traceable, mel[:1]))
-            except Unconvertible as error:
-                _say_once(f"patchout {traceable.plan} runs on torch: {error}")
-                return None
-        return Program(key.path, self.dtype, n_streams=n_streams, n_threads=self._n_threads)
+                return program(key.path)
+            except RuntimeError as error:
+                log.warning("%s is damaged and of no more use: %s", key.path, first_line(error))
+        if self.dtype == "int8":
+            raise UsageError(
+                f"no int8 program was made yet for this model with patchout {traceable.plan}; make it once from "
+                "your own music: audiopatch export MODEL --patchout PLAN --int8 FOLDER"
+            )
+        try:
+            model = convert(traceable, mel[:1])
+        except Unconvertible as error:
+            _say_once(f"patchout {traceable.plan} runs on torch: {error}")
+            return None
+        try:
+            key.save(model)
+        except (OSError, RuntimeError) as error:  # OpenVINO's own is a RuntimeError
+            _say_once(f"the next run will compile again: nothing can be kept in {cache_folder()} ({first_line(error)})")
+            return program(model)
+        return program(key.path)  # as later runs do, for the file's weights may be of half precision
 
     def _key(self, traceable: Traceable, mel: Tensor) -> ProgramKey:
         shape = (mel.shape[1], mel.shape[2])
-        return ProgramKey(self._weights, str(traceable.plan), traceable.taps, traceable.last, shape, self.dtype)
+        plan = traceable.plan
+        return ProgramKey(self._network, str(plan), code_of(plan), traceable.taps, traceable.last, shape, self.dtype)
 
 
 @cache

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 import tempfile
 import threading
 import warnings
@@ -17,8 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from audiopatch import __version__
 from audiopatch.cache import cache_folder
-from audiopatch.errors import EnvironmentProblem
+from audiopatch.errors import EnvironmentProblem, first_line
 from audiopatch.models.engines.traced import Traceable, trace
 
 _MAX_ERROR = 1e-3  # relative, of the converted program in float32 against torch
@@ -31,10 +31,15 @@ class Unconvertible(Exception):
 
 @dataclass(frozen=True)
 class ProgramKey:
-    """Everything a program depends on: equal keys may share a file. ``shape`` is one mel's, (n_mels, frames)."""
+    """Everything a program depends on, besides the versions that made it: equal keys may share a file.
 
-    weights: str
+    ``network`` and ``code`` are what ``traced`` says of the backbone and of the plan's own reducers; ``shape`` is one
+    mel's, (n_mels, frames).
+    """
+
+    network: str
     plan: str
+    code: str
     taps: tuple[int, ...]
     last: int | None
     shape: tuple[int, int]
@@ -43,27 +48,33 @@ class ProgramKey:
     @property
     def path(self) -> Path:
         """Where the program lies in the cache folder, made or not."""
-        text = repr((astuple(self), openvino().__version__))
+        text = repr((astuple(self), __version__, openvino().__version__))
         digest = hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
         return cache_folder() / "openvino" / digest / "program.xml"
 
     def save(self, model: Any) -> None:
-        """Keep ``model`` at ``path``, whole or not at all. Half precision halves the file where bfloat16 follows."""
+        """Keep ``model`` at ``path``. Half precision halves the file where bfloat16 follows.
+
+        The weights come first and each file takes its place whole, so that nobody who finds one finds half a program,
+        whoever else makes the same one meanwhile.
+        """
         home = self.path.parent
-        home.parent.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(dir=home.parent))
-        openvino().save_model(model, draft / self.path.name, compress_to_fp16=self.dtype == "bfloat16")
-        shutil.rmtree(home, ignore_errors=True)
-        draft.rename(home)
+        home.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=home) as draft:
+            made = Path(draft) / self.path.name
+            openvino().save_model(model, made, compress_to_fp16=self.dtype == "bfloat16")
+            for file in (made.with_suffix(".bin"), made):
+                file.replace(home / file.name)
 
 
 class Program:
     """mel (B, n_mels, frames) -> the traced function's tensors, one clip after another.
 
-    Up to ``n_streams`` threads may call it at once; they share ``n_threads`` evenly.
+    ``model`` is an ``ov.Model`` or the path of a saved one; a file that holds none is a RuntimeError. Up to
+    ``n_streams`` threads may call it at once; they share ``n_threads`` evenly.
     """
 
-    def __init__(self, path: Path, dtype: str, *, n_streams: int, n_threads: int):
+    def __init__(self, model: Any, dtype: str, *, n_streams: int, n_threads: int):
         ov = openvino()
         options = {
             "INFERENCE_PRECISION_HINT": _HINTS[dtype],
@@ -71,7 +82,7 @@ class Program:
             "NUM_STREAMS": n_streams,
             "ENABLE_CPU_PINNING": False,  # decoders share these cores
         }
-        self._compiled = ov.Core().compile_model(path, "CPU", options)
+        self._compiled = ov.Core().compile_model(model, "CPU", options)
         # OpenVINO's bindings look numpy up when they first show a tensor. Two threads that come to this at once wait
         # for each other forever (seen: one holds the interpreter's lock, the other the lookup's), so one does it here.
         _ = ov.Tensor(np.zeros(1, np.float32)).data
@@ -96,10 +107,10 @@ def convert(traceable: Traceable, mel: Tensor) -> Any:
             warnings.simplefilter("ignore", FutureWarning)  # torch.export about its own insides
             model = ov.convert_model(trace(traceable, mel))
     except Exception as error:  # torch and OpenVINO raise dozens of kinds here, and any of them means torch goes on
-        raise Unconvertible(f"it does not convert ({str(error).strip().splitlines()[0]})") from error
+        raise Unconvertible(f"it does not convert ({first_line(error)})") from error
     compiled = ov.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     error = _relative_error(list(compiled([mel.numpy()]).values()), traceable(mel))
-    if error > _MAX_ERROR:
+    if not error <= _MAX_ERROR:  # NaN is no match either
         raise Unconvertible(f"converted, it differs from torch by {error:.1%}")
     return model
 
@@ -124,6 +135,6 @@ def openvino() -> ModuleType:
 
 
 def _relative_error(outputs: Sequence[np.ndarray], expected: Sequence[Tensor]) -> float:
-    """The largest over the outputs of |difference| / |expected|."""
+    """The largest over the outputs of |difference| / |expected|; NaN if one is."""
     pairs = zip(map(torch.from_numpy, outputs), expected, strict=True)
-    return max(float((output - wanted).norm() / wanted.norm()) for output, wanted in pairs)
+    return float(torch.stack([(output - wanted).norm() / wanted.norm() for output, wanted in pairs]).max())

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from audiopatch.models.transformer import Features
+from audiopatch.reducers.chain import steps_of
 from audiopatch.reducers.plan import Plan
 
 
@@ -36,9 +39,21 @@ def trace(module: nn.Module, mel: Tensor) -> torch.export.ExportedProgram:
 
 
 def identity(backbone: nn.Module) -> str:
-    """16 hex digits of the weights, for the names of files derived from them."""
-    digest = hashlib.blake2b(digest_size=8)
+    """16 hex digits of the weights and of what is done with them, for the names of files derived from both."""
+    digest = hashlib.blake2b(repr(backbone.config).encode(), digest_size=8)
     for name, value in sorted(backbone.state_dict().items()):
         digest.update(name.encode())
         digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     return digest.hexdigest()
+
+
+def code_of(plan: Plan) -> str:
+    """16 hex digits of the files of the user's own reducers, which change while their names in a plan stay; or ""."""
+    modules = {type(step).__module__ for reducer in plan.values() for step in steps_of(reducer)}
+    files = [getattr(sys.modules[name], "__file__", None) for name in sorted(modules) if not _is_ours(name)]
+    sources = [Path(file).read_bytes() for file in files if file]
+    return hashlib.blake2b(b"".join(sources), digest_size=8).hexdigest() if sources else ""
+
+
+def _is_ours(module: str) -> bool:
+    return module.partition(".")[0] == "audiopatch"
