@@ -143,3 +143,13 @@ def test_paired_bootstrap_sees_what_two_intervals_would_not():
     assert got.value > 0 and got.low > 0 and got.p_value < 0.01
     same = bootstrap.paired(figure_a, figure_a, 200)
     assert (same.value, same.low, same.high, same.p_value) == (0, 0, 0, 1)
+
+
+def test_resamples_without_a_figure_do_not_count():
+    truth, scores = np.array([[1.0], [0.0], [0.0]]), np.array([[0.9], [0.8], [0.1]])
+    better = bootstrap.weighted_roc_auc(truth, scores)  # NaN in the many resamples that lack one of the outcomes
+    found = bootstrap.paired(better, better, 3)
+    assert (found.low, found.high, found.p_value) == (0, 0, 1)
+    none = bootstrap.weighted_roc_auc(np.ones((3, 1)), scores)
+    assert np.isnan(bootstrap.interval(none, 3).low)
+    assert np.isnan(bootstrap.paired(none, none, 3).p_value)

@@ -39,8 +39,8 @@ def interval(
 ) -> Interval:
     """Resample clips (or whole ``groups`` (N,) of them, such as tracks) ``n`` times."""
     values = _resampled(figure, n_clips, groups, n, seed)
-    low, high = np.nanpercentile(values, [2.5, 97.5])
-    return Interval(figure(np.ones(n_clips)), float(low), float(high))
+    values = values[~np.isnan(values)]  # a resample without both outcomes of any class has no figure
+    return Interval(figure(np.ones(n_clips)), *_span(values))
 
 
 def paired(
@@ -48,10 +48,16 @@ def paired(
 ) -> Difference:
     """The same resamples for both models, so that what makes clips hard cancels out."""
     gap = _resampled(b, n_clips, groups, n, seed) - _resampled(a, n_clips, groups, n, seed)
-    low, high = np.nanpercentile(gap, [2.5, 97.5])
-    beyond = min((gap <= 0).mean(), (gap >= 0).mean())
+    gap = gap[~np.isnan(gap)]
+    beyond = min((gap <= 0).mean(), (gap >= 0).mean()) if len(gap) else np.nan
     whole = np.ones(n_clips)
-    return Difference(b(whole) - a(whole), float(low), float(high), float(min(1.0, 2 * beyond)))
+    return Difference(b(whole) - a(whole), *_span(gap), float(np.minimum(1.0, 2 * beyond)))
+
+
+def _span(values: np.ndarray) -> tuple[float, float]:
+    """What 95 % of the resamples lie between; NaN where there is none."""
+    low, high = np.percentile(values, [2.5, 97.5]) if len(values) else (np.nan, np.nan)
+    return float(low), float(high)
 
 
 def _resampled(figure: Weighted, n_clips: int, groups: np.ndarray | None, n: int, seed: int) -> np.ndarray:
