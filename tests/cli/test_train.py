@@ -113,6 +113,7 @@ def test_the_list_names_every_row_with_its_result():
         (("train", "folder", MINI / "folder", "--set", "lr"), "write NAME=VALUE"),
         (("train", "probe", "nothing", MINI), "unknown dataset"),
         (("evaluate", "csv", MINI / "csv"), "say which model"),
+        (("evaluate", "csv", MINI / "csv", "--model", "tiny-random", "--overlap", "1"), "from 0 to below 1"),
         (("tag", MINI / "csv", "--model", "tiny-random", "--thresholds"), "has no thresholds yet"),
         (("evaluate", "csv", MINI / "csv", "--model", "tiny-random"), "does not know 2 of the 2 labels"),
     ],

@@ -18,6 +18,7 @@ from audiopatch.datasets.waves import Waves, decode_waves, with_audio
 from audiopatch.errors import EnvironmentProblem, UsageError
 from audiopatch.inference.evaluate import Evaluation, compare, evaluate
 from audiopatch.inference.evaluation_report import Report
+from audiopatch.inference.settings import check_overlap
 from audiopatch.models.tagger import Tagger
 from audiopatch.reducers.plan import parse_plan
 from audiopatch.zoo import native
@@ -54,6 +55,7 @@ def evaluate_model(
     ``decoded`` holds the clips where they have been decoded at the model's rate already.
     """
     require_training_extra()
+    check_overlap(overlap)
     how = {"plan": parse_plan(plan), "overlap": overlap, "batch_size": batch_size}
     work: dict[str, Any] = {"workers": workers, "quiet": quiet, "decoded": decoded}
     tagger = load_model(model, device=device)

@@ -211,7 +211,8 @@ def decode(
     whole = with_audio(dataset, waves)
     if whole.left_out:
         first = whole.left_out[0]
-        say(f"{len(whole.left_out)} clips left out, such as {first.path.name} ({first.reason}); see left_out.tsv")
+        clips = "clip" if len(whole.left_out) == 1 else "clips"
+        say(f"{len(whole.left_out)} {clips} left out, such as {first.path.name} ({first.reason}); see left_out.tsv")
     hours = sum(waves.n_samples(path) for path in set(paths) if path in waves) / sample_rate / 3600
     sizes = ", ".join(f"{len(items)} {split}" for split, items in whole.splits.items())
     say(f"{dataset.name}: {sizes} clips, {len(dataset.labels)} labels, {hours:.2f} h of audio")

@@ -53,8 +53,7 @@ class Analysis:
 
     def __post_init__(self):
         find_pool(self.pool)
-        if not 0 <= self.overlap < 1:
-            raise UsageError(f"--overlap {self.overlap} cannot work; it is a share from 0 to below 1")
+        check_overlap(self.overlap)
         if self.n_segments is not None and self.n_segments < 1:
             raise UsageError(f"--segments {self.n_segments} cannot work; analyse at least 1")
         if self.passes < 1:
@@ -126,3 +125,9 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         for name in sorted(before.keys() | now.keys())
         if before.get(name) != now.get(name)
     ]
+
+
+def check_overlap(overlap: float) -> None:
+    """One that leaves segments no way forward is a UsageError."""
+    if not 0 <= overlap < 1:
+        raise UsageError(f"--overlap {overlap} cannot work; it is a share from 0 to below 1")
