@@ -4,12 +4,14 @@ import shlex
 from dataclasses import replace
 
 import pytest
+from fsspec import filesystem
 
 from audiopatch.audio.walk import walk
 from audiopatch.bench.estimate import Option, Wish, _corrected
-from audiopatch.bench.survey import survey
+from audiopatch.bench.survey import declared_s, survey
 from audiopatch.bench.sweep import Row
 from audiopatch.bench.trial import command_of
+from audiopatch.bench.whole import decode_all
 from audiopatch.cli.estimate import parse_duration
 from audiopatch.cli.main import find_command
 from audiopatch.errors import UsageError
@@ -76,6 +78,24 @@ def test_a_survey_counts_what_headers_say(tone, tmp_path):
     assert whole.audio_s == pytest.approx(60)
     assert whole.n_segments == pytest.approx(1 + 3 + 5)
     assert survey(tracks[:3], spec, max_headers=1).audio_s == pytest.approx(60, rel=0.01)
+
+
+def test_a_survey_reads_headers_in_a_store(tone, tmp_path):
+    content = tone(tmp_path / "a.wav", seconds=10).read_bytes()
+    filesystem("memory").pipe("/survey/a.wav", content)
+    (track,) = walk(["memory://survey"])
+    assert declared_s(track) == pytest.approx(10)
+    assert declared_s(replace(track, path="memory://survey/gone.wav")) is None
+
+
+def test_decoding_is_counted_in_what_came_of_it(tone, tmp_path):
+    """Not in what headers say: raw AAC's say nothing."""
+    for name in ("a.wav", "b.wav"):
+        tone(tmp_path / name, seconds=20)
+    (tmp_path / "broken.flac").write_bytes(b"no audio")
+    decoding = decode_all(list(walk([tmp_path])), CutSpec(16000, 10.0))
+    assert (decoding.audio_s, decoding.n_segments) == (pytest.approx(40), 2 * 3)
+    assert decoding.rate == decoding.audio_s / decoding.cpu_s > 0
 
 
 def test_the_proposed_command_is_one_that_tag_takes():

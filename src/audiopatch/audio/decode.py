@@ -45,7 +45,7 @@ def decode_track(track: Track, spec: CutSpec, beat: Callable[[], None] = _no_bea
     """
     tried: list[str] = []
     try:
-        with _opened(track, spec) as file:
+        with opened(track, whole=spec.n_segments is None) as file:
             yield from _first_that_works(track, file, spec, tried, beat)
     except TrackError as error:
         yield Failed(track, error.code, error.stage, str(error), tuple(tried))
@@ -58,8 +58,11 @@ def decode_track(track: Track, spec: CutSpec, beat: Callable[[], None] = _no_bea
 
 
 @contextmanager
-def _opened(track: Track, spec: CutSpec) -> Iterator[File]:
-    """What decoders open: the path, or for an address its file, read as a whole or in pieces."""
+def opened(track: Track, *, whole: bool) -> Iterator[File]:
+    """What decoders open: the path, or for an address its file, read as a whole or in pieces.
+
+    TrackError or OSError for what is no readable file, or an empty one.
+    """
     if not is_remote(track.path):
         _check_file(track.path)
         yield track.path
@@ -72,7 +75,7 @@ def _opened(track: Track, spec: CutSpec) -> Iterator[File]:
         size_bytes = found.size_bytes
     if not size_bytes:
         raise TrackError("E_EMPTY", "open", "the file is empty (0 bytes)")
-    with RemoteFile(track.path, size_bytes, whole=spec.n_segments is None) as file:
+    with RemoteFile(track.path, size_bytes, whole=whole) as file:
         yield file
 
 

@@ -1,1 +1,1 @@
-""""""
+"""Speed against quality on this machine: ``bench`` compares, ``estimate`` plans a run."""

@@ -15,7 +15,7 @@ from audiopatch.bench.pareto import pareto_front
 from audiopatch.bench.survey import Survey, survey
 from audiopatch.bench.sweep import Note, Progress, Row, Settings, sweep
 from audiopatch.bench.trial import command_of, pace, startup_s
-from audiopatch.bench.whole import cut_spec, decode_rate, real_segments
+from audiopatch.bench.whole import cut_spec, decode_all, real_segments
 from audiopatch.errors import UsageError
 from audiopatch.inference.settings import Analysis, Runtime, n_cpus
 from audiopatch.models.tagger import Tagger
@@ -113,7 +113,8 @@ def estimate(
     some = random.Random(0).sample(list(library.tracks), min(size.n_tracks, _N_TRIED))
     segments = _segments(tagger, some, len(engines) * len(_PATCHOUTS), budget_s / 6)
     rows = _measure(tagger, segments, library.model, engines, device, budget_s, progress)
-    pricing = _Pricing(size, spec.segment_s, decode_rate(some[:_N_DECODED], spec))
+    sound = [segment.track for segment in segments[:_N_DECODED]]
+    pricing = _Pricing(size, spec.segment_s, decode_all(sound, spec).rate)
     options = [Option(row, pricing.predicted_s(row)) for row in rows]
     for done in range(_N_TRIALS):
         progress("trial runs", done, _N_TRIALS)

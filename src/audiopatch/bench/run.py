@@ -9,9 +9,8 @@ from itertools import islice, product
 from audiopatch.bench.contender import Case
 from audiopatch.bench.machine import describe
 from audiopatch.bench.report import Report
-from audiopatch.bench.survey import survey
 from audiopatch.bench.sweep import Note, Progress, Row, Settings, sweep
-from audiopatch.bench.whole import WholeRun, cut_spec, measure_whole, real_segments
+from audiopatch.bench.whole import WholeRun, measure_whole, real_segments
 from audiopatch.inference.extract import check_stack, find_plan
 from audiopatch.inference.inputs import Inputs
 from audiopatch.inference.settings import Runtime
@@ -94,5 +93,5 @@ def _whole_runs(
         progress("whole runs", done, len(first))
         tagger = load_model(case.model, device=settings.device)
         runtime = Runtime(device=settings.device, engine=case.engine, dtype=case.dtype)
-        found.append(measure_whole(row, tagger, tracks, survey(tracks, cut_spec(tagger)), runtime))
+        found.append(measure_whole(row, tagger, tracks, runtime))
     return found

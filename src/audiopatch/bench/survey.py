@@ -5,12 +5,14 @@ from __future__ import annotations
 import random
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 
 from audiopatch.audio.av_source import AvSource
 from audiopatch.audio.cut import segment_starts
+from audiopatch.audio.decode import opened
 from audiopatch.errors import TrackError
 from audiopatch.types import CutSpec, Track
 
@@ -52,13 +54,10 @@ def survey(tracks: Sequence[Track], spec: CutSpec, *, max_headers: int = _MAX_HE
 def declared_s(track: Track) -> float | None:
     """The duration a file's header claims, in seconds; None where it claims none or cannot be read."""
     try:
-        source = AvSource(track.path)
-    except TrackError:
+        with opened(track, whole=False) as file, closing(AvSource(file)) as source:
+            return source.header.declared_s
+    except (TrackError, OSError):
         return None
-    try:
-        return source.header.declared_s
-    finally:
-        source.close()
 
 
 def _type(track: Track) -> str:

@@ -56,7 +56,8 @@ def startup_s(track: Track, analysis: Analysis, runtime: Runtime) -> float:
         done = subprocess.run(words, capture_output=True, text=True, check=False)
         seconds = time.perf_counter() - started
     if done.returncode:
-        raise EnvironmentProblem(f"a trial run failed: {done.stderr.strip().splitlines()[-1]}")
+        said = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
+        raise EnvironmentProblem(f"a trial run failed: {said[-1]}")
     return seconds
 
 

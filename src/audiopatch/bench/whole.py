@@ -6,13 +6,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from audiopatch.audio.decode import decode_track
 from audiopatch.bench.measure import time_runs
-from audiopatch.bench.survey import Survey
 from audiopatch.bench.sweep import Row
 from audiopatch.bench.trial import pace, startup_s
 from audiopatch.errors import UsageError
@@ -45,17 +45,18 @@ class WholeRun:
     startup_s: float
 
 
-def measure_whole(row: Row, tagger: Tagger, tracks: Sequence[Track], music: Survey, runtime: Runtime) -> WholeRun:
-    """Time a whole run and its stages, tagging ``tracks``, of which ``music`` is the survey, as in ``row``."""
+def measure_whole(row: Row, tagger: Tagger, tracks: Sequence[Track], runtime: Runtime) -> WholeRun:
+    """Time a whole run and its stages, tagging ``tracks`` as in ``row``."""
     analysis = Analysis(model=row.model, patchout=row.patchout)
     (segment,) = real_segments(tagger, tracks, 1)
-    music_s = music.audio_s / music.n_segments  # that one segment stands for
+    decoding = decode_all(tracks, cut_spec(tagger))
+    music_s = decoding.audio_s / decoding.n_segments  # that one segment stands for
     return WholeRun(
         row.model,
         row.patchout,
         row.engine,
         row.dtype,
-        decode=decode_rate(tracks, cut_spec(tagger)),
+        decode=decoding.rate,
         frontend=_frontend_rate(tagger) * music_s,
         network=row.minutes_per_s * 60 / tagger.card.segment_s * music_s,
         whole=median(pace(tracks, analysis, runtime) for _ in range(_N_WHOLE)) * music_s,
@@ -63,10 +64,9 @@ def measure_whole(row: Row, tagger: Tagger, tracks: Sequence[Track], music: Surv
     )
 
 
-def cut_spec(tagger: Tagger, *, overlap: float = 0.5, n_segments: int | None = None) -> CutSpec:
-    """How the pipeline cuts tracks for this model."""
-    rate, length_s = tagger.frontend.sample_rate, tagger.card.segment_s
-    return CutSpec(rate, length_s, overlap=overlap, n_segments=n_segments, min_s=tagger.min_s)
+def cut_spec(tagger: Tagger, *, n_segments: int | None = None) -> CutSpec:
+    """How ``tag`` cuts tracks for this model."""
+    return CutSpec(tagger.frontend.sample_rate, tagger.card.segment_s, n_segments=n_segments, min_s=tagger.min_s)
 
 
 def real_segments(tagger: Tagger, tracks: Sequence[Track], n: int) -> list[Segment]:
@@ -83,14 +83,28 @@ def real_segments(tagger: Tagger, tracks: Sequence[Track], n: int) -> list[Segme
     return found
 
 
-def decode_rate(tracks: Sequence[Track], spec: CutSpec) -> float:
-    """Seconds of audio per CPU second; with ``spec.n_segments`` those that were not decoded count, too."""
-    before, audio_s = time.process_time(), 0.0
-    for track in tracks:
-        for outcome in decode_track(track, spec):
-            if isinstance(outcome, Decoded):
-                audio_s += outcome.duration_s
-    return audio_s / (time.process_time() - before)
+class Decoding(NamedTuple):
+    """Seconds of audio, the segments it gave, and the CPU seconds that took.
+
+    With ``n_segments`` in the cut, audio that was not decoded counts, too.
+    """
+
+    audio_s: float
+    n_segments: int
+    cpu_s: float
+
+    @property
+    def rate(self) -> float:
+        """Seconds of audio per CPU second."""
+        return self.audio_s / self.cpu_s
+
+
+def decode_all(tracks: Sequence[Track], spec: CutSpec) -> Decoding:
+    """Decode and cut whole tracks, one after the other; those that fail give nothing."""
+    before = time.process_time()
+    decoded = [outcome for track in tracks for outcome in decode_track(track, spec) if isinstance(outcome, Decoded)]
+    cpu_s = time.process_time() - before
+    return Decoding(sum(one.duration_s for one in decoded), sum(one.n_segments for one in decoded), cpu_s)
 
 
 def _frontend_rate(tagger: Tagger, *, batch: int = 4) -> float:
