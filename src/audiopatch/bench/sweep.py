@@ -15,6 +15,7 @@ from audiopatch.bench.machine import matmul, promised_flops
 from audiopatch.bench.measure import Timing, time_runs
 from audiopatch.bench.quality import Judge, Unreduced
 from audiopatch.errors import EnvironmentProblem
+from audiopatch.inference.lanes import GPU_BATCH
 from audiopatch.inference.memory import peak_extra_mb
 from audiopatch.models.tagger import Tagger
 from audiopatch.types import Segment
@@ -155,7 +156,7 @@ def _baselines(names: Sequence[str], device: torch.device) -> tuple[list[Contend
     built, skipped = [], []
     for name in names:
         try:
-            built.append(build_baseline(name, device=device))
+            built.append(build_baseline(name, device=device, batch=GPU_BATCH if device.type == "cuda" else 1))
         except EnvironmentProblem as problem:
             skipped.append(Skipped(name, str(problem)))
     return built, skipped

@@ -12,7 +12,7 @@ from audiopatch.inference.extract import Extractor, Outputs
 from audiopatch.models.tagger import Tagger
 from audiopatch.types import Segment
 
-_GPU_BATCH = 64
+GPU_BATCH = 64  # segments
 
 
 class Lanes:
@@ -62,5 +62,5 @@ def batch_size_for(tagger: Tagger) -> int:
     time; the many small steps of a convolutional network gain a quarter.
     """
     if tagger.device.type == "cuda":
-        return _GPU_BATCH
+        return GPU_BATCH
     return 1 if tagger.grid else 2
