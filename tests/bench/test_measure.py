@@ -3,9 +3,11 @@
 import itertools
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from audiopatch.bench.machine import promised_flops
 from audiopatch.bench.measure import CLOCKS, Timing, time_runs
 from audiopatch.bench.pareto import pareto_front
 
@@ -42,6 +44,24 @@ def test_the_pareto_front_is_what_nothing_beats(points):
 
     assert sorted(front) == sorted({point for point in points if not beaten(point)})
     assert front == sorted(front, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "promised"),
+    [
+        ("NVIDIA H200", 989e12),
+        ("NVIDIA H100 80GB HBM3", 989e12),
+        ("NVIDIA A100-SXM4-80GB", 312e12),
+        ("NVIDIA H100 PCIe", None),
+        ("NVIDIA H200 NVL", None),
+        ("NVIDIA A100-SXM4-40GB MIG 1g.5gb", None),
+        ("NVIDIA GeForce RTX 4090", None),
+    ],
+)
+def test_mfu_is_a_share_of_what_this_very_board_is_promised(name, promised, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: name)
+    assert promised_flops(torch.device("cuda")) == promised
+    assert promised_flops(torch.device("cpu")) is None
 
 
 def test_cpu_seconds_do_not_count_waiting():

@@ -14,7 +14,8 @@ import torch
 from audiopatch.bench.measure import Run
 
 _SIZE = {"cpu": 2048, "cuda": 8192}
-_BF16_TFLOPS = {"H200": 989, "H100": 989, "A100": 312, "L4": 121}  # dense, of the SXM boards (NVIDIA's data sheets)
+_BF16_TFLOPS = {"H200": 989, "H100": 989, "A100": 312, "L4": 121}  # dense (NVIDIA's data sheets)
+_SLOWER = {"PCIe", "NVL", "MIG"}  # boards of the same names, and parts of one, that are promised less
 
 
 def describe(device: torch.device) -> dict[str, Any]:
@@ -46,6 +47,8 @@ def promised_flops(device: torch.device) -> float | None:
     if device.type != "cuda":
         return None
     words = torch.cuda.get_device_name(device).replace("-", " ").split()
+    if _SLOWER.intersection(words):
+        return None
     return next((tflops * 1e12 for name, tflops in _BF16_TFLOPS.items() if name in words), None)
 
 
