@@ -90,6 +90,27 @@ def test_any_name_and_a_folder_that_cannot_be_written(tone, tmp_path):
     assert len(list(music.iterdir())) == 4  # nothing was written beside the music
 
 
+def test_an_output_whose_name_looks_like_an_address(library, tmp_path):
+    done = audiopatch("tag", library / "album 0", "-o", "topk:0.7", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert len(pd.read_parquet(tmp_path / "topk:0.7" / "tracks")) == 4
+
+
+def test_outputs_that_cannot_be_written_are_refused_in_words(library, tmp_path):
+    (tmp_path / "file").touch()
+    for output in ("file", "/proc/nowhere"):
+        done = audiopatch("tag", library, "-o", output, cwd=tmp_path)
+        assert done.returncode == 6 and f"cannot write to {output}" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_missing_engine_does_not_claim_the_output(library, tmp_path):
+    hidden = "import sys; sys.modules['openvino'] = None; from audiopatch.cli.main import main; main()"
+    command = [sys.executable, "-c", hidden, "tag", library, "--engine", "openvino", "-o", "out"]
+    done = subprocess.run(command, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    assert done.returncode == 6 and "audiopatch[openvino]" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_embed(library, tmp_path):
     arguments = ("--block", "2", "--tokens", "cls,avg", "--patchout", "F3T2", "--vectors", "float32")
     done = audiopatch("embed", library / "long.wav", *arguments, "--progress", "json", cwd=tmp_path)

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from audiopatch.bench.sweep import Row, Skipped
 from audiopatch.bench.whole import WholeRun
+from audiopatch.sinks.parquet import ParquetSink
 
 
 @dataclass(frozen=True)
@@ -43,4 +43,4 @@ class Report:
         values = self.to_json()
         (folder / "bench.json").write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         table = pa.Table.from_pylist(values.pop("rows"))
-        pq.write_table(table.replace_schema_metadata({"audiopatch": json.dumps(values)}), folder / "bench.parquet")
+        ParquetSink().write(table.replace_schema_metadata({"audiopatch": json.dumps(values)}), folder / "bench.parquet")

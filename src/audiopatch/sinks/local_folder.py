@@ -66,7 +66,7 @@ class LocalFolder:
     def read_text(self, name: str) -> str | None:
         try:
             return (self.path / name).read_text(encoding="utf-8")
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
 
     def write_text(self, name: str, text: str) -> None:

@@ -9,6 +9,7 @@ from typing import BinaryIO, ClassVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pyarrow.fs import LocalFileSystem
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,8 @@ class ParquetSink:
         vectors = len(text) < table.num_columns
         pq.write_table(
             table,
-            path,
+            str(path.absolute()),  # pyarrow takes the relative tags:1/... for an address
+            filesystem=LocalFileSystem(),
             compression="zstd",
             compression_level=1,
             use_dictionary=text,  # type: ignore[arg-type]  # its stubs know only True and False

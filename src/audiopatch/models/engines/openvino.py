@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from audiopatch.cache import cache_folder
 from audiopatch.errors import UsageError, first_line
-from audiopatch.models.engines.openvino_program import Program, ProgramKey, Unconvertible, convert, quantise
+from audiopatch.models.engines.openvino_program import Program, ProgramKey, Unconvertible, convert, openvino, quantise
 from audiopatch.models.engines.traced import Traceable, code_of, identity
 from audiopatch.models.tagger import Tagger
 from audiopatch.models.transformer import Features
@@ -30,6 +30,7 @@ def prepare(tagger: Tagger, dtype: str) -> None:
         raise UsageError(f"--engine openvino cannot compute in '{dtype}'; choose auto, {', '.join(_DTYPES)}")
     if tagger.device.type != "cpu":
         raise UsageError("--engine openvino runs on the CPU; use --device cpu, or --engine torch for a GPU")
+    openvino()  # here, not at the first segment: an output folder must not be claimed for what cannot run
     n_frames = tagger.frontend.frames_of(round(tagger.card.segment_s * tagger.frontend.sample_rate))
     tagger.backbone = OpenVinoBackbone(tagger.backbone, dtype, n_frames=n_frames)
     tagger.dtype, tagger.engine = _DTYPES[dtype], "openvino"
