@@ -9,6 +9,7 @@ from pathlib import Path
 from audiopatch.bench.survey import survey
 from audiopatch.cli.console import printable, say
 from audiopatch.cli.estimate import parse_duration
+from audiopatch.cli.evaluate_run import require_training_extra
 from audiopatch.cli.train_progress import DistillProgress
 from audiopatch.errors import EnvironmentProblem, UsageError
 from audiopatch.inference.inputs import Inputs
@@ -37,6 +38,7 @@ def run_distill(
     force: bool,
     quiet: bool,
 ) -> None:
+    require_training_extra()  # the report at the end needs it: say so before a night of training
     tell = (lambda text: None) if quiet else say
     config = with_overrides(_length(segments, finish_in), settings)
     tracks = list(inputs.tracks())

@@ -51,12 +51,13 @@ def evaluate(
     [bold]audiopatch evaluate gtzan ~/gtzan --compare A B[/bold]                    paired bootstrap: is B better?
     """
     from audiopatch.cli.console import say
-    from audiopatch.cli.evaluate_run import evaluate_model
+    from audiopatch.cli.evaluate_run import evaluate_model, require_training_extra
     from audiopatch.cli.train_run import fold_option, open_dataset
     from audiopatch.errors import UsageError
     from audiopatch.inference.settings import Runtime
     from audiopatch.training.run_folder import RunFolder
 
+    require_training_extra()
     against, chosen = compare or (None, model)  # a model set in the environment or a configuration file gives way
     if chosen is None:
         raise UsageError("say which model: --model M, or --compare A B")

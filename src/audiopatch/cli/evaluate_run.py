@@ -54,7 +54,6 @@ def evaluate_model(
 
     ``decoded`` holds the clips where they have been decoded at the model's rate already.
     """
-    require_training_extra()
     check_overlap(overlap)
     how = {"plan": parse_plan(plan), "overlap": overlap, "batch_size": batch_size}
     work: dict[str, Any] = {"workers": workers, "quiet": quiet, "decoded": decoded}

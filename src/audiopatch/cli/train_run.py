@@ -27,7 +27,6 @@ from audiopatch.training.plots import plot_curves, plot_probe_map
 from audiopatch.training.probe import probe
 from audiopatch.training.recipes import TrainRecipe, find_recipe
 from audiopatch.training.run_folder import RunFolder
-from audiopatch.training.train import check, train
 from audiopatch.zoo import DEFAULT_MODEL
 from audiopatch.zoo.load import find_device, load_model
 
@@ -132,6 +131,8 @@ def _one(recipe: TrainRecipe, run: Run, folder: Path) -> dict[str, float]:
 
 
 def _train(recipe: TrainRecipe, run: Run, dataset: Dataset, folder: Path) -> tuple[Dataset, Waves]:
+    from audiopatch.training.train import check, train  # needs lightning-fabric, which evaluation does without
+
     config = recipe.config
     assert isinstance(config, TrainConfig)
     files = RunFolder(folder)

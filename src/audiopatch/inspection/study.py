@@ -49,7 +49,7 @@ class Clusters:
         try:
             from sklearn.cluster import KMeans
         except ImportError as error:
-            raise EnvironmentProblem("a study needs scikit-learn and scipy: pip install 'audiopatch[train]'") from error
+            raise EnvironmentProblem("a study needs scikit-learn and scipy: pip install 'audiopatch[plots]'") from error
         chosen = np.random.default_rng(0).permutation(values)[:_FIT_AT_MOST, None]
         n_clusters = min(N_CLUSTERS, len(np.unique(chosen)))
         fitted = KMeans(n_clusters, n_init=4, random_state=0).fit(chosen)  # type: ignore[arg-type]  # a number is fine
