@@ -40,6 +40,11 @@ class Catalog(Mapping[str, str]):
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
     """``unknown reducer 'topkk'; did you mean 'topk'?``, or all the choices when nothing is near."""
     known = sorted(known)
+    choices = f"choose from: {', '.join(known)}"
+    return f"unknown {kind} '{name}'; {nearest(name, known, otherwise=choices)}"
+
+
+def nearest(name: str, known: Iterable[str], *, otherwise: str) -> str:
+    """``did you mean 'topk'?``, or ``otherwise`` when nothing is near."""
     near = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean '{near[0]}'?" if near else f"choose from: {', '.join(known)}"
-    return f"unknown {kind} '{name}'; {hint}"
+    return f"did you mean '{near[0]}'?" if near else otherwise

@@ -39,16 +39,17 @@ def list_models(json: Json = False) -> None:
     if json:
         typer.echo(json_text.dumps([_facts(card) for card in CARDS.values()], indent=2))
         return
-    grid = Table()
+    # Whole names and one line per model, even in the 80 columns that Rich takes a pipe for.
+    grid = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     grid.add_column("model", no_wrap=True)
-    for heading in ("segment", "labels", "mAP", "weights", "licence"):
-        grid.add_column(heading)
+    for heading in ("s", "labels", "mAP", "weights"):
+        grid.add_column(heading, justify="right", no_wrap=True)
+    grid.add_column("licence", no_wrap=True)
     for card in CARDS.values():
         score = next((score for what, score in card.scores.items() if what.startswith("mAP")), None)
         licence = card.licence.partition(" (")[0]
-        grid.add_row(
-            card.name, f"{card.segment_s:g} s", card.labels, f"{score:.3f}" if score else "", _weights(card), licence
-        )
+        labels, quality = str(card.head.n_classes), f"{score:.3f}" if score else ""
+        grid.add_row(card.name, f"{card.segment_s:g}", labels, quality, _weights(card), licence)
     rich_console(stderr=False).print(grid)
 
 

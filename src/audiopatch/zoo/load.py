@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from audiopatch.cache import sha256_of
+from audiopatch.catalog import nearest
 from audiopatch.errors import EnvironmentProblem, UsageError, WeightsError
 from audiopatch.models.card import ModelCard
 from audiopatch.models.engines import DTYPES, ENGINES
@@ -90,9 +91,8 @@ def _build(name: str, *, offline: bool) -> Tagger:
     path = Path(name).expanduser()
     if path.exists():
         return _tagger(path, path.stem)
-    raise UsageError(
-        f"'{name}' is neither a model audiopatch knows nor a weights file or folder; see: audiopatch models list"
-    )
+    cure = nearest(name, CARDS, otherwise="see: audiopatch models list")
+    raise UsageError(f"'{name}' is neither a model audiopatch knows nor a weights file or folder; {cure}")
 
 
 def random_tagger(card: ModelCard, labels: Sequence[str] | None = None, *, seed: int = 0) -> Tagger:

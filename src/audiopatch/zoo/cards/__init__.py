@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from audiopatch.catalog import unknown_name
+from audiopatch.catalog import nearest
 from audiopatch.errors import UsageError
 from audiopatch.models.card import ModelCard
 from audiopatch.models.config import FrontendConfig, HeadConfig, TransformerConfig
@@ -45,5 +45,5 @@ CARDS: dict[str, ModelCard] = {
 def find_card(name: str) -> ModelCard:
     """The card called ``name``; a UsageError with the nearest name where there is none."""
     if name not in CARDS:
-        raise UsageError(unknown_name("model", name, CARDS))
+        raise UsageError(f"unknown model '{name}'; {nearest(name, CARDS, otherwise='see: audiopatch models list')}")
     return CARDS[name]
