@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from audiopatch.cli.main import COMMANDS
+from audiopatch.zoo.cards import CARDS
 
 HEAVY = {"torch", "pandas", "pyarrow", "av", "matplotlib", "huggingface_hub"}
 
@@ -54,6 +55,8 @@ def test_each_help_leads_with_three_examples(name):
         (["tagg"], 2, "No such command"),
         (["tag", "."], 4, "no audio found"),
         (["models", "info", "tiny-randm"], 2, "did you mean 'tiny-random'"),
+        (["models", "info", "nothing-like-it"], 2, "see: audiopatch models list"),
+        (["models", "verify", "tiny-randm"], 2, "did you mean 'tiny-random'"),
     ],
 )
 def test_refusals_are_sentences_with_their_exit_code(arguments, code, words, tmp_path):
@@ -94,6 +97,32 @@ def test_models_and_doctor():
     assert "sound" in audiopatch("models", "verify", "tiny-random").stdout
     done = audiopatch("doctor", "--json")
     assert '"name": "flac"' in done.stdout and done.returncode in (0, 6)
+
+
+def test_the_list_of_models_fits_a_pipe():
+    lines = audiopatch("models", "list", COLUMNS="80").stdout.splitlines()
+    assert len(lines) == len(CARDS) + 1
+    assert all(name in line and "…" not in line for name, line in zip(CARDS, lines[1:], strict=True))
+
+
+def test_a_bad_value_that_was_not_typed_is_traced_to_where_it_stands(tmp_path):
+    done = audiopatch("tag", ".", cwd=tmp_path, AUDIOPATCH_SEGMENTS="x")
+    assert done.returncode == 2 and "AUDIOPATCH_SEGMENTS in the environment sets --segments" in done.stderr
+    (tmp_path / "audiopatch.toml").write_text('segments = "x"\n')
+    done = audiopatch("tag", ".", cwd=tmp_path)
+    assert done.returncode == 2 and "a configuration file sets --segments" in done.stderr
+    assert "sets" not in audiopatch("tag", ".", "--segments", "y", cwd=tmp_path).stderr
+
+
+@pytest.mark.parametrize(
+    "words", ["train folder .", "train probe folder .", "train distill .", "evaluate folder . --model tiny-random"]
+)
+def test_without_the_packages_of_training_their_names_are_said(words, tmp_path):
+    (tmp_path / "label").mkdir()
+    hidden = "import sys; sys.modules['lightning_fabric'] = None; from audiopatch.cli.main import main; main()"
+    command = [sys.executable, "-c", hidden, *words.split()]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 6 and "pip install 'audiopatch[train]'" in done.stderr, done.stderr
 
 
 def test_loading_the_default_model_leaves_the_compiler_alone():

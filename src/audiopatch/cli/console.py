@@ -61,10 +61,23 @@ def errors_to_words() -> Iterator[None]:
         raise
     except Exception as error:
         if type(error).__module__.startswith(("typer.", "click.")):
+            _say_origin(error)
             raise  # usage errors: typer explains them itself
         say(traceback.format_exc().rstrip())
         say("audiopatch: internal error; please report it with the lines above")
         raise typer.Exit(1) from None
+
+
+def _say_origin(error: Any) -> None:
+    """Where a value stands that is wrong and was not typed."""
+    context, option = getattr(error, "ctx", None), getattr(error, "param", None)
+    if context is None or option is None:
+        return
+    source = context.get_parameter_source(option.name)
+    if source is not None and source.name == "ENVIRONMENT":
+        say(f"audiopatch: {option.envvar} in the environment sets {option.opts[0]}")
+    elif source is not None and source.name == "DEFAULT_MAP":
+        say(f"audiopatch: a configuration file sets {option.opts[0]}")
 
 
 class Stop(threading.Event):
