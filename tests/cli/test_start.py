@@ -35,9 +35,11 @@ def test_help_and_version_import_nothing_heavy(arguments):
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_each_help_leads_with_three_examples(name):
-    text = audiopatch(name, "--help").stdout
-    lines = [line.strip() for line in text.splitlines()]
-    assert sum(line.startswith(f"audiopatch {name}") for line in lines) == 3, "three examples, each on one line"
+    lines = [line.strip() for line in audiopatch(name, "--help", COLUMNS="80").stdout.splitlines()]
+    first = next(at for at, line in enumerate(lines) if line.startswith(f"audiopatch {name}"))
+    examples = lines[first : first + 3]
+    assert all(line.startswith(f"audiopatch {name}") for line in examples) and not lines[first + 3], "each on one line"
+    assert len({line.rindex("  ") for line in examples if "  " in line}) <= 1, "explanations begin in one column"
 
 
 @pytest.mark.parametrize(

@@ -93,8 +93,8 @@ def bench(
 ) -> None:
     """Measure models, patchouts and engines against each other, in one run.
 
-    [bold]audiopatch bench[/bold]                                     the default model on examples/music
-    [bold]audiopatch bench ~/Music -m mn04_as -m audiopatch-small[/bold]  two models on your own
+    [bold]audiopatch bench[/bold]                                     on examples/music
+    [bold]audiopatch bench ~/Music -m mn04_as[/bold]                  another model, your music
     [bold]audiopatch bench --dataset gtzan --data-dir ~/gtzan[/bold]  quality by labels
     """
     import torch

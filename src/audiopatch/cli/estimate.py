@@ -59,9 +59,9 @@ def estimate(
 ) -> None:
     """Find out how long a library takes, and get the command that tags it in time.
 
-    [bold]audiopatch estimate ~/Music[/bold]                       the fastest setting that keeps 95 % of the tags
-    [bold]audiopatch estimate ~/Music --finish-in 2h[/bold]        the best setting that is done in time
-    [bold]audiopatch estimate ~/Music --min-quality 0.98[/bold]    the fastest that keeps 98 %
+    [bold]audiopatch estimate ~/Music[/bold]                     the fastest that keeps 95 %
+    [bold]audiopatch estimate ~/Music --finish-in 2h[/bold]      the best that is done in time
+    [bold]audiopatch estimate ~/Music --min-quality 0.98[/bold]  the fastest that keeps 98 %
     """
     from audiopatch.bench.estimate import Library, Wish
     from audiopatch.bench.estimate import estimate as run

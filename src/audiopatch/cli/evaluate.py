@@ -48,7 +48,7 @@ def evaluate(
 
     [bold]audiopatch evaluate folder ~/my-genres --model runs/mine/model[/bold]
     [bold]audiopatch evaluate esc50 ~/ESC-50 --fold 1 --model M --plan F3T2[/bold]
-    [bold]audiopatch evaluate gtzan ~/gtzan --compare A B[/bold]                    paired bootstrap: is B better?
+    [bold]audiopatch evaluate gtzan ~/gtzan --compare A B[/bold]  paired bootstrap: B better?
     """
     from audiopatch.cli.console import say
     from audiopatch.cli.evaluate_run import evaluate_model, require_training_extra

@@ -31,9 +31,9 @@ def export(
 ) -> None:
     """Export a model with a patchout baked in.
 
-    [bold]audiopatch export passt_20sec --onnx passt.onnx[/bold]                 for ONNX runtimes
-    [bold]audiopatch export passt_20sec --patchout F3T2 --onnx f3t2.onnx[/bold]  a third of the work
-    [bold]audiopatch export passt_20sec --int8 ~/Music[/bold]                    for --engine openvino --dtype int8
+    [bold]audiopatch export passt_20sec --onnx p.onnx[/bold]                  for ONNX runtimes
+    [bold]audiopatch export passt_20sec --patchout F3T2 --onnx f.onnx[/bold]  keeps a third
+    [bold]audiopatch export passt_20sec --int8 ~/Music[/bold]                 for int8 (CPU)
     """
     if not (onnx or calibrate):
         raise UsageError("nothing to export: give --onnx FILE, --int8 FOLDER, or both")

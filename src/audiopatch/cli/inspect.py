@@ -38,9 +38,9 @@ def inspect(
 ) -> None:
     """Show what patchout and pruning keep: a page for one track, the analyses of a study for many.
 
-    [bold]audiopatch inspect song.mp3[/bold]                      what topk:0.7 keeps, with the tags it changes
-    [bold]audiopatch inspect song.mp3 --patchout F3T2[/bold]      what another plan keeps
-    [bold]audiopatch inspect ~/Music --tracks 200 -o study[/bold]  attention against loudness, as tables and pictures
+    [bold]audiopatch inspect song.mp3[/bold]                  what topk:0.7 keeps
+    [bold]audiopatch inspect song.mp3 --patchout F3T2[/bold]  what another plan keeps
+    [bold]audiopatch inspect ~/Music --tracks 200[/bold]      attention against loudness
     """
     if not inputs:
         raise UsageError("nothing to look at: name a file or a folder, as in: audiopatch inspect song.mp3")

@@ -96,9 +96,9 @@ def tag(
 ) -> None:
     """Tag tracks: the best labels of each, with scores.
 
-    [bold]audiopatch tag ~/Music[/bold]                            tables in ./audiopatch.out
-    [bold]audiopatch tag ~/Music --segments 3 -o quick[/bold]      faster, a little less exact
-    [bold]audiopatch tag a.mp3 --format jsonl -o - | jq .tags[/bold]  one JSON line per track
+    [bold]audiopatch tag ~/Music[/bold]                        tables in ./audiopatch.out
+    [bold]audiopatch tag ~/Music --segments 3 -o quick[/bold]  faster, a little less exact
+    [bold]audiopatch tag a.mp3 --format jsonl -o -[/bold]      one JSON line per track
     """
     from audiopatch.cli.analyse import Request, analyse
     from audiopatch.inference.settings import Analysis, Runtime

@@ -80,9 +80,9 @@ def train(
 ) -> None:
     """Train a model: your own labels, or a paper's experiment by its recipe.
 
-    [bold]audiopatch train folder ~/my-genres[/bold]           one sub-folder per label; minutes on a CPU
-    [bold]audiopatch train gtzan --data-dir ~/data/gtzan[/bold]  a paper's row, evaluated beside its result
-    [bold]audiopatch train --list[/bold]                       every recipe, its result and its command
+    [bold]audiopatch train folder ~/my-genres[/bold]  a sub-folder per label; minutes on a CPU
+    [bold]audiopatch train gtzan ~/gtzan[/bold]       a paper's row, beside its result
+    [bold]audiopatch train --list[/bold]              every recipe, its result and its command
     """
     if show_list:
         from audiopatch.cli.recipe_table import print_recipes
@@ -116,8 +116,8 @@ def recipe(
 
     With [bold]folder[/bold] the sub-folders are the labels; an album below one is never split between train and test.
 
-    [bold]audiopatch train folder ~/my-genres -o runs/mine[/bold]         then: audiopatch tag --model runs/mine/model
-    [bold]audiopatch train esc50 ~/ESC-50 --fold all[/bold]               all five folds and their mean
+    [bold]audiopatch train folder ~/my-genres -o mine[/bold]  then: tag -m mine/model
+    [bold]audiopatch train esc50 ~/ESC-50 --fold all[/bold]       all five folds and their mean
     [bold]audiopatch train openmic ~/openmic --set optimizer.lr=2e-5[/bold]
     """
     from audiopatch.cli.train_run import Run, run_recipe
