@@ -95,6 +95,16 @@ def test_in_an_internal_error(capsys):
     _assert_harmless(capsys.readouterr().err, (NAMES[3],))
 
 
+def test_in_a_place_that_cannot_be_written(tmp_path, capsys):
+    place = tmp_path / NAMES[3].replace("/", "_")
+    place.touch()
+    with pytest.raises(console.typer.Exit) as stopped, console.errors_to_words():
+        (place / "page").mkdir()
+    said = capsys.readouterr().err
+    assert stopped.value.exit_code == 6 and "cannot use" in said and "Traceback" not in said
+    _assert_harmless(said, (place.name,))
+
+
 def test_in_lines_of_json():
     for name in NAMES[:-2]:
         line = dumps({"path": name})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import signal
@@ -18,6 +19,8 @@ import typer
 from audiopatch.errors import AudioPatchError
 
 SOME_FAILED = 3
+_DENIED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR, errno.EISDIR}
+_FULL = {errno.ENOSPC, errno.EDQUOT}
 BROKEN_PIPE = 128 + signal.SIGPIPE if hasattr(signal, "SIGPIPE") else 1
 
 
@@ -60,6 +63,9 @@ def errors_to_words() -> Iterator[None]:
     except (typer.Exit, typer.Abort):
         raise
     except Exception as error:
+        if isinstance(error, OSError) and error.filename and error.errno in _DENIED | _FULL:
+            say(f"audiopatch: cannot use {os.fsdecode(error.filename)}: {error.strerror}")
+            raise typer.Exit(6) from None
         if type(error).__module__.startswith(("typer.", "click.")):
             _say_origin(error)
             raise  # usage errors: typer explains them itself
