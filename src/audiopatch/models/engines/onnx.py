@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -43,6 +44,8 @@ def export_onnx(tagger: Tagger, path: Path, plan: Plan = NO_REDUCTION, taps: Seq
     frontend = tagger.frontend
     n_frames = frontend.frames_of(round(tagger.card.segment_s * frontend.sample_rate))
     names = ["scores", "features", *(f"stack{block}" for block in taps)]
+    for insides in ("torch.onnx", "onnxscript"):
+        logging.getLogger(insides).setLevel(logging.ERROR)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # torch.onnx about its own insides
         program = torch.onnx.export(
