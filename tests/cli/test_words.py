@@ -28,6 +28,8 @@ def test_the_last_line_of_other_runs():
         last_line("Tagged", Counts(n_found=2, n_up_to_date=2), "out")
         == "Nothing to do: of 2 tracks 2 up to date → out/"
     )
+    broken = Counts(n_found=1, n_failed=1, elapsed_s=2)
+    assert last_line("Tagged", broken, "out") == "Tagged 0 of 1 tracks (0 s) in 2.0 s; 1 failed → out/errors/"
     stopped = Counts(n_found=9, n_ok=1, audio_s=60, elapsed_s=2)
     assert last_line("Embedded", stopped, "out", interrupted=True) == (
         "Embedded 1 of 9 tracks (60 s) in 2.0 s, 30× real time; 8 left: run the same command to resume → out/"

@@ -188,7 +188,7 @@ class AvSource:
                     yield packet
                 return
             except (FFmpegError, ValueError) as error:
-                self.damage.add(_words(error))
+                self.damage.add(f"FFmpeg: {_words(error)}")
                 failures += 1
 
     def _frames(self, *, hashing: bool) -> Iterator[AudioFrame]:
@@ -198,7 +198,7 @@ class AvSource:
             try:
                 frames = packet.decode()
             except (FFmpegError, ValueError) as error:
-                self.damage.add(_words(error))
+                self.damage.add(f"FFmpeg: {_words(error)}")
                 continue
             self.damage.n_good += len(frames)
             yield from frames

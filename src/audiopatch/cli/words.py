@@ -69,6 +69,7 @@ def last_line(verb: str, counts: Counts, place: str, *, interrupted: bool = Fals
         return f"Nothing to do: of {number(counts.n_found)} tracks {', '.join(rest)} → {where}"
     done = (
         f"{verb} {number(counts.n_ok)} of {number(counts.n_found)} tracks ({audio(counts.audio_s)}) "
-        f"in {duration(counts.elapsed_s)}, {counts.times_real_time:.0f}× real time"
+        f"in {duration(counts.elapsed_s)}"
     )
+    done += f", {counts.times_real_time:.0f}× real time" if counts.n_ok else ""
     return f"{done}{'; ' if rest else ''}{', '.join(rest)} → {where}"

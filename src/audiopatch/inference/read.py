@@ -29,7 +29,7 @@ class Tables:
     """
 
     folder: Folder
-    run: dict[str, Any]
+    run: dict[str, Any] = field(repr=False)
     keep: Any = field(default=None, repr=False, compare=False)  # a temporary folder that lives as long as this does
 
     @cached_property

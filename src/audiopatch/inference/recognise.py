@@ -36,7 +36,11 @@ def recognise(
     n_candidates = sum(journal.source_of(track) is not None for track in plan) if len(journal) else 0
     if not n_candidates:
         return plan
-    note(f"{n_candidates} files may only have been moved or retagged: comparing their audio with what is known")
+    one = n_candidates == 1
+    note(
+        f"{n_candidates} {'file' if one else 'files'} may only have been moved or retagged: "
+        f"comparing {'its' if one else 'their'} audio with what is known"
+    )
     rest = empty_plan(output.home.spool)
     rest.n_up_to_date, rest.n_failed_before, rest.complete = plan.n_up_to_date, plan.n_failed_before, plan.complete
     for shard in plan.shards(AT_ONCE):
@@ -52,7 +56,7 @@ def recognise(
         for track in shard:
             if track.track_id not in recognised:
                 rest.add(track)
-    note(f"{rest.n_up_to_date - plan.n_up_to_date} of them keep their rows")
+    note(f"rows kept for {rest.n_up_to_date - plan.n_up_to_date} of {n_candidates}")
     return rest
 
 
