@@ -71,6 +71,15 @@ def test_the_page_of_a_file(tagger, tmp_path):
     assert imread(path.parent / "kept.png").shape[1] > 1000
 
 
+def test_time_runs_on_through_the_padding_of_a_short_sound(tmp_path):
+    config = TransformerConfig(grid=(12, 30), n_mels=128, dim=64, depth=1, positions="full")
+    card = ModelCard("padding", "ast", FrontendConfig("ast", 306), config, HeadConfig(20), "classes-20", 3.06)
+    second = sounds(1)[0][:16000]
+    path = inspect_wave(Tagger(card, LABELS).eval(), second, parse_plan("F1T2"), tmp_path, title="a second")
+    (strip,) = (attrs for _, attrs in Page(path.read_text(encoding="utf-8")).elements if attrs.get("class") == "strip")
+    assert strip["data-seconds"] == "3.060"
+
+
 def test_a_picture_veils_exactly_the_dropped_patches():
     config = TransformerConfig(grid=(8, 10), n_mels=128, patch_stride=(16, 16))
     mel = np.random.default_rng(0).normal(size=(128, 160))

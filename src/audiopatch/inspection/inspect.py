@@ -61,13 +61,14 @@ def inspect_wave(tagger: Tagger, wave: np.ndarray, plan: Plan, folder: Path, *, 
     kept = watch(tagger, mel, plan, seed=seed)
     whole = watch(tagger, mel, Plan())
     stages = {_stage(block, cells.shape[1], n_all): cells[0].numpy() for block, cells in kept.cells.items()}
-    seconds = len(wave) / tagger.frontend.sample_rate
-    strip = pictures.kept_strip(mel[0].numpy(), stages, config, seconds=seconds)
+    rate = tagger.frontend.sample_rate
+    mel_s = mel.shape[2] * tagger.frontend.hop_length / rate
+    strip = pictures.kept_strip(mel[0].numpy(), stages, config, seconds=mel_s)
     page = file_page(
         title=title,
-        facts=_facts(tagger, plan, mel.shape[2], seconds),
+        facts=_facts(tagger, plan, mel.shape[2], len(wave) / rate),
         wave=wave,
-        sample_rate=tagger.frontend.sample_rate,
+        sample_rate=rate,
         strip=strip,
         tags=_tags(tagger, whole.prediction.logits[0], kept.prediction.logits[0]),
     )

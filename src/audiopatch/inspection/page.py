@@ -32,12 +32,11 @@ def file_page(
         f"<td class='n'>{tag.reduced - tag.whole:+.3f}</td></tr>"
         for tag in tags
     )
-    seconds = len(wave) / sample_rate
     body = f"""
 <h1>{escape(title)}</h1>
 {_facts(facts)}
 <audio id="sound" controls src="{_embedded("audio/wav", _wav(wave, sample_rate))}"></audio>
-<div class="strip" data-left="{strip.left:.5f}" data-right="{strip.right:.5f}" data-seconds="{seconds:.3f}">
+<div class="strip" data-left="{strip.left:.5f}" data-right="{strip.right:.5f}" data-seconds="{strip.seconds:.3f}">
 <img alt="What each stage keeps" src="{_embedded("image/png", strip.png)}"><i id="now"></i></div>
 <p class="hint">Patches that a stage dropped are veiled. Click into the picture to listen from there.</p>
 <h2>Tags</h2>

@@ -23,15 +23,19 @@ _VEIL = (0.95, 0.95, 0.97, 0.9)  # over dropped patches
 
 @dataclass(frozen=True)
 class Strip:
-    """A PNG of stacked spectrograms, and where in it time runs: shares of its width."""
+    """A PNG of stacked spectrograms; ``seconds`` of time run from ``left`` to ``right``, shares of its width."""
 
     png: bytes
     left: float
     right: float
+    seconds: float
 
 
 def kept_strip(mel: np.ndarray, kept: Mapping[str, np.ndarray], config: TransformerConfig, *, seconds: float) -> Strip:
-    """mel (n_mels, frames), title -> cells (N,): the whole mel, then one picture per stage with the rest veiled."""
+    """mel (n_mels, frames), title -> cells (N,): the whole mel, then one picture per stage with the rest veiled.
+
+    ``seconds`` is the length of the mel, which may be padded beyond its sound.
+    """
     height = 1.15 if len(kept) > 4 else 1.45
     figure = _figure(12, 0.6 + height * (1 + len(kept)))
     axes = figure.subplots(1 + len(kept), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
@@ -44,7 +48,7 @@ def kept_strip(mel: np.ndarray, kept: Mapping[str, np.ndarray], config: Transfor
     figure.supylabel("mel band", fontsize=10)
     png = _png(figure)
     place = axes[0].get_position()  # known only once the layout was drawn
-    return Strip(png, place.x0, place.x1)
+    return Strip(png, place.x0, place.x1, seconds)
 
 
 def _draw_mel(axis: Axes, mel: np.ndarray, seconds: float) -> None:
