@@ -240,6 +240,16 @@ def test_labels_may_be_lists_in_a_parquet_table(tmp_path):
     assert found == {"a.mp3": ("Rock", "Jazz"), "b.mp3": ()} and dataset.labels == ("Jazz", "Rock")
 
 
+@pytest.mark.parametrize("label", ["hip\nhop", "hip\u2028hop", "Icon\r", "b\udcff"])
+def test_a_label_that_models_cannot_store_is_refused_before_training(label, tmp_path):
+    for folder in (label, "jazz", "rock \u00a0\u97f3\u697d"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a.wav").write_bytes(b"x")
+    with pytest.raises(UsageError, match="rename it") as refused:
+        DATASETS.load("folder").read(tmp_path)
+    assert repr(label) in str(refused.value)
+
+
 def test_a_folder_without_audio_is_no_label(tmp_path):
     for name in ("jazz/a.mp3", "rock/b.mp3", "covers/front.jpg"):
         (tmp_path / name).parent.mkdir()

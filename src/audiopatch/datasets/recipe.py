@@ -114,6 +114,9 @@ def checked(
     left_out: Iterable[LeftOut] = (),
 ) -> Dataset:
     """The Dataset of what is there. ``broken`` clips are left out, listed; so are missing ones if allowed."""
+    for label in labels:
+        if not _fits_a_line(label):
+            raise UsageError(f"{recipe.title}: the label {label!r} is no line of text, as models store them; rename it")
     broken, gaps, present = broken or {}, list(left_out), {}
     missing: list[LeftOut] = []
     for split, items in splits.items():
@@ -130,6 +133,11 @@ def checked(
         raise UsageError(_incomplete(recipe, root, missing, n_found))
     kept = {split: tuple(items) for split, items in present.items()}
     return Dataset(recipe.name, tuple(labels), recipe.multilabel, recipe.metrics, kept, (*gaps, *missing))
+
+
+def _fits_a_line(label: str) -> bool:
+    """No line ends, and no bytes that are no UTF-8: folder names may hold both."""
+    return "".join(label.splitlines()) == label == label.encode(errors="replace").decode()
 
 
 def _incomplete(recipe: Recipe, root: Path, missing: Sequence[LeftOut], n_found: int) -> str:
