@@ -59,9 +59,10 @@ def main() -> None:
 
 def held_out(music: Path, folder: Path) -> Pieces:
     """The held-out packages' audio, decoded once."""
-    for name in HELD_OUT:
-        prepare(walk([music / name], root=str(music)), folder / name)
-    return Pieces([folder / name for name in HELD_OUT])
+    albums = {folder / name: list(walk([music / name], root=str(music))) for name in HELD_OUT}
+    for _ in prepare(albums, workers=2):
+        pass
+    return Pieces(list(albums))
 
 
 def by_class(held: HeldOut, student: Tagger) -> list[str]:

@@ -45,10 +45,11 @@ def test_the_same_audio_is_never_on_both_sides(tmp_path):
     tracks = make(tmp_path / "music", ["a/1.wav", "b/1.wav", "b/2.wav"], seconds=21)
     (tmp_path / "music/b/copy.wav").write_bytes((tmp_path / "music/a/1.wav").read_bytes())
     library, skipped = Library.of(walk([tmp_path / "music"]), ["a"]), []
+    options = {"workers": 0, "on_skip": lambda track, why: skipped.append(track.path), "report": lambda *_: None}
+    assert not library.prepare(tmp_path / "pieces", 8_000, stop=lambda: True, **options)
     for _ in range(2):  # the second time from the pieces that are there
-        train, held = library.prepare(
-            tmp_path / "pieces", 8_000, on_skip=lambda track, why: skipped.append(track.path), report=lambda *_: None
-        )
+        assert library.prepare(tmp_path / "pieces", 8_000, stop=lambda: False, **options)
+        held, train = library.pieces(tmp_path / "pieces")
         assert {Path(span.path).name for span in train.spans} == {"1.wav", "2.wav"}
         assert len(held.spans) == 1
     assert [Path(path).name for path in skipped] == ["copy.wav"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,7 @@ from hypothesis import strategies as st
 
 from audiopatch.audio.walk import walk
 from audiopatch.errors import NoAudioError, UsageError
-from audiopatch.training.pieces import Pieces, PieceWriter, decode_whole, prepare
+from audiopatch.training.pieces import Pieces, PieceWriter, prepare
 
 
 def write(folder: Path, tracks: list[np.ndarray], **options) -> Pieces:
@@ -56,7 +58,7 @@ def test_pieces_of_an_older_version_are_to_be_prepared_again(tmp_path):
     index = json.loads((tmp_path / "pieces.json").read_text())
     (tmp_path / "pieces.json").write_text(json.dumps({key: index[key] for key in ("sample_rate", "spans")}))
     with pytest.raises(UsageError, match="older version; remove it"):
-        prepare([], tmp_path)
+        list(prepare({tmp_path: []}, workers=0))
 
 
 def test_float_waves_are_stored_to_half_a_step(tmp_path):
@@ -70,13 +72,6 @@ def save_wav(path: Path, wave: np.ndarray) -> None:
     soundfile.write(path, wave, 8000, subtype="FLOAT")
 
 
-def test_a_decoded_track_is_whole_and_in_order(tmp_path):
-    wave = np.random.default_rng(0).uniform(-0.5, 0.5, 8000 * 73 + 123).astype(np.float32)
-    save_wav(tmp_path / "a.wav", wave)  # longer than two segments, with a rest
-    (track,) = walk([tmp_path])
-    assert np.array_equal(decode_whole(track, 8000), wave)
-
-
 def test_prepare_skips_what_is_short_broken_or_a_double_and_does_not_repeat_itself(tmp_path):
     rng = np.random.default_rng(0)
     music, double = rng.uniform(-0.5, 0.5, 24_000), rng.uniform(-0.5, 0.5, 32_000)
@@ -84,18 +79,37 @@ def test_prepare_skips_what_is_short_broken_or_a_double_and_does_not_repeat_itse
         save_wav(tmp_path / "in/package" / f"{name}.wav", wave)
     (tmp_path / "in/package/broken.wav").write_bytes(b"no audio at all")
     skipped: dict[str, str] = {}
-    folder = prepare(
-        walk([tmp_path / "in"]),
-        tmp_path / "out",
-        sample_rate=8000,
-        min_s=2.0,
-        on_skip=lambda track, why: skipped.update({Path(track.path).stem: why}),
-    )
+    folder, tracks = tmp_path / "out", list(walk([tmp_path / "in"]))
+    options = {"sample_rate": 8000, "min_s": 2.0, "workers": 0}
+    done = prepare({folder: tracks}, **options, on_skip=lambda track, why: skipped.update({Path(track.path).stem: why}))
+    assert list(done) == tracks
     assert [span.path for span in Pieces(folder).spans] == ["package/a.wav", "package/b.wav"]
     assert set(skipped) == {"broken", "c", "short"}
     assert "before" in skipped["c"] and "2 s" in skipped["short"]
-    assert prepare([], folder) == folder  # done already: the index stays
+    shutil.rmtree(tmp_path / "in")
+    assert list(prepare({folder: tracks}, **options)) == tracks  # done already: the index stays
     assert len(Pieces(folder).spans) == 2
+
+
+def test_albums_are_the_same_however_many_decoders_work_and_wherever_they_were_stopped(tmp_path):
+    rng = np.random.default_rng(0)
+    for number in range(6):
+        wave = rng.uniform(-0.5, 0.5, 8000 * (41 - 6 * number))
+        save_wav(tmp_path / f"in/{number % 2}/{number}.wav", wave)
+
+    def albums(name: str) -> dict[Path, list]:
+        return {tmp_path / name / album: list(walk([tmp_path / "in" / album])) for album in ("0", "1")}
+
+    for _ in prepare(albums("alone"), sample_rate=8000, min_s=1.0, workers=0):
+        pass
+    with closing(prepare(albums("together"), sample_rate=8000, min_s=1.0, workers=2)) as stopped:
+        assert [next(stopped) for _ in range(2)]
+    for _ in prepare(albums("together"), sample_rate=8000, min_s=1.0, workers=2):
+        pass
+    alone, together = (Pieces(list(albums(name))) for name in ("alone", "together"))
+    assert [span.path for span in alone.spans] == [span.path for span in together.spans]
+    for number, span in enumerate(alone.spans):
+        assert np.array_equal(alone.crop(number, 0, span.n_samples), together.crop(number, 0, span.n_samples))
 
 
 def test_left_out_tracks_are_not_there(tmp_path):

@@ -6,17 +6,19 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import typer
+
 from audiopatch.bench.survey import survey
-from audiopatch.cli.console import printable, say
+from audiopatch.cli.console import printable, say, stop_on_signals
 from audiopatch.cli.estimate import parse_duration
 from audiopatch.cli.evaluate_run import require_training_extra
 from audiopatch.cli.train_progress import DistillProgress
 from audiopatch.errors import EnvironmentProblem, UsageError
 from audiopatch.inference.inputs import Inputs
+from audiopatch.inference.settings import Runtime
 from audiopatch.training.config_toml import with_overrides
 from audiopatch.training.distill_config import DistillConfig
 from audiopatch.training.distill_library import DistillRun, Watch, distil
-from audiopatch.training.interrupt import stop_requested
 from audiopatch.training.library import piece_bytes
 from audiopatch.types import CutSpec, Track
 
@@ -49,15 +51,18 @@ def run_distill(
     def leave_out(track: Track, reason: str) -> None:
         left_out.append(f"{track.path}\t{reason}")
 
-    with stop_requested() as stop, DistillProgress(quiet=quiet) as progress:
-        watch = Watch(tell, leave_out, progress.prepared, progress.row)
-        finished = distil(run, tracks, folder, device=device, resume=resume, force=force, stop=stop, watch=watch)
+    with stop_on_signals() as stop, DistillProgress(quiet=quiet) as progress:
+        finished = distil(
+            run, tracks, folder,
+            device=device, workers=Runtime().n_workers, resume=resume, force=force,
+            stop=stop.is_set, watch=Watch(tell, leave_out, progress.prepared, progress.row),
+        )  # fmt: skip
     if left_out:
         (folder / "left_out.tsv").write_text("".join(f"{printable(line)}\n" for line in left_out), encoding="utf-8")
         tell(f"{len(left_out)} of {len(tracks)} tracks left out; {folder / 'left_out.tsv'} says why")
     if not finished:
         tell("stopped and saved; go on with the same command and --resume")
-        raise KeyboardInterrupt
+        raise typer.Exit(stop.exit_code)
     tell(f"the model and its report: {folder / 'model'}; use it: audiopatch tag ~/Music --model {folder / 'model'}")
 
 

@@ -19,13 +19,12 @@ from tempfile import mkdtemp
 
 import numpy as np
 
-from audiopatch.audio.pool import decode_tracks
+from audiopatch.audio.whole import decode_whole
 from audiopatch.datasets.recipe import Dataset, Item, LeftOut
 from audiopatch.errors import NoAudioError
-from audiopatch.types import CutSpec, Decoded, Failed, Segment, Track
+from audiopatch.types import Failed, Track
 
 Report = Callable[[int, int], None]  # clips done, clips in all
-_DECODE_S = 30.0  # audio is decoded in runs of this length
 _SAMPLES, _INDEX = "samples.i16", "index.json"
 
 
@@ -82,7 +81,7 @@ def decode_waves(
         folder.parent.mkdir(parents=True, exist_ok=True)
         unfinished = Path(mkdtemp(dir=folder.parent, prefix="unfinished-"))
         try:
-            _write(unfinished, tracks, CutSpec(sample_rate, _DECODE_S, overlap=0.0), workers, report)
+            _write(unfinished, tracks, sample_rate, workers, report)
             if not (folder / _INDEX).is_file():  # another process may have been faster
                 unfinished.replace(folder)
         finally:
@@ -122,35 +121,19 @@ def _key(tracks: Iterable[Track], sample_rate: int) -> str:
     return digest.hexdigest()
 
 
-def _write(folder: Path, tracks: list[Track], spec: CutSpec, workers: int, report: Report) -> None:
-    """Each track's samples in one run, written when the track has ended; tracks lie in the order they ended."""
-    pending: dict[str, list[Segment]] = {}
+def _write(folder: Path, tracks: list[Track], sample_rate: int, workers: int, report: Report) -> None:
+    """Each track's samples in one run; tracks lie in the order they ended."""
     spans: dict[str, tuple[int, int]] = {}
     failed: dict[str, str] = {}
     written = 0
     with (folder / _SAMPLES).open("wb") as file:
-        for outcome in decode_tracks(tracks, spec, workers=workers):
-            match outcome:
-                case Segment():
-                    pending.setdefault(outcome.track.path, []).append(outcome)
-                case Failed():
-                    pending.pop(outcome.track.path, None)
-                    failed[outcome.track.path] = f"{outcome.code}: {outcome.message}"
-                case Decoded():
-                    wave = _join(pending.pop(outcome.track.path), spec.sample_rate)
-                    np.round(wave * 32768).clip(-32768, 32767).astype(np.int16).tofile(file)
-                    spans[outcome.track.path] = (written, len(wave))
-                    written += len(wave)
-            if not isinstance(outcome, Segment):
-                report(len(spans) + len(failed), len(tracks))
+        for outcome in decode_whole(tracks, sample_rate, workers=workers):
+            if isinstance(outcome, Failed):
+                failed[outcome.track.path] = f"{outcome.code}: {outcome.message}"
+            else:
+                np.round(outcome.wave * 32768).clip(-32768, 32767).astype(np.int16).tofile(file)
+                spans[outcome.track.path] = (written, len(outcome.wave))
+                written += len(outcome.wave)
+            report(len(spans) + len(failed), len(tracks))
     text = json.dumps({"spans": spans, "failed": failed})
     (folder / _INDEX).write_text(text, encoding="utf-8")
-
-
-def _join(segments: list[Segment], sample_rate: int) -> np.ndarray:
-    """(S,) the whole clip; its last segment is aligned to the end and overlaps the one before."""
-    starts = [round(segment.start_s * sample_rate) for segment in segments]
-    wave = np.empty(starts[-1] + len(segments[-1].wave), np.float32)
-    for start, segment in zip(starts, segments, strict=True):
-        wave[start : start + len(segment.wave)] = segment.wave
-    return wave

@@ -55,6 +55,7 @@ def distil(
     folder: Path,
     *,
     device: str = "auto",
+    workers: int = 0,
     resume: bool = False,
     force: bool = False,
     stop: Callable[[], bool] = lambda: False,
@@ -68,7 +69,10 @@ def distil(
     files = RunFolder(folder)
     files.start(run, resume=resume, force=force)
     rate = max(teacher.sample_rate, student.frontend.sample_rate)
-    train, held = library.prepare(folder / PIECES, rate, on_skip=watch.left_out, report=watch.prepared)
+    how = {"workers": workers, "on_skip": watch.left_out, "report": watch.prepared, "stop": stop}
+    if not library.prepare(folder / PIECES, rate, **how):
+        return False
+    held, train = library.pieces(folder / PIECES)
     watch.note(f"{train.duration_s / 3600:.2f} h to learn from, {held.duration_s / 3600:.2f} h held out")
     few, many = (
         HeldOut(teacher, held, clip_s=student.card.segment_s, per_track=n, ranked=ranked_of(student)) for n in (1, 3)

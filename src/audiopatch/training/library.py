@@ -6,7 +6,9 @@ import hashlib
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 from audiopatch.errors import UsageError
@@ -46,22 +48,40 @@ class Library:
         folder: Path,
         sample_rate: int,
         *,
+        workers: int,
         on_skip: Callable[[Track, str], None],
         report: Callable[[int, int], None],
-    ) -> tuple[Pieces, Pieces]:
-        """The pieces (to learn from, held out) in ``folder``; albums that are there already are not decoded again.
+        stop: Callable[[], bool],
+    ) -> bool:
+        """Decode everything into pieces in ``folder``; False where ``stop`` came first.
 
-        Held-out albums first, so that the same audio among the others is left out.
+        Albums that are there already are not decoded again. Held-out albums come first, so that the same audio among
+        the others is left out.
         """
         seen: set[str] = set()
-        done, places = 0, {"held": [], "train": []}
-        for kind, albums in (("held", self.held), ("train", self.train)):
-            for name, tracks in albums.items():
-                place = folder / kind / hashlib.blake2b(os.fsencode(name), digest_size=8).hexdigest()
-                places[kind].append(prepare(tracks, place, sample_rate=sample_rate, seen=seen, on_skip=on_skip))
-                done += len(tracks)
-                report(done, len(self.tracks))
-        return Pieces(places["train"]), Pieces(places["held"])
+        done = count(1)
+        for albums in self._places(folder):
+            options = {"sample_rate": sample_rate, "workers": workers, "seen": seen, "on_skip": on_skip}
+            with closing(prepare(albums, **options)) as tracks:
+                for _ in tracks:
+                    report(next(done), len(self.tracks))
+                    if stop():
+                        return False
+        return True
+
+    def pieces(self, folder: Path) -> tuple[Pieces, Pieces]:
+        """What ``prepare`` left in ``folder``: held out, to learn from."""
+        held, train = (Pieces(list(albums)) for albums in self._places(folder))
+        return held, train
+
+    def _places(self, folder: Path) -> tuple[dict[Path, list[Track]], dict[Path, list[Track]]]:
+        """Held out, to learn from: the tracks of each album by the folder of its pieces."""
+
+        def place(kind: str, name: str) -> Path:
+            return folder / kind / hashlib.blake2b(os.fsencode(name), digest_size=8).hexdigest()
+
+        held = {place("held", name): tracks for name, tracks in self.held.items()}
+        return held, {place("train", name): tracks for name, tracks in self.train.items()}
 
 
 def piece_bytes(audio_s: float, sample_rate: int) -> int:

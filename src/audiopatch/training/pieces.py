@@ -9,15 +9,17 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
-from audiopatch.audio.decode import decode_track
-from audiopatch.errors import NoAudioError, TrackError, UsageError
-from audiopatch.types import CutSpec, Failed, Segment, Track
+from audiopatch.audio.whole import Whole, decode_whole
+from audiopatch.errors import NoAudioError, UsageError
+from audiopatch.types import Failed, Track
 
 INDEX_NAME = "pieces.json"
 MAX_PIECE_BYTES = 60_000_000
@@ -59,7 +61,8 @@ class PieceWriter:
             self._filled += len(part)
 
     def close(self) -> None:
-        spans = [asdict(span) for span in self._spans]
+        in_order = sorted(self._spans, key=lambda span: span.path)  # decoders that run beside each other have none
+        spans = [asdict(span) for span in in_order]
         index = {"sample_rate": self.sample_rate, "digests": self.digests, "spans": spans}
         partial = self.folder / (INDEX_NAME + ".part")
         partial.write_text(json.dumps(index, ensure_ascii=False, indent=0), encoding="utf-8")
@@ -67,58 +70,52 @@ class PieceWriter:
 
 
 def prepare(
-    tracks: Iterable[Track],
-    folder: Path,
+    albums: Mapping[Path, Sequence[Track]],
     *,
     sample_rate: int = 32_000,
     min_s: float = 20.0,
+    workers: int,
     seen: set[str] | None = None,
     on_skip: Callable[[Track, str], None] = lambda track, reason: None,
-) -> Path:
-    """Write ``tracks`` as pieces, mono at ``sample_rate`` Hz.
+) -> Generator[Track]:
+    """Write the tracks of each folder into it as pieces, mono at ``sample_rate`` Hz; gives each once it is dealt with.
 
     Tracks shorter than ``min_s`` (a game's sound effects), tracks met before (the same audio under another name) and
-    files that cannot be decoded are skipped; each is told to ``on_skip``. A folder with an index is left as it is.
-    ``seen`` holds digests of the audio met so far, also in other folders, and grows.
+    files that cannot be decoded are skipped; each is told to ``on_skip``. A folder with an index is left as it is,
+    one without is begun again. ``seen`` holds digests of the audio met so far, also in other folders, and grows.
     """
     seen = set() if seen is None else seen
-    if (folder / INDEX_NAME).exists():
-        index = _read_index(folder)
-        if "digests" not in index:
-            raise UsageError(f"{folder} was prepared by an older version; remove it, and it is prepared again")
-        seen.update(index["digests"])
-        return folder
-    writer = PieceWriter(folder, sample_rate)
-    for track in tracks:
-        try:
-            wave = decode_whole(track, sample_rate)
-        except TrackError as error:  # one bad file is one skipped track
-            on_skip(track, str(error))
-            continue
-        digest = hashlib.blake2b(wave.tobytes(), digest_size=16).hexdigest()
-        if len(wave) < min_s * sample_rate:
-            on_skip(track, f"shorter than {min_s:g} s")
-        elif digest in seen:
-            on_skip(track, "the same audio as a track before")
-        else:
-            seen.add(digest)
-            writer.add(os.path.relpath(track.path, track.root), wave)
-            writer.digests.append(digest)
-    writer.close()
-    return folder
+    writers = {folder: PieceWriter(folder, sample_rate) for folder in albums if not (folder / INDEX_NAME).exists()}
+    for folder in albums.keys() - writers.keys():
+        seen.update(_digests(folder))
+        yield from albums[folder]
+    home = {track.path: folder for folder in writers for track in albums[folder]}
+    left = Counter(home.values())
+    todo = (track for folder in writers for track in albums[folder])
+    with closing(decode_whole(todo, sample_rate, workers=workers)) as outcomes:
+        for outcome in outcomes:
+            folder = home[outcome.track.path]
+            if reason := _take(outcome, writers[folder], min_s, seen):
+                on_skip(outcome.track, reason)
+            left[folder] -= 1
+            if not left[folder]:
+                writers[folder].close()
+            yield outcome.track
 
 
-def decode_whole(track: Track, sample_rate: int) -> np.ndarray:
-    """The whole track as one mono wave (S,) float32; a TrackError where there is no audio."""
-    parts, end = [], 0
-    for outcome in decode_track(track, CutSpec(sample_rate, segment_s=30.0, overlap=0.0)):
-        if isinstance(outcome, Failed):
-            raise TrackError(outcome.code, outcome.stage, outcome.message)
-        if isinstance(outcome, Segment):
-            start = round(outcome.start_s * sample_rate)
-            parts.append(outcome.wave[end - start :])  # the last segment reaches back into the one before
-            end = start + len(outcome.wave)
-    return np.concatenate(parts)
+def _take(outcome: Whole | Failed, album: PieceWriter, min_s: float, seen: set[str]) -> str | None:
+    """Add a track to its album, or say why not."""
+    if isinstance(outcome, Failed):
+        return outcome.message
+    if len(outcome.wave) < min_s * album.sample_rate:
+        return f"shorter than {min_s:g} s"
+    digest = hashlib.blake2b(outcome.wave.tobytes(), digest_size=16).hexdigest()
+    if digest in seen:
+        return "the same audio as a track before"
+    seen.add(digest)
+    album.digests.append(digest)
+    album.add(os.path.relpath(outcome.track.path, outcome.track.root), outcome.wave)
+    return None
 
 
 class Pieces:
@@ -170,6 +167,13 @@ class Pieces:
             starts = np.linspace(0, max(0, span.n_samples - n_samples), n + 2)[1:-1].astype(np.int64)
             crops += [self.crop(number, start, n_samples) for start in starts]
         return np.stack(crops)
+
+
+def _digests(folder: Path) -> list[str]:
+    index = _read_index(folder)
+    if "digests" not in index:
+        raise UsageError(f"{folder} was prepared by an older version; remove it, and it is prepared again")
+    return index["digests"]
 
 
 def _read_index(folder: Path) -> dict:
