@@ -158,6 +158,14 @@ def test_an_unreadable_folder_is_reported_not_fatal(library):
     assert problems == [str(library / "b")]
 
 
+def test_a_csv_whose_quote_never_ends_is_reported(tmp_path):
+    (tmp_path / "list.csv").write_text('path\nfirst.mp3\n"second.mp3\n' + "third.mp3\n" * 30_000)
+    reported = []
+    found = list(walk([tmp_path / "list.csv"], report=lambda path, error: reported.append((path, error.strerror))))
+    assert [Path(track.path).name for track in found] == ["first.mp3"]
+    assert reported == [(str(tmp_path / "list.csv"), "it is no csv (field larger than field limit (131072))")]
+
+
 def test_folders_deeper_than_python_recurses(tmp_path):
     deep = tmp_path
     for _ in range(600):

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import os
 from collections.abc import Iterable, Iterator
 from io import BytesIO
@@ -69,8 +70,14 @@ def _without_mark(lines: Iterator[str]) -> Iterator[str]:
 
 
 def _column(lines: Iterable[str]) -> Iterator[str]:
-    """The cells of the column ``path``, or of the first where none has that name."""
-    rows = csv.reader(lines)
+    """The cells of the column ``path``, or of the first where none has that name; OSError where it is no csv."""
+    try:
+        yield from _cells(csv.reader(lines))
+    except csv.Error as error:  # a quote that nothing closes takes in all that follows
+        raise OSError(errno.EINVAL, f"it is no csv ({error})") from error
+
+
+def _cells(rows: Iterator[list[str]]) -> Iterator[str]:
     first = next(rows, [])
     place = next((n for n, name in enumerate(first) if name.strip().lower() == "path"), None)
     if place is None and first:
