@@ -55,5 +55,6 @@ def export(
         tagger = load_model(model, device="cpu", engine="openvino", dtype="int8")
         segments = real_segments(tagger, list(islice(Inputs([calibrate]).tracks(), n_tracks)), n_tracks)
         mel = mels_of(tagger, segments)
-        tagger.backbone.calibrate(mel, plan, taps)  # type: ignore[operator]  # the int8 engine put it there
+        for last in dict.fromkeys((None, block)):  # to tag with, and for embed, which goes no further than the block
+            tagger.backbone.calibrate(mel, plan, taps, last=last)  # type: ignore[operator]  # the int8 engine's own
         say(f"int8 program for patchout {plan} made from {len(mel)} segments and kept in the cache")

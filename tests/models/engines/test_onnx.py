@@ -34,3 +34,8 @@ def test_onnx_runtime_gives_the_same_scores_for_any_batch(tmp_path):
 def test_only_float32_is_exported(tmp_path):
     with pytest.raises(UsageError, match="float32"):
         export_onnx(load_model("random/tiny-random", device="cpu", dtype="bfloat16"), tmp_path / "no.onnx")
+
+
+def test_chance_is_not_baked_in(tmp_path):
+    with pytest.raises(UsageError, match="draws by chance"):
+        export_onnx(load_model("random/tiny-random", device="cpu"), tmp_path / "no.onnx", parse_plan("F3T2+random:0.5"))

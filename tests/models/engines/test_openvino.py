@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from audiopatch.cli.main import find_command
 from audiopatch.errors import UsageError
 from audiopatch.models.engines.openvino_program import _relative_error
 from audiopatch.models.engines.traced import code_of, identity
@@ -147,6 +148,24 @@ def test_int8_is_calibrated_first(mel):
     error = relative_error(tagger(mel).logits, load_model("random/tiny-random")(mel).logits)
     assert 0 < error < 0.2
     assert relative_error(with_openvino("int8")(mel).logits, tagger(mel).logits) == 0
+
+
+@torch.inference_mode()
+def test_export_makes_what_tag_and_embed_ask_for_after_a_block(mel, tone, tmp_path, monkeypatch):
+    monkeypatch.setattr("audiopatch.models.engines.openvino.quantise", lambda model, mel: model)
+    tagger = with_openvino("int8")
+    with pytest.raises(UsageError, match="--patchout PLAN --block 1 --int8 FOLDER"):
+        tagger.stacks(mel, (1,))
+    tone(tmp_path / "a.wav", seconds=11)
+    words = ["random/tiny-random", "--block", "1", "--int8", str(tmp_path)]
+    find_command("export").main(words, standalone_mode=False)
+    assert torch.isfinite(tagger.stacks(mel, (1,))[1]).all()
+    assert torch.isfinite(tagger(mel, taps=(1,)).logits).all()
+
+
+def test_chance_is_not_baked_in(mel):
+    with pytest.raises(UsageError, match=r"random:0\.5 draws by chance"):
+        with_openvino("int8").backbone.calibrate(mel, parse_plan("random:0.5"))
 
 
 def test_other_dtypes_are_refused():

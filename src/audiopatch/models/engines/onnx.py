@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from audiopatch.errors import EnvironmentProblem, UsageError
+from audiopatch.models.engines.traced import check_fixed
 from audiopatch.models.tagger import Tagger
 from audiopatch.reducers.plan import NO_REDUCTION, Plan
 
@@ -32,9 +33,10 @@ class _MelToScores(nn.Module):
 def export_onnx(tagger: Tagger, path: Path, plan: Plan = NO_REDUCTION, taps: Sequence[int] = ()) -> None:
     """Write float32 ONNX: ``mel`` (batch, n_mels, frames of one segment) -> ``scores``, ``features``, ``stack7``, ...
 
-    The plan is baked in. Labels, front-end and licence go into the file's metadata. A tagger on another engine or
-    in another dtype is a UsageError, missing packages an EnvironmentProblem.
+    The plan is baked in. Labels, front-end and licence go into the file's metadata. A plan that draws by chance and a
+    tagger on another engine or in another dtype are a UsageError, missing packages an EnvironmentProblem.
     """
+    check_fixed(plan)
     if tagger.engine != "torch" or tagger.dtype != torch.float32:
         raise UsageError("ONNX is exported from float32 weights; load the model with --engine torch --dtype float32")
     try:

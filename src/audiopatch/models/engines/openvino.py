@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from audiopatch.cache import cache_folder
 from audiopatch.errors import UsageError, first_line
 from audiopatch.models.engines.openvino_program import Program, ProgramKey, Unconvertible, convert, openvino, quantise
-from audiopatch.models.engines.traced import Traceable, code_of, identity
+from audiopatch.models.engines.traced import Traceable, check_fixed, code_of, identity
 from audiopatch.models.tagger import Tagger
 from audiopatch.models.transformer import Features
 from audiopatch.reducers.plan import NO_REDUCTION, Plan
@@ -77,7 +77,11 @@ class OpenVinoBackbone(nn.Module):
     def calibrate(
         self, mel: Tensor, plan: Plan = NO_REDUCTION, taps: Sequence[int] = (), *, last: int | None = None
     ) -> None:
-        """Make and keep the int8 program of a plan from real segments, mel (N, n_mels, frames)."""
+        """Make and keep the int8 program of a plan from real segments, mel (N, n_mels, frames).
+
+        UsageError for a plan that draws by chance.
+        """
+        check_fixed(plan)
         traceable = Traceable(self.eager, plan, taps, last)
         model = quantise(convert(traceable, mel[:1]), mel)
         self._key(traceable, mel).save(model)
@@ -97,9 +101,10 @@ class OpenVinoBackbone(nn.Module):
             except RuntimeError as error:
                 log.warning("%s is damaged and of no more use: %s", key.path, first_line(error))
         if self.dtype == "int8":
+            block = f" --block {traceable.taps[0]}" if len(traceable.taps) == 1 else ""
             raise UsageError(
-                f"no int8 program was made yet for this model with patchout {traceable.plan}; make it once from "
-                "your own music: audiopatch export MODEL --patchout PLAN --int8 FOLDER"
+                f"no int8 program was made yet for this model with patchout {traceable.plan}{block}; make it once from "
+                f"your own music: audiopatch export MODEL --patchout PLAN{block} --int8 FOLDER"
             )
         try:
             model = convert(traceable, mel[:1])

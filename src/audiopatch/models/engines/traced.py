@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from audiopatch.errors import UsageError
 from audiopatch.models.transformer import Features
 from audiopatch.reducers.chain import steps_of
 from audiopatch.reducers.plan import Plan
@@ -30,6 +31,12 @@ class Traceable(nn.Module):
     def features(self, outputs: Sequence[Tensor]) -> Features:
         """What ``forward`` gave, with its names again."""
         return Features(outputs[0], None, dict(zip(self.taps, outputs[1:], strict=True)))
+
+
+def check_fixed(plan: Plan) -> None:
+    """UsageError for a plan in which chance has a part: whoever runs the graph cannot seed it."""
+    if plan.draws:
+        raise UsageError(f"patchout {plan} draws by chance, which cannot be baked in; take a fixed one, such as F3T2")
 
 
 def trace(module: nn.Module, mel: Tensor) -> torch.export.ExportedProgram:
