@@ -32,11 +32,12 @@ def print_recipes(*, as_json: bool) -> None:
         console.print(grid)
         console.print()
     console.print("Each runs as: audiopatch train RECIPE --data-dir DIR (folds: --fold all)")
+    console.print("–: the paper has a figure that we could not read; --json says where the others were read")
 
 
 def _published(found: TrainRecipe) -> str:
     if found.paper and not found.published:
-        return "not known here"
+        return "–"
     return ", ".join(f"{_SHORT[name]} {value:.4g}" for name, value in found.published.items())
 
 
