@@ -156,6 +156,7 @@ class Signals:
 
     mel    MelPatches             of the full grid; its statistics are computed once, whatever number of blocks ask
     seeds  (B,) int64 or None     one per clip, fixes random choices at inference; None while training
+    training                      whether the network is learning: some reducers add noise then
     q, k   (B, H, P + N, D / H)   this block's queries and keys; None before block 1
     """
 

@@ -142,6 +142,12 @@ def test_a_wrong_hash_is_refused_and_leaves_nothing(site):
     assert not list((cache_folder() / "test-model").glob("*.part"))
 
 
+def test_a_last_attempt_that_does_not_fit_is_said_too(site):
+    site.cuts = [500_000, 0, 0, 0]
+    with pytest.raises(WeightsError, match="does not fit together"):
+        fetch.download(card_at(site, sha256="0" * 64))
+
+
 def test_a_stale_rest_of_another_file_is_thrown_away(site, cache):
     (cache / "test-model").mkdir(parents=True)
     (cache / "test-model" / "w.pt.part").write_bytes(b"x" * 1000)

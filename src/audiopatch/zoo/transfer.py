@@ -40,13 +40,15 @@ def transfer(weights: Weights, path: Path, progress: Progress) -> None:
             elif isinstance(error, HTTPError) or attempt == _ATTEMPTS - 1:
                 raise WeightsError(f"{weights.url} cannot be downloaded: {first_line(error)}") from error
             continue  # resume where the connection was cut
-        if sha256_of(part).startswith(weights.sha256):
-            break
+        sha256 = sha256_of(part)
+        if sha256.startswith(weights.sha256):
+            note_of(path).write_text(sha256 + "\n", encoding="utf-8")
+            _settle(part, path)
+            return
         part.unlink()
         if not started_at:  # a resumed file may have changed on the server in between; a fresh one is wrong
             raise WeightsError(f"{weights.url} is not the file its card describes: its sha256 differs")
-    note_of(path).write_text(sha256_of(part) + "\n", encoding="utf-8")
-    _settle(part, path)
+    raise WeightsError(f"{weights.url} cannot be downloaded: what came in {_ATTEMPTS} attempts does not fit together")
 
 
 def _append(weights: Weights, part: Path, progress: Progress) -> None:
