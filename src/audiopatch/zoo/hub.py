@@ -20,12 +20,11 @@ from audiopatch.models.card import ModelCard
 from audiopatch.models.config import FrontendConfig, HeadConfig, TransformerConfig
 from audiopatch.zoo.cards.maest import LABEL_SETS as MAEST_LABEL_SETS
 from audiopatch.zoo.checkpoint import read_checkpoint
+from audiopatch.zoo.hub_cache import CONFIG_FILE, PREPROCESSOR_FILE, WEIGHTS_FILES
 from audiopatch.zoo.labels import load_labels
 from audiopatch.zoo.published import HEAD_DIM, Published, depth_of
 from audiopatch.zoo.unwrap import unwrap
 
-CONFIG_FILE, PREPROCESSOR_FILE = "config.json", "preprocessor_config.json"
-WEIGHTS_FILES = ("model.safetensors", "pytorch_model.bin")
 _AST = "audio-spectrogram-transformer"
 _MAX_JSON_BYTES = 16 << 20
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from audiopatch.cache import sha256_of
 from audiopatch.errors import UsageError, WeightsError, first_line
 
-_CONFIG, _PREPROCESSOR = "config.json", "preprocessor_config.json"
-_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+CONFIG_FILE, PREPROCESSOR_FILE = "config.json", "preprocessor_config.json"
+WEIGHTS_FILES = ("model.safetensors", "pytorch_model.bin")  # the first that is there is read
 
 
 def is_offline(offline: bool = False) -> bool:
@@ -23,18 +23,18 @@ def hub_folder(repository: str, *, offline: bool = False) -> Path:
     What is cached is taken as it is, without asking the hub for news.
     """
     name, _, revision = repository.partition("@")
-    config = _hub_file(name, _CONFIG, revision or None, offline=True)
+    config = _hub_file(name, CONFIG_FILE, revision or None, offline=True)
     if config is not None and _has_weights(config.parent):
         return config.parent
     if is_offline(offline):
         raise WeightsError(f"'{name}' is not cached, and downloads are off (offline)")
-    config = _hub_file(name, _CONFIG, revision or None)
+    config = _hub_file(name, CONFIG_FILE, revision or None)
     if config is None:
-        raise WeightsError(f"'{name}' has no {_CONFIG}: it is no model in the hub's usual layout")
+        raise WeightsError(f"'{name}' has no {CONFIG_FILE}: it is no model in the hub's usual layout")
     commit = config.parent.name  # so that all files are of one revision, even if the repository changes now
-    _hub_file(name, _PREPROCESSOR, commit)
-    if not any(_hub_file(name, file, commit) for file in _WEIGHTS):
-        raise WeightsError(f"'{name}' has none of the weights audiopatch reads: {', '.join(_WEIGHTS)}")
+    _hub_file(name, PREPROCESSOR_FILE, commit)
+    if not any(_hub_file(name, file, commit) for file in WEIGHTS_FILES):
+        raise WeightsError(f"'{name}' has none of the weights audiopatch reads: {', '.join(WEIGHTS_FILES)}")
     return config.parent
 
 
@@ -62,12 +62,12 @@ def _hub_file(name: str, file: str, revision: str | None, *, offline: bool = Fal
 
 
 def _has_weights(folder: Path) -> bool:
-    return any((folder / file).is_file() for file in _WEIGHTS)
+    return any((folder / file).is_file() for file in WEIGHTS_FILES)
 
 
 def verify_hub_folder(folder: Path) -> str:
     """The hub names each large file in its cache by its sha256."""
-    for name in _WEIGHTS:
+    for name in WEIGHTS_FILES:
         blob = (folder / name).resolve()
         if blob.is_file() and len(blob.name) == 64:
             return "ok" if sha256_of(blob) == blob.name else "corrupt"
