@@ -140,6 +140,17 @@ def test_an_interrupted_run_resumes(library, tmp_path):
     _check(tmp_path / "out", ok=9, failed=2)
 
 
+@pytest.mark.parametrize("force", [False, True])
+def test_a_run_stopped_before_its_first_track_is_interrupted_and_replaces_nothing(library, tmp_path, force):
+    """As a Ctrl-C while the model is loaded."""
+    run(library, tmp_path / "out")
+    stop = threading.Event()
+    stop.set()
+    result = run(library, tmp_path / "out", force=force, stop=stop, **({"top_k": 3} if force else {}))
+    assert result.interrupted and result.notes == ()
+    _check(tmp_path / "out", ok=9, failed=2)
+
+
 def test_force_recomputes_with_other_parameters(library, tmp_path):
     run(library, tmp_path / "out")
     result = run(library, tmp_path / "out", top_k=3, force=True, commit_every_n=4)

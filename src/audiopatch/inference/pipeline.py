@@ -145,7 +145,7 @@ class Run:
         return self.stop.is_set() and (self.counts.n_left > 0 or not plan.complete)
 
     def planned(self, plan: Plan) -> None:
-        """Count the inputs and start the clock."""
+        """Count the inputs: from here on it is known how much is left."""
         self.counts.n_found = plan.n_found
         self.counts.n_up_to_date = plan.n_up_to_date
         self.counts.n_failed_before = plan.n_failed_before
@@ -171,7 +171,7 @@ class FolderRun:
             recognise(found, self.journal, output, run.cut, run.runtime, note=note, stop=stop) as plan,
             _finishing(run),
         ):
-            if not found.n_found:
+            if not found.n_found and found.complete:
                 return False
             run.planned(plan)
             if plan is not found:
