@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 import audiopatch
-from audiopatch.errors import NoAudioError, OutputMismatchError, UsageError
+from audiopatch.errors import EnvironmentProblem, NoAudioError, OutputMismatchError, UsageError
 from audiopatch.inference.inputs import Inputs
 from audiopatch.inference.pipeline import run_to_folder
 from audiopatch.inference.progress import Silent
@@ -193,6 +193,17 @@ def test_other_formats_resume_too(library, tmp_path, file_format):
         result = run_to_folder(Inputs([str(library)]), tmp_path, analysis, Runtime(**RUNTIME), file_format=file_format)
         assert result.counts.n_ok == expected
     _check(tmp_path, ok=9, failed=2)
+
+
+def test_a_place_of_something_else_is_refused_in_words(library, tmp_path):
+    for text in ("{}", "[1]", "no JSON"):
+        (tmp_path / "run.json").write_text(text)
+        with pytest.raises(OutputMismatchError, match="choose another folder"):
+            run(library, tmp_path)
+    with pytest.raises(EnvironmentProblem, match="choose another folder"):
+        run(library, tmp_path / "run.json")
+    with pytest.raises(UsageError, match="no output of audiopatch"):
+        read(tmp_path / "run.json")
 
 
 def test_no_audio_is_an_error_before_anything_is_written(tmp_path):

@@ -105,12 +105,15 @@ def open_output(
 
 
 def read_run(folder: Folder) -> dict[str, Any] | None:
-    """``run.json``, or None where there is none."""
+    """``run.json``, or None where there is none; one of another program is an OutputMismatchError."""
     try:
         text = folder.read_text(RUN_FILE)
-        return None if text is None else json.loads(text)
-    except ValueError as error:
+        run = None if text is None else json.loads(text)
+    except (PermissionError, ValueError) as error:
         raise OutputMismatchError(f"{RUN_FILE} in {folder} is not readable; choose another folder with -o") from error
+    if run is not None and not (isinstance(run, dict) and run.keys() >= {"parameters", "fingerprint"}):
+        raise OutputMismatchError(f"{RUN_FILE} in {folder} is none of audiopatch; choose another folder with -o")
+    return run
 
 
 def _check_parameters(folder: Folder, parameters: Mapping[str, Any]) -> None:
