@@ -86,10 +86,17 @@ def test_flags_beat_the_environment_beats_the_project_file_beats_the_users_file(
 
 
 @pytest.mark.parametrize(
-    ("text", "words"), [("pool = ", "not valid TOML"), ("[tag]\npol = 'max'", "did you mean 'pool'")]
+    ("text", "words"),
+    [
+        (b"pool = ", "not valid TOML"),
+        (b"pool = '\xff'", "not valid TOML"),
+        (b"[tag]\npol = 'max'", "did you mean 'pool'"),
+        (b"[tga]\npool = 'max'", "did you mean 'tag'"),
+        (b"tag = 3", "unknown option 'tag'"),
+    ],
 )
 def test_a_broken_configuration_is_named(tmp_path, text, words):
-    (tmp_path / "audiopatch.toml").write_text(text)
+    (tmp_path / "audiopatch.toml").write_bytes(text)
     done = audiopatch("tag", ".", cwd=tmp_path)
     assert done.returncode == 2 and words in done.stderr and "audiopatch.toml" in done.stderr
 

@@ -26,19 +26,21 @@ def read_defaults(
     """Option name -> default for one command, from both files.
 
     A ``[command]`` section holds for that command, keys outside of any section for every command that has them.
-    A key that no command has is a UsageError with the nearest one that exists.
+    A key that no command has, or a section of none, is a UsageError with the nearest one that exists.
     """
     own = options_of(command)
     merged: dict[str, Any] = {}
     for path in (user_file(), Path(PROJECT_FILE)):  # the later one wins
         values = _read(path)
-        shared = _names({key: value for key, value in values.items() if not isinstance(value, dict)})
-        section = _names(values.get(command, {}))
-        _refuse(path, section.keys() - own, own)
+        sections = {key: value for key, value in values.items() if isinstance(value, dict)}
+        _refuse(path, "section", sections.keys() - set(commands), commands)
+        shared = _names({key: value for key, value in values.items() if key not in sections})
+        section = _names(sections.get(command, {}))
+        _refuse(path, "option", section.keys() - own, own)
         unknown = shared.keys() - own
         if unknown:
             everywhere = {option for name in commands for option in options_of(name)}
-            _refuse(path, unknown - everywhere, everywhere)
+            _refuse(path, "option", unknown - everywhere, everywhere)
         merged |= {key: value for key, value in (shared | section).items() if key in own}
     return merged
 
@@ -64,7 +66,7 @@ def _read(path: Path) -> dict[str, Any]:
             return tomllib.load(file)
     except (FileNotFoundError, NotADirectoryError):
         return {}
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # no TOML, or no UTF-8
         raise UsageError(f"{path} is not valid TOML: {error}") from error
 
 
@@ -72,6 +74,6 @@ def _names(values: dict[str, Any]) -> dict[str, Any]:
     return {key.replace("-", "_"): value for key, value in values.items()}
 
 
-def _refuse(path: Path, unknown: Collection[str], known: Collection[str]) -> None:
+def _refuse(path: Path, kind: str, unknown: Collection[str], known: Collection[str]) -> None:
     for key in sorted(unknown):
-        raise UsageError(f"{path}: {unknown_name('option', key, known)}")
+        raise UsageError(f"{path}: {unknown_name(kind, key, known)}")
