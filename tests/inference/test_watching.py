@@ -183,6 +183,39 @@ def test_a_watch_may_begin_with_an_empty_folder_and_looks_where_the_system_is_si
     assert "does not tell" in watch.heard.notes
 
 
+def test_rows_stay_where_a_disk_takes_its_folder_along_or_may_not_be_read(tmp_path, folder, monkeypatch):
+    """As removable disks have it: their mount point goes, other disks beside it stay."""
+    monkeypatch.setattr(watching, "_LOOK_EVERY_S", 0.2)
+    monkeypatch.setattr(watching, "_TICK_S", 0.1)
+    monkeypatch.setattr(watching, "_SHARE_OF_LOOKING", 0)
+    monkeypatch.setattr(watching, "follow", _silent)
+    with Watch(folder, tmp_path / "out") as watch:
+        folder.rename(tmp_path / "away")
+        time.sleep(1)
+        assert len(watch.paths()) == 3
+        (tmp_path / "away").rename(folder)
+        locked = _Locked(folder)
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "scandir", locked.scandir)
+            (folder / "song.mp3").unlink()
+            watch.until(lambda: locked.n_asked > 8)
+            assert len(watch.paths()) == 3
+        watch.until(lambda: watch.paths() == ["song.flac", "song.ogg"])
+
+
+class _Locked:
+    """``os.scandir`` as it is for who may not read ``folder``; tests may run as root, who may."""
+
+    def __init__(self, folder: Path):
+        self.folder, self.n_asked, self._scandir = os.fspath(folder), 0, os.scandir
+
+    def scandir(self, path="."):
+        if os.fspath(path) == self.folder:
+            self.n_asked += 1
+            raise PermissionError(13, "Permission denied")
+        return self._scandir(path)
+
+
 def _silent(folders, stop, *, leave_out):
     raise OSError("no more watches")
     yield

@@ -20,6 +20,7 @@ from audiopatch.inference.settings import Analysis, Runtime
 from audiopatch.inference.settling import Settling
 from audiopatch.sinks.folder import folder_at
 from audiopatch.sinks.inherit import places
+from audiopatch.storage.store import exists
 
 _QUIET_S = 2.0  # a file that has not changed for so long is taken for finished
 _TICK_S = 1.0
@@ -81,7 +82,7 @@ class _Watch:
             if due is None:
                 n_found = self.look(None)
                 if not n_found and not self.settling.paths:
-                    self._let_go(self.tops)
+                    self._let_go([top for top in self.tops if Path(top).is_dir()])  # a disk may take its folder along
                 due = time.monotonic() + max(_LOOK_EVERY_S, _SHARE_OF_LOOKING * self.looking_s)
                 if n_found:  # that took a while: look again before anything is said to be missing
                     return
@@ -146,12 +147,15 @@ class _Watch:
 
 def _is_gone(path: str, said: Area) -> bool:
     """Whether a file was deleted, and not only a disk taken away: that leaves an empty folder where it was."""
-    if os.path.lexists(path):
+    if exists(path):
         return False
     if said.holds(path):
         return True
     folder = os.path.dirname(path)  # noqa: PTH120
     while not os.path.isdir(folder):  # noqa: PTH112
         folder = os.path.dirname(folder)  # noqa: PTH120
-    with os.scandir(folder) as entries:
-        return next(entries, None) is not None
+    try:
+        with os.scandir(folder) as entries:
+            return next(entries, None) is not None
+    except OSError:  # one that may not be read does not show whether it is empty
+        return False

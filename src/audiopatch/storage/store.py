@@ -72,12 +72,15 @@ def about(url: str) -> About | None:
 
 def exists(place: str | bytes) -> bool:
     """Whether a file is still there, here or in a store; what cannot be reached is taken to be."""
-    if isinstance(place, bytes) or not is_remote(place):
-        return os.path.lexists(place)
     try:
-        return about(place) is not None
-    except OSError:
+        if isinstance(place, str) and is_remote(place):
+            return about(place) is not None
+        os.lstat(place)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:  # no right to look, or a network disk that does not answer
         return True
+    return True
 
 
 def about_all(urls: Iterable[str]) -> dict[str, About | None]:
