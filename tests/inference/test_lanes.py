@@ -111,6 +111,12 @@ def test_what_goes_wrong_reaches_the_caller(three_threads):
     with pytest.raises(OSError, match="the library is gone"):
         list(_fed(broken(), _extractor()))
 
+    def no_more_threads(batch):
+        raise RuntimeError("can't start new thread")
+
+    with Feed(iter_of(_segments(1)), no_more_threads, batch_size=1, ahead=2) as feed, pytest.raises(RuntimeError):
+        list(feed.until(threading.Event()))
+
 
 def iter_of(segments):
     yield from segments

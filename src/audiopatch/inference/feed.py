@@ -100,8 +100,8 @@ class Feed:
         self._queue.put(None)
 
     def _infer(self, batch: list[Segment]) -> None:
-        self._n_submitted += 1
         outputs = self._submit(batch)
+        self._n_submitted += 1  # only then: what was refused does not come back, and nobody shall wait for it
         self._latest.append(outputs)
         outputs.add_done_callback(lambda done: self._queue.put(Inferred(batch, done)))
 

@@ -13,6 +13,8 @@ from typing import Any, BinaryIO, ClassVar
 
 import pyarrow as pa
 
+csv.field_size_limit(2**31 - 1)  # by default 131 072 characters: fewer than the stacks of three blocks of MAEST take
+
 
 @dataclass(frozen=True)
 class CsvSink:
@@ -28,7 +30,7 @@ class CsvSink:
             writer.writerows([_cell(value) for value in row.values()] for row in table.to_pylist())
 
     def read(self, file: BinaryIO, columns: Sequence[str] | None = None) -> pa.Table:
-        """Back as a table of text, numbers where every cell of a column is one."""
+        """Back as a table of text; the columns in ``_NUMBERS`` as numbers and lists."""
         with io.TextIOWrapper(file, encoding="utf-8", newline="") as text:
             rows = list(csv.DictReader(text))
         names = columns or list(rows[0] if rows else {})
@@ -44,7 +46,9 @@ def _cell(value: Any) -> Any:
 
 
 _NUMBERS = {
-    **dict.fromkeys(("size_bytes", "mtime_ns", "sample_rate", "channels", "n_segments", "rank", "segment"), int),
+    **dict.fromkeys(
+        ("size_bytes", "mtime_ns", "sample_rate", "channels", "n_segments", "rank", "segment", "label_id"), int
+    ),
     **dict.fromkeys(
         ("duration_s", "coverage", "score", "score_max", "score_sd", "start_s", "end_s", "position_s"), float
     ),
