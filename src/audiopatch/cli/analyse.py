@@ -79,7 +79,7 @@ def analyse(request: Request, analysis: Analysis, runtime: Runtime) -> None:
     if request.as_json:
         print(json.dumps(_summary(result.counts, request.output, code, result.interrupted)))
     if not request.quiet:
-        _show(request)
+        _show(request, result.counts)
         for note in result.notes:
             console.say(note)
         place = "" if request.output == STDOUT else request.output.rstrip("/")
@@ -117,9 +117,12 @@ def _summary(counts: Counts, output: str, code: int, interrupted: bool) -> dict[
     }
 
 
-def _show(request: Request) -> None:
+def _show(request: Request, counts: Counts) -> None:
     """The best tags of each track as a table: when asked for, or on a terminal when there are few tracks."""
-    if request.show is False or request.output == STDOUT or (request.show is None and not sys.stderr.isatty()):
+    if request.show is False or request.output == STDOUT:
+        return
+    # the tables hold what was found now, and perhaps more: a million tracks are not read only to count them
+    if request.show is None and not (sys.stderr.isatty() and counts.n_found <= _SHOWN_TRACKS):
         return
     from audiopatch.cli.tags_table import print_tags
     from audiopatch.inference.read import read
