@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from audiopatch.cli import console
 from audiopatch.cli.main import COMMANDS
 from audiopatch.zoo.cards import CARDS
 
@@ -99,6 +100,14 @@ def test_a_broken_configuration_is_named(tmp_path, text, words):
     (tmp_path / "audiopatch.toml").write_bytes(text)
     done = audiopatch("tag", ".", cwd=tmp_path)
     assert done.returncode == 2 and words in done.stderr and "audiopatch.toml" in done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no disk here that is always full")
+def test_a_disk_that_fills_while_a_file_is_written(capsys):
+    with pytest.raises(console.typer.Exit) as stopped, console.errors_to_words(), open("/dev/full", "w") as file:
+        file.write("x")
+    said = capsys.readouterr().err
+    assert stopped.value.exit_code == 6 and "No space left" in said and "Traceback" not in said
 
 
 def test_models_and_doctor():

@@ -63,8 +63,10 @@ def errors_to_words() -> Iterator[None]:
     except (typer.Exit, typer.Abort):
         raise
     except Exception as error:
-        if isinstance(error, OSError) and error.filename and error.errno in _DENIED | _FULL:
-            say(f"audiopatch: cannot use {os.fsdecode(error.filename)}: {error.strerror}")
+        if isinstance(error, OSError) and error.errno in (_DENIED | _FULL if error.filename else _FULL):
+            # a disk is rarely full when a file is opened, and who writes to one that is open names none
+            what = f"use {os.fsdecode(error.filename)}" if error.filename else "write"
+            say(f"audiopatch: cannot {what}: {error.strerror}")
             raise typer.Exit(6) from None
         if type(error).__module__.startswith(("typer.", "click.")):
             _say_origin(error)
