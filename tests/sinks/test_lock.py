@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -7,7 +8,7 @@ import sys
 
 import pytest
 
-from audiopatch.errors import OutputMismatchError
+from audiopatch.errors import EnvironmentProblem, OutputMismatchError
 from audiopatch.sinks.lock import locked
 
 _HOLD = (
@@ -29,4 +30,13 @@ def test_a_second_run_is_refused_and_a_dead_one_is_no_obstacle(tmp_path):
         os.kill(holder.pid, signal.SIGKILL)
         holder.wait()
     with locked(tmp_path):
+        pass
+
+
+def test_a_disk_that_cannot_lock_is_said(tmp_path, monkeypatch):
+    def flock(descriptor, how):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    with pytest.raises(EnvironmentProblem, match="cannot lock files"), locked(tmp_path):
         pass

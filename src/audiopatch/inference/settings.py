@@ -28,10 +28,10 @@ class Stack:
 class Analysis:
     """Everything that decides a number in the tables; two runs may share a folder only if theirs are equal.
 
-    ``thresholds`` drops tags below the score that ``evaluate`` found to mean them. ``tags`` and ``embedding`` say what
-    is wanted; ``stack`` takes the embedding from inside the network instead of
-    the pooled features before the head. ``n_segments`` limits a track to that many evenly spread segments. ``passes``
-    repeats a random patchout, for mean scores and how far they scatter.
+    ``tags`` and ``embedding`` say what is wanted; ``stack`` takes the embedding from inside the network instead of the
+    pooled features before the head. ``n_segments`` limits a track to that many evenly spread segments. ``passes``
+    repeats a random patchout, for mean scores and how far they scatter. ``thresholds`` drops tags below the score that
+    ``evaluate`` found to mean them.
     """
 
     model: str

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from audiopatch.errors import OutputMismatchError
+from audiopatch.errors import EnvironmentProblem, OutputMismatchError
 from audiopatch.sinks.transaction import disk_errors
 
 _NAME = ".lock"
@@ -42,6 +42,11 @@ def _try_lock(descriptor: int) -> bool:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    except OSError as error:  # some network disks
+        raise EnvironmentProblem(
+            f"the disk of the output cannot lock files ({error.strerror}), which keeps two runs apart; "
+            "choose a folder on another with -o"
+        ) from error
     return True
 
 
