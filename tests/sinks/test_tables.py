@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from io import BytesIO
+from io import BytesIO, StringIO
 
 import numpy as np
 import pyarrow as pa
@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from audiopatch.sinks import SINKS, schema
+from audiopatch.sinks.jsonl import JsonLines
 from audiopatch.sinks.schema import Layout
 from audiopatch.sinks.tables import labels_table, tables_of, text_path
 from audiopatch.types import Decoded, Failed, SegmentRow, Track, TrackRow
@@ -51,6 +52,12 @@ def test_the_scatter_of_scores_is_a_column_where_there_is_one(name, tmp_path):
     sink.write(tags, tmp_path / "tags")
     assert sink.read(BytesIO((tmp_path / "tags").read_bytes()))["score_sd"].to_pylist() == pytest.approx([0.02, 0.03])
     assert "score_sd" not in tables_of([_row(_track())], LAYOUT)["tags"].column_names
+
+
+def test_a_line_of_a_track_without_tags_has_an_empty_list_of_them():
+    stream = StringIO()
+    JsonLines(stream, replace(LAYOUT, min_score=0.95)).write([_row(_track())])
+    assert json.loads(stream.getvalue())["tags"] == []
 
 
 def test_min_score_and_all_labels():

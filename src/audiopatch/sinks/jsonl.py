@@ -47,7 +47,7 @@ class JsonLines:
     def write(self, rows: Sequence[TrackRow | Failed]) -> None:
         """Flushed at once, so that a reader at the end of a pipe sees every track as it is finished."""
         tables = tables_of(rows, self.layout)
-        for line in _nested(tables):
+        for line in _nested(tables, self.layout):
             self.stream.write(dumps(line) + "\n")
         self.stream.flush()
 
@@ -58,9 +58,12 @@ def dumps(value: Any) -> str:
     return _CONTROLS.sub(lambda char: f"\\u{ord(char[0]):04x}", text)
 
 
-def _nested(tables: Mapping[str, pa.Table]) -> Iterator[dict[str, Any]]:
+def _nested(tables: Mapping[str, pa.Table], layout: Layout) -> Iterator[dict[str, Any]]:
     """One object per track: its own columns, then ``tags``, ``embedding``, ``scores``, ``segments``, ``error``."""
     lines = {row["track_id"]: row for row in tables["tracks"].to_pylist()} if "tracks" in tables else {}
+    if layout.labels:  # also of a track without a tag that reaches its least score
+        for line in lines.values():
+            line["tags"] = []
     for table, own in (("tags", ("rank", "label", "score", "score_max", "score_sd")), ("segments", ())):
         for row in tables[table].to_pylist() if table in tables else ():
             kept = {key: row[key] for key in own or row if key in row and key != "track_id"}
