@@ -264,9 +264,11 @@ def test_a_teacher_agrees_with_itself(pieces):
     tagger = opinionated()
     held = HeldOut(Teacher(tagger, range(10)), pieces, clip_s=1.0, per_track=4, ranked=range(1, 10))
     (row,) = held.compare(tagger, ("F0T0",))
-    assert row.top1 > 0.9 and row.n_clips == 16  # the teacher answers in bfloat16: a near tie may turn
+    assert row.top1.value > 0.9 and row.n_clips == 16  # the teacher answers in bfloat16: a near tie may turn
+    assert row.top1.low <= row.top1.value <= row.top1.high
+    assert row.rounded()["top1_low"] == round(row.top1.low, 3)
     assert row.mae < 0.05 and row.spearman > 0.9
-    assert row.n_classes == 0 or row.map_macro > 0.95
+    assert row.n_classes == 0 or row.map_macro.value > 0.95
 
 
 def test_calibration_undoes_a_scale_and_an_offset_per_class(pieces):

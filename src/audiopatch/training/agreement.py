@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from audiopatch.bootstrap import Interval, Weighted, interval, weighted_map
 from audiopatch.models.tagger import Tagger
 from audiopatch.reducers.plan import parse_plan
 from audiopatch.training.pieces import Pieces
@@ -21,11 +22,11 @@ POSITIVE, MIN_POSITIVES = 0.3, 3
 
 @dataclass(frozen=True)
 class Agreement:
-    """One plan's figures over ``n_clips`` clips.
+    """One plan's figures over ``n_clips`` clips; the intervals are of bootstraps over whole tracks.
 
     ``top1``         share of clips whose best-scored class is the teacher's, among the ``ranked`` classes
     ``map_macro``    mean average precision against the teacher's score > 0.3, over the ``n_classes`` classes that have
-                     at least three such clips (and one without)
+                     at least three such clips (and one without); with so few it moves by hundredths for a clip more
     ``spearman``     rank correlation of scores over clips, mean over the classes that move at all
     ``mae``          mean absolute difference of scores, over all classes
     ``bias``         mean score minus the teacher's, over clips and classes that the teacher scores above 0.3
@@ -33,15 +34,22 @@ class Agreement:
 
     plan: str
     n_clips: int
-    top1: float
-    map_macro: float
+    top1: Interval
+    map_macro: Interval
     n_classes: int
     spearman: float
     mae: float
     bias: float
 
     def rounded(self) -> dict[str, str | int | float]:
-        return {key: round(value, 3) if isinstance(value, float) else value for key, value in asdict(self).items()}
+        """Plain figures; of an interval three, as ``top1``, ``top1_low`` and ``top1_high``."""
+        row: dict[str, str | int | float] = {}
+        for name, value in vars(self).items():
+            if isinstance(value, Interval):
+                row |= {name: value.value, f"{name}_low": value.low, f"{name}_high": value.high}
+            else:
+                row[name] = value
+        return {name: round(value, 3) if isinstance(value, float) else value for name, value in row.items()}
 
 
 class HeldOut:
@@ -62,7 +70,7 @@ class HeldOut:
     ):
         self.sample_rate = pieces.sample_rate
         self.device = teacher.tagger.device
-        self.clips = pieces.spread(round(clip_s * pieces.sample_rate), per_track=per_track)
+        self.clips, self.tracks = pieces.spread(round(clip_s * pieces.sample_rate), per_track=per_track)
         answers = [teacher(resample_fft(wave, self.sample_rate, teacher.sample_rate)).logits for wave in self._waves()]
         self.scores = torch.cat(answers).sigmoid().cpu().numpy()
         usual = (self.scores > POSITIVE).mean(axis=0) > 0.5
@@ -80,7 +88,10 @@ class HeldOut:
 
     def by_class(self, student: Tagger, plan: str = "F0T0") -> dict[int, float]:
         """Number of a class -> average precision, for the classes that ``map_macro`` is the mean of."""
-        return self._precisions(self._answers(student, (plan,))[plan])
+        from sklearn.metrics import average_precision_score
+
+        truth, scores = self.scores > POSITIVE, self._answers(student, (plan,))[plan]
+        return {int(c): float(average_precision_score(truth[:, c], scores[:, c])) for c in self._counted}
 
     @torch.no_grad()
     def _answers(self, student: Tagger, plans: Sequence[str]) -> dict[str, np.ndarray]:
@@ -101,49 +112,49 @@ class HeldOut:
         from scipy.stats import rankdata
 
         truth = self.scores > POSITIVE
-        precisions = list(self._precisions(scores).values())
-        best, teachers_best = scores[:, self.ranked].argmax(axis=1), self.scores[:, self.ranked].argmax(axis=1)
+        counted = self._counted
+        right = scores[:, self.ranked].argmax(axis=1) == self.scores[:, self.ranked].argmax(axis=1)
         moving = np.flatnonzero((np.ptp(self.scores, axis=0) > 0) & (np.ptp(scores, axis=0) > 0))
         correlations = [np.corrcoef(rankdata(self.scores[:, c]), rankdata(scores[:, c]))[0, 1] for c in moving]
         return Agreement(
             plan=plan,
             n_clips=len(scores),
-            top1=float((best == teachers_best).mean()),
-            map_macro=float(np.mean(precisions)) if precisions else float("nan"),
-            n_classes=len(precisions),
+            top1=self._interval(lambda weights: float(right @ weights / weights.sum())),
+            map_macro=self._interval(weighted_map(truth[:, counted], scores[:, counted])),
+            n_classes=len(counted),
             spearman=float(np.mean(correlations)) if correlations else float("nan"),
             mae=float(np.abs(scores - self.scores).mean()),
             bias=float((scores - self.scores)[truth].mean()) if truth.any() else float("nan"),
         )
 
-    def _precisions(self, scores: np.ndarray) -> dict[int, float]:
-        from sklearn.metrics import average_precision_score
+    def _interval(self, figure: Weighted) -> Interval:
+        return interval(figure, len(self.clips), groups=self.tracks)
 
-        truth = self.scores > POSITIVE
-        n_positives = truth.sum(axis=0)
-        counted = np.flatnonzero((n_positives >= MIN_POSITIVES) & (n_positives < len(truth)))
-        return {int(c): float(average_precision_score(truth[:, c], scores[:, c])) for c in counted}
-
-
-_SHOWN = {"top1": "top-1 agreement", "map_macro": "macro mAP", "mae": "mean absolute error"}
+    @property
+    def _counted(self) -> np.ndarray:
+        """The numbers of the classes whose precision can be told."""
+        n_positives = (self.scores > POSITIVE).sum(axis=0)
+        return np.flatnonzero((n_positives >= MIN_POSITIVES) & (n_positives < len(self.scores)))
 
 
 def as_scores(rows: Sequence[Agreement]) -> dict[str, float]:
     """For a model card: figure and plan -> value."""
     return {
-        f"{words} at {row.plan} (with its teacher on held-out music)": round(getattr(row, name), 4)
+        f"{words} at {row.plan} (with its teacher on held-out music)": round(value, 4)
         for row in rows
-        for name, words in _SHOWN.items()
+        for words, value in (
+            ("top-1 agreement", row.top1.value),
+            ("macro mAP", row.map_macro.value),
+            ("mean absolute error", row.mae),
+        )
     }
 
 
 def as_table(rows: Sequence[Agreement]) -> list[str]:
     """Lines of Markdown, a row per plan."""
-    heads = ("plan", "top-1 agreement", "macro mAP (classes)", "Spearman", "MAE", "bias above 0.3")
+    heads = ("plan", "top-1 agreement", f"macro mAP, {rows[0].n_classes} classes", "Spearman", "MAE", "bias above 0.3")
     lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
     for row in rows:
-        lines.append(
-            f"| {row.plan} | {row.top1:.3f} | {row.map_macro:.3f} ({row.n_classes}) "
-            f"| {row.spearman:.3f} | {row.mae:.4f} | {row.bias:+.3f} |"
-        )
+        sure = (f"{each.value:.3f} ({each.low:.2f}–{each.high:.2f})" for each in (row.top1, row.map_macro))
+        lines.append(f"| {row.plan} | {' | '.join(sure)} | {row.spearman:.3f} | {row.mae:.4f} | {row.bias:+.3f} |")
     return lines

@@ -159,14 +159,18 @@ class Pieces:
         starts = (rng.random(batch_size) * room).astype(np.int64)
         return np.stack([self.crop(span, start, n_samples) for span, start in zip(spans, starts, strict=True)])
 
-    def spread(self, n_samples: int, *, per_track: int) -> np.ndarray:
-        """(N, n_samples) int16: up to ``per_track`` crops of every span, evenly spread, always the same ones."""
-        crops = []
+    def spread(self, n_samples: int, *, per_track: int) -> tuple[np.ndarray, np.ndarray]:
+        """Up to ``per_track`` crops of every span, evenly spread, always the same ones.
+
+        Gives the crops (N, n_samples) int16, and the numbers (N,) of their spans.
+        """
+        crops, spans = [], []
         for number, span in enumerate(self.spans):
             n = min(per_track, max(1, span.n_samples // n_samples))
             starts = np.linspace(0, max(0, span.n_samples - n_samples), n + 2)[1:-1].astype(np.int64)
             crops += [self.crop(number, start, n_samples) for start in starts]
-        return np.stack(crops)
+            spans += [number] * n
+        return np.stack(crops), np.array(spans)
 
 
 def _digests(folder: Path) -> list[str]:
