@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from collections.abc import Iterator
 
 import numpy as np
@@ -135,3 +137,17 @@ def test_leaving_early_closes_the_decoding(three_threads):
     for _ in _fed(decoding(), _extractor(), stop):
         stop.set()
     assert closed.wait(20)
+
+
+def test_lanes_end_with_their_model_when_nobody_needs_them_any_more():
+    others, extractor = set(threading.enumerate()), _extractor()
+    model, lanes = weakref.ref(extractor.tagger), Lanes(extractor)
+    assert len(list(lanes.map([_segments(1)]))) == 1
+    lanes.restore_threads()
+    threads = set(threading.enumerate()) - others
+    del extractor, lanes
+    gc.collect()
+    for thread in threads:
+        thread.join(timeout=10)
+    assert threads and not any(thread.is_alive() for thread in threads)
+    assert model() is None

@@ -25,10 +25,11 @@ class Lanes:
 
     def __init__(self, extractor: Extractor):
         self._extractor = extractor
-        self._device = extractor.tagger.device
+        device = extractor.tagger.device
         self._n_threads = torch.get_num_threads()
-        self.n = 2 if self._device.type == "cuda" else self._n_threads
-        self._pool = ThreadPoolExecutor(self.n, "model", self._enter)
+        self.n = 2 if device.type == "cuda" else self._n_threads
+        # Its threads end with the pool, and so must know nothing that keeps it: neither these lanes nor the model.
+        self._pool = ThreadPoolExecutor(self.n, "model", _enter, (device, max(1, self._n_threads // self.n)))
 
     def submit(self, batch: Sequence[Segment]) -> Future[Outputs]:
         """Segments of equal length; the future raises what ``Extractor`` raises."""
@@ -48,11 +49,13 @@ class Lanes:
         """Let threads made from now on have as many threads as before; each lane told torch its own number."""
         torch.set_num_threads(self._n_threads)
 
-    def _enter(self) -> None:
-        if self._device.type == "cuda":
-            torch.cuda.set_stream(torch.cuda.Stream(self._device))
-        else:
-            torch.set_num_threads(max(1, self._n_threads // self.n))
+
+def _enter(device: torch.device, n_threads: int) -> None:
+    """Make this thread a lane."""
+    if device.type == "cuda":
+        torch.cuda.set_stream(torch.cuda.Stream(device))
+    else:
+        torch.set_num_threads(n_threads)
 
 
 def batch_size_for(tagger: Tagger) -> int:
