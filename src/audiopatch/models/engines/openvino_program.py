@@ -8,6 +8,7 @@ import threading
 import warnings
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -82,7 +83,7 @@ class Program:
             "NUM_STREAMS": n_streams,
             "ENABLE_CPU_PINNING": False,  # decoders share these cores
         }
-        self._compiled = ov.Core().compile_model(model, "CPU", options)
+        self._compiled = _core().compile_model(model, "CPU", options)
         # OpenVINO's bindings look numpy up when they first show a tensor. Two threads that come to this at once wait
         # for each other forever (seen: one holds the interpreter's lock, the other the lookup's), so one does it here.
         _ = ov.Tensor(np.zeros(1, np.float32)).data
@@ -108,11 +109,23 @@ def convert(traceable: Traceable, mel: Tensor) -> Any:
             model = ov.convert_model(trace(traceable, mel))
     except Exception as error:  # torch and OpenVINO raise dozens of kinds here, and any of them means torch goes on
         raise Unconvertible(f"it does not convert ({first_line(error)})") from error
-    compiled = ov.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    compiled = _core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     error = _relative_error(list(compiled([mel.numpy()]).values()), traceable(mel))
     if not error <= _MAX_ERROR:  # NaN is no match either
         raise Unconvertible(f"converted, it differs from torch by {error:.1%}")
     return model
+
+
+@cache
+def _core() -> Any:
+    """One for the life of the process.
+
+    Its CPU plugin gives the thread that loads it a stack for signals, and frees that when it goes itself: after that
+    Ctrl-C would be a segmentation fault.
+    """
+    import openvino as ov
+
+    return ov.Core()
 
 
 def quantise(model: Any, mel: Tensor) -> Any:
