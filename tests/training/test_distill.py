@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -85,7 +86,15 @@ def same(a: Tagger, b: Tagger) -> bool:
     return all(torch.equal(mine[key], other[key]) for key in mine)
 
 
-def test_a_resumed_run_equals_an_uninterrupted_one(pieces, tmp_path):
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one(pieces, tmp_path, one_thread):  # ``run`` halves what ``learn`` takes
     whole = run(distillation(pieces, tmp_path / "whole"))
     first = distillation(pieces, tmp_path / "parts")
     for _ in range(5):  # the crop length changes at step 6
