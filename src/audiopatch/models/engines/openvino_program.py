@@ -123,9 +123,7 @@ def _core() -> Any:
     Its CPU plugin gives the thread that loads it a stack for signals, and frees that when it goes itself: after that
     Ctrl-C would be a segmentation fault.
     """
-    import openvino as ov
-
-    return ov.Core()
+    return openvino().Core()
 
 
 def quantise(model: Any, mel: Tensor) -> Any:
