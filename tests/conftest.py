@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 sys.path.insert(0, str(Path(__file__).parent))  # for ``from fabricate import music`` in any folder
 
@@ -44,3 +45,12 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "empty.mp3").touch()
     (folder / "text.ogg").write_text("this is no audio\n" * 100)
     return folder
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """torch computes with one thread: sums do not depend on how many share them."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 import torch
@@ -98,14 +96,6 @@ def test_passes_without_chance_are_refused(tagger):
         Extractor(tagger, _analysis(patchout="F3T2", passes=2), batch_size=1)
     with pytest.raises(UsageError, match="without tags"):
         _analysis(tags=False, embedding=True, patchout="random:0.5", passes=2)
-
-
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(n_threads)
 
 
 def test_out_of_memory_halves_the_batch_and_goes_on(tagger, monkeypatch, one_thread):

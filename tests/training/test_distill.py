@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -84,14 +83,6 @@ def run(work: Distillation) -> Tagger:
 def same(a: Tagger, b: Tagger) -> bool:
     mine, other = a.state_dict(), b.state_dict()
     return all(torch.equal(mine[key], other[key]) for key in mine)
-
-
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def test_a_resumed_run_equals_an_uninterrupted_one(pieces, tmp_path, one_thread):  # ``run`` halves what ``learn`` takes

@@ -1,6 +1,8 @@
 """OpenVINO stands in for the torch backbone, result for result."""
 
 import logging
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -52,6 +54,25 @@ def test_it_gives_what_torch_gives(plan, dtype, tolerance, mel):
     assert relative_error(prediction.logits, expected.logits) < tolerance
     assert relative_error(prediction.features, expected.features) < tolerance
     assert relative_error(prediction.stacks[1], expected.stacks[1]) < tolerance
+
+
+def test_a_signal_after_models_have_gone_is_only_a_signal():
+    code = """
+import gc, os, signal, sys, torch
+from audiopatch.zoo import load_model
+taggers = []
+for _ in range(3):
+    taggers.append(load_model("random/tiny-random", device="cpu", dtype="float32", engine="openvino"))
+    with torch.inference_mode():
+        taggers[-1](torch.zeros(1, 96, 625))
+while taggers:
+    del taggers[0]
+    gc.collect()
+signal.signal(signal.SIGINT, lambda *_: sys.exit(42))
+os.kill(os.getpid(), signal.SIGINT)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 42, done.stderr
 
 
 @torch.inference_mode()
