@@ -4,23 +4,26 @@
     python scripts/measure_default.py MUSIC --teacher mn04_as_mAP_432.pt
 
 Agreement with its teacher for every plan, by class at F0T0, and the speed of ``tag`` from files to tables, which a
-busy machine falsifies (``--no-speed`` leaves it out). The tables replace what stands between the markers in README.md
-and in the model's own README.md; the scores go into its card.json.
+busy machine falsifies (``--no-speed`` leaves the old figures, which name their machine). The tables replace what stands
+between the markers in README.md and in the model's own README.md; the scores go into its card.json.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import torch
 from fetch_free_music import HELD_OUT
 
 import audiopatch
 from audiopatch.audio.walk import walk
+from audiopatch.bench.machine import cpu_name
 from audiopatch.models.tagger import Tagger
 from audiopatch.training.agreement import PLANS, HeldOut, as_scores, as_table
 from audiopatch.training.new_student import classes_of, ranked_of
@@ -33,7 +36,8 @@ from audiopatch.zoo.load import load_model
 ROOT = Path(__file__).parents[1]
 MODEL = ROOT / "src/audiopatch/zoo/packaged" / DEFAULT_MODEL
 READMES = (ROOT / "README.md", MODEL / "README.md")
-BEGIN, END = "<!-- measured by make card -->", "<!-- end -->"
+AGREEMENT, SPEED = "<!-- agreement, by make card -->", "<!-- speed, by make card -->"
+END = "<!-- end -->"
 N_SHOWN = 8
 
 
@@ -50,12 +54,10 @@ def main() -> None:
         f"always the same agrees in {held.commonest:.3f}.\n",
         *by_class(held, student),
     ]
-    if not arguments.no_speed:
-        said += ["", *speeds(sorted({arguments.music / span.path for span in pieces.spans}), arguments.teacher)]
     native.save_card(replace(student.card, scores=as_scores(rows)), MODEL)
-    for path in READMES:
-        put(path, "\n".join(said))
-    print("\n".join(said))
+    put(AGREEMENT, said)
+    if not arguments.no_speed:
+        put(SPEED, speeds(sorted({arguments.music / span.path for span in pieces.spans}), arguments.teacher))
 
 
 def held_out(music: Path, folder: Path) -> Pieces:
@@ -92,14 +94,22 @@ def speeds(tracks: Sequence[Path], teacher: str) -> list[str]:
             took_s = time.monotonic() - began_s
             audio_s = tables.tracks["duration_s"].sum()
         lines.append(f"| {words} | {audio_s / took_s:.0f} | {len(tracks) / took_s:.1f} |")
-    return lines
+    where = f"{os.cpu_count()} cores ({cpu_name()}), torch {torch.__version__}"
+    return [
+        *lines,
+        "",
+        f"Measured in fp32 on {where}, otherwise idle, on those five packages ({audio_s / 3600:.1f} h).",
+    ]
 
 
-def put(path: Path, text: str) -> None:
-    """Replace what stands between the markers of a file."""
-    before, _, rest = path.read_text(encoding="utf-8").partition(BEGIN)
-    _, _, after = rest.partition(END)
-    path.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", encoding="utf-8")
+def put(begin: str, lines: Sequence[str]) -> None:
+    """Print the lines, and replace with them what stands between ``begin`` and the next end mark in both files."""
+    text = "\n".join(lines)
+    print(text)
+    for path in READMES:
+        before, _, rest = path.read_text(encoding="utf-8").partition(begin)
+        _, _, after = rest.partition(END)
+        path.write_text(f"{before}{begin}\n\n{text}\n\n{END}{after}", encoding="utf-8")
 
 
 def _parser() -> argparse.ArgumentParser:
