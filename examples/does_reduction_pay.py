@@ -11,8 +11,7 @@ import time
 
 import torch
 
-from audiopatch.models.card import ModelCard
-from audiopatch.models.config import FrontendConfig, HeadConfig, TransformerConfig
+from audiopatch.models.card import FrontendConfig, HeadConfig, ModelCard, TransformerConfig
 from audiopatch.models.cost import cost_of
 from audiopatch.models.tagger import Tagger
 from audiopatch.reducers.plan import parse_plan

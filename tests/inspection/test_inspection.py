@@ -15,8 +15,7 @@ from audiopatch.inspection.inspect import default_plan, inspect_collection, insp
 from audiopatch.inspection.pictures import kept_strip
 from audiopatch.inspection.study import Clusters, study
 from audiopatch.inspection.watch import attention_by_block, quarter_blocks, watch
-from audiopatch.models.card import ModelCard
-from audiopatch.models.config import FrontendConfig, HeadConfig, MobileNetConfig, TransformerConfig
+from audiopatch.models.card import FrontendConfig, HeadConfig, MobileNetConfig, ModelCard, TransformerConfig
 from audiopatch.models.tagger import Tagger
 from audiopatch.reducers.plan import parse_plan
 

@@ -6,8 +6,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from audiopatch.errors import UsageError
-from audiopatch.models.card import ModelCard
-from audiopatch.models.config import FrontendConfig, HamConfig, HeadConfig, MobileNetConfig, TransformerConfig
+from audiopatch.models.card import FrontendConfig, HamConfig, HeadConfig, MobileNetConfig, ModelCard, TransformerConfig
 from audiopatch.models.cost import cost_of
 from audiopatch.models.tagger import Tagger
 from audiopatch.reducers.plan import parse_plan

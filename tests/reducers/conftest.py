@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from audiopatch.models.config import TransformerConfig
+from audiopatch.models.card import TransformerConfig
 from audiopatch.models.transformer import SpectrogramTransformer
 
 _TINY = {"dim": 128, "depth": 4}

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from audiopatch.models.attention import Attention
+from audiopatch.models.transformer import Attention
 from audiopatch.reducers.adaptive import AdaptivePatchout
 from audiopatch.reducers.fixed import FixedPatchout
 from audiopatch.reducers.random import RandomPatchout

@@ -12,8 +12,7 @@ import pytest
 import torch
 
 from audiopatch.errors import UsageError
-from audiopatch.models.card import ModelCard
-from audiopatch.models.config import FrontendConfig, HeadConfig, MobileNetConfig, TransformerConfig
+from audiopatch.models.card import FrontendConfig, HeadConfig, MobileNetConfig, ModelCard, TransformerConfig
 from audiopatch.models.tagger import Tagger
 from audiopatch.reducers.plan import NO_REDUCTION, parse_plan
 from audiopatch.tokens import MelPatches

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from audiopatch.errors import UsageError, WeightsError
-from audiopatch.models.config import TransformerConfig
+from audiopatch.models.card import TransformerConfig
 from audiopatch.training.config import ModelChoice
 from audiopatch.training.initialise import build_tagger, kept_blocks, start_from, thinned
 from audiopatch.training.positions import fit_positions

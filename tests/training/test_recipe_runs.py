@@ -8,7 +8,7 @@ import pytest
 
 from audiopatch.errors import UsageError
 from audiopatch.inference.evaluate import evaluate
-from audiopatch.models.config import TransformerConfig
+from audiopatch.models.card import TransformerConfig
 from audiopatch.reducers.plan import parse_plan
 from audiopatch.training.config import ProbeConfig, Sampling
 from audiopatch.training.probe import probe

@@ -14,7 +14,7 @@ from audiopatch.bench.whole import WholeRun, measure_whole, real_segments
 from audiopatch.inference.extract import check_stack, find_plan
 from audiopatch.inference.inputs import Inputs
 from audiopatch.inference.settings import Runtime
-from audiopatch.models.config import TransformerConfig
+from audiopatch.models.card import TransformerConfig
 from audiopatch.models.tagger import Tagger
 from audiopatch.types import Segment, Track
 from audiopatch.zoo.load import find_device, load_model

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from audiopatch.errors import TrackError, UsageError
 from audiopatch.inference.settings import Analysis, Stack
-from audiopatch.models.config import TransformerConfig
+from audiopatch.models.card import TransformerConfig
 from audiopatch.models.tagger import Tagger
 from audiopatch.reducers.plan import Plan, parse_plan
 from audiopatch.types import Segment

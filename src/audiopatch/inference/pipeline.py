@@ -27,7 +27,7 @@ from audiopatch.inference.runner import Runner, find_runner
 from audiopatch.inference.settings import Analysis, Runtime
 from audiopatch.inference.thresholds import label_thresholds
 from audiopatch.inference.writer import Writer
-from audiopatch.models.config import TransformerConfig
+from audiopatch.models.card import TransformerConfig
 from audiopatch.models.tagger import Tagger
 from audiopatch.reducers.plan import describe
 from audiopatch.sinks.folder import folder_at

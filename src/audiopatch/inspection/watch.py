@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from audiopatch.errors import UsageError
-from audiopatch.models.config import TransformerConfig
+from audiopatch.models.card import TransformerConfig
 from audiopatch.models.tagger import Prediction, Tagger
 from audiopatch.reducers.plan import Plan
 from audiopatch.reducers.reducer import Reducer

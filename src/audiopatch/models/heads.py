@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from audiopatch.models.config import HeadConfig
+from audiopatch.models.card import HeadConfig
 
 
 def build_head(config: HeadConfig, n_features: int) -> nn.Module:

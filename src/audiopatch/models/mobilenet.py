@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from audiopatch.errors import UsageError
-from audiopatch.models.config import MobileNetConfig, scaled_channels
+from audiopatch.models.card import MobileNetConfig, scaled_channels
 from audiopatch.models.transformer import Features
 from audiopatch.reducers.plan import NO_REDUCTION, Plan
 

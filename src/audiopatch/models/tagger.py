@@ -10,8 +10,7 @@ from torch import Tensor, nn
 
 from audiopatch.frontends import FRONTENDS
 from audiopatch.frontends.frontend import Frontend
-from audiopatch.models.card import ModelCard
-from audiopatch.models.config import BackboneConfig, HamConfig, MobileNetConfig, TransformerConfig
+from audiopatch.models.card import BackboneConfig, HamConfig, MobileNetConfig, ModelCard, TransformerConfig
 from audiopatch.models.ham import HybridTransformer
 from audiopatch.models.heads import build_head
 from audiopatch.models.mobilenet import MobileNet

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from audiopatch.errors import UsageError
-from audiopatch.models.card import ModelCard
-from audiopatch.models.config import HeadConfig, TransformerConfig
+from audiopatch.models.card import HeadConfig, ModelCard, TransformerConfig
 from audiopatch.models.segments import mean_over_segments
 from audiopatch.models.tagger import Tagger
 from audiopatch.reducers.plan import Plan

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from audiopatch.models.config import TransformerConfig
+from audiopatch.models.card import TransformerConfig
 from audiopatch.models.tagger import Tagger
 from audiopatch.reducers.fixed import FixedPatchout
 from audiopatch.reducers.plan import Plan, parse_plan

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from audiopatch.models.config import TransformerConfig
+from audiopatch.models.card import TransformerConfig
 
 _FULL = "backbone.pos_embed"
 _SPLIT = ("backbone.new_pos_embed", "backbone.freq_new_pos_embed", "backbone.time_new_pos_embed")

@@ -17,7 +17,7 @@ from audiopatch import metrics
 from audiopatch.datasets.grouped_split import grouped_split
 from audiopatch.datasets.recipe import Dataset, Item, targets
 from audiopatch.datasets.waves import Waves, quiet
-from audiopatch.models.config import HeadConfig
+from audiopatch.models.card import HeadConfig
 from audiopatch.models.heads import build_head
 from audiopatch.models.tagger import Tagger
 from audiopatch.reducers.plan import parse_plan

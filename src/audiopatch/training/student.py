@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from audiopatch.errors import UsageError
-from audiopatch.models.config import TransformerConfig
+from audiopatch.models.card import TransformerConfig
 from audiopatch.models.tagger import Tagger
 from audiopatch.reducers.plan import Plan
 from audiopatch.tokens import MelPatches

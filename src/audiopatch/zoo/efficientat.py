@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from audiopatch.errors import WeightsError
-from audiopatch.models.config import MobileNetConfig
+from audiopatch.models.card import MobileNetConfig
 from audiopatch.zoo.cards.efficientat import efficientat_card
 from audiopatch.zoo.published import Published, shape_of
 

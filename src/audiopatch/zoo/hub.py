@@ -16,8 +16,7 @@ import torch
 from torch import Tensor
 
 from audiopatch.errors import WeightsError
-from audiopatch.models.card import ModelCard
-from audiopatch.models.config import FrontendConfig, HeadConfig, TransformerConfig
+from audiopatch.models.card import FrontendConfig, HeadConfig, ModelCard, TransformerConfig
 from audiopatch.zoo.cards.maest import LABEL_SETS as MAEST_LABEL_SETS
 from audiopatch.zoo.checkpoint import read_checkpoint
 from audiopatch.zoo.hub_cache import CONFIG_FILE, PREPROCESSOR_FILE, WEIGHTS_FILES

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from audiopatch.errors import AudioPatchError, WeightsError
-from audiopatch.models.card import ModelCard
-from audiopatch.models.config import TransformerConfig
+from audiopatch.models.card import ModelCard, TransformerConfig
 from audiopatch.models.tagger import Tagger
 
 MAX_SEGMENT_S = 3600.0

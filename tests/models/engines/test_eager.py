@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 
 from audiopatch.errors import UsageError
-from audiopatch.models.attention import attend
 from audiopatch.models.engines.eager import use_fast_float32
+from audiopatch.models.transformer import attend
 from audiopatch.reducers.plan import parse_plan
 from audiopatch.zoo import load_model
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from audiopatch.catalog import nearest
 from audiopatch.errors import UsageError
-from audiopatch.models.card import ModelCard
-from audiopatch.models.config import FrontendConfig, HeadConfig, TransformerConfig
+from audiopatch.models.card import FrontendConfig, HeadConfig, ModelCard, TransformerConfig
 from audiopatch.zoo.cards.ast import AST_CARDS
 from audiopatch.zoo.cards.audiomae import AUDIOMAE_CARDS
 from audiopatch.zoo.cards.efficientat import EFFICIENTAT_CARDS

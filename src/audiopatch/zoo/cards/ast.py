@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from audiopatch.models.card import ModelCard, Weights
-from audiopatch.models.config import FrontendConfig, HeadConfig, TransformerConfig
+from audiopatch.models.card import FrontendConfig, HeadConfig, ModelCard, TransformerConfig, Weights
 
 N_MELS = 128
 LABEL_SETS = {527: "audioset", 35: "speech_commands"}

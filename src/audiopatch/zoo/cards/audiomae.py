@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from audiopatch.models.card import ModelCard, Weights
-from audiopatch.models.config import FrontendConfig, HeadConfig, TransformerConfig
+from audiopatch.models.card import FrontendConfig, HeadConfig, ModelCard, TransformerConfig, Weights
 
 N_MELS = 128
 _PAPER = "Huang et al. 2022, arXiv 2207.06405"

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from audiopatch.models.card import ModelCard, Weights
-from audiopatch.models.config import FrontendConfig, HeadConfig, MobileNetConfig, scaled_channels
+from audiopatch.models.card import FrontendConfig, HeadConfig, MobileNetConfig, ModelCard, Weights, scaled_channels
 
 _URL = "https://github.com/fschmid56/EfficientAT/releases/download/v0.0.1/"
 _README = "mAP, AudioSet eval (the repository's README)"

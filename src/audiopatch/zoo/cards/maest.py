@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from audiopatch.models.card import ModelCard, Weights
-from audiopatch.models.config import FrontendConfig, HeadConfig, TransformerConfig
+from audiopatch.models.card import FrontendConfig, HeadConfig, ModelCard, TransformerConfig, Weights
 
 N_MELS, N_ROWS = 96, 9
 LABEL_SETS = {400: "discogs400", 519: "discogs519"}

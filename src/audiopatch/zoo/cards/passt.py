@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from audiopatch.models.card import ModelCard, Weights
-from audiopatch.models.config import FrontendConfig, HeadConfig, TransformerConfig
+from audiopatch.models.card import FrontendConfig, HeadConfig, ModelCard, TransformerConfig, Weights
 
 SAMPLE_RATE, N_MELS = 32000, 128
 LABEL_SETS = {527: "audioset", 20: "openmic", 200: "fsd50k"}
