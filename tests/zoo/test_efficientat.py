@@ -7,7 +7,7 @@ import torch
 
 from audiopatch.models.tagger import Tagger
 from audiopatch.zoo import CARDS, load_model
-from audiopatch.zoo.cards.efficientat import efficientat_card
+from audiopatch.zoo.efficientat import efficientat_card
 from audiopatch.zoo.labels import load_labels
 
 

@@ -12,7 +12,7 @@ from safetensors.torch import save
 
 from audiopatch.errors import UsageError, WeightsError
 from audiopatch.models.card import Weights
-from audiopatch.zoo import CARDS, fetch, hub_cache, load_model
+from audiopatch.zoo import CARDS, fetch, load_model
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -87,7 +87,7 @@ def test_an_unreachable_hub_is_said(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setenv("AUDIOPATCH_CACHE", str(tmp_path))
     with pytest.raises(WeightsError, match="cannot be reached"):
-        hub_cache.hub_folder("someone/tiny-ast")
+        fetch.hub_folder("someone/tiny-ast")
 
 
 def test_a_card_on_the_hub_is_cached_and_verified(hub):

@@ -1,10 +1,12 @@
 """Label sets: sizes, order, and the trees behind them."""
 
+from collections import Counter
+
 import pytest
 
 from audiopatch.errors import WeightsError
 from audiopatch.zoo import CARDS
-from audiopatch.zoo.labels import audioset_parents, describe_labels, load_labels
+from audiopatch.zoo.labels import audioset_parents, describe_labels, load_labels, load_vocabulary, split_label
 
 
 @pytest.mark.parametrize("name", CARDS)
@@ -50,7 +52,31 @@ def test_fsd50k_is_in_alphabetical_order_and_speech_commands_in_asts():
 
 
 def test_unknown_label_sets_are_refused():
-    for name in ("nothing", "../cards/__init__", "", "classes-"):
+    for name in ("nothing", "../cards", "", "classes-"):
         with pytest.raises(WeightsError, match="no label set"):
             load_labels(name)
     assert load_labels("classes-3") == ("class 0", "class 1", "class 2")
+
+
+def test_terms_of_the_default_model_are_audioset_classes_each_once():
+    terms, audioset = load_vocabulary(), load_labels("audioset")
+    assert len(terms) == 150
+    assert [audioset[term.index] for term in terms] == [term.label for term in terms]
+    assert max(Counter(term.index for term in terms).values()) == 1
+    assert max(Counter(term.mid for term in terms).values()) == 1
+
+
+def test_groups_and_parents_make_a_tree():
+    terms = load_vocabulary()
+    assert {term.group for term in terms} == {"music", "genre", "mood", "role", "instrument", "voice", "sound"}
+    by_label = {term.label: term for term in terms}
+    for term in terms:
+        if term.parent:
+            assert by_label[term.parent].group == term.group
+
+
+def test_label_names_split_into_group_and_leaf():
+    names = load_labels("audioset_music")
+    assert names[0] == "Music" and "Genre---Heavy metal" in names
+    assert split_label("Instrument---Violin, fiddle").leaf == "Violin, fiddle"
+    assert len(set(names)) == len(names) == 150

@@ -56,7 +56,7 @@ def list_models(json: Json = False) -> None:
 def _weights(card: ModelCard) -> str:
     """Where a model's weights are: shipped, cached, to be downloaded, or nowhere."""
     from audiopatch.zoo import fetch
-    from audiopatch.zoo.shipped import shipped_folder
+    from audiopatch.zoo.cards import shipped_folder
 
     if shipped_folder(card.name):
         return "shipped"
@@ -132,7 +132,7 @@ def _told(name: str) -> list[str]:
     """What the README of a model folder tells beyond its card: data, figures, weaknesses."""
     from pathlib import Path
 
-    from audiopatch.zoo.shipped import shipped_folder
+    from audiopatch.zoo.cards import shipped_folder
 
     readme = (shipped_folder(name) or Path(name).expanduser()) / "README.md"
     return ["", *readme.read_text(encoding="utf-8", errors="replace").splitlines()] if readme.is_file() else []

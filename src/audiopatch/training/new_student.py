@@ -8,9 +8,8 @@ from pathlib import Path
 
 from audiopatch.models.card import ModelCard
 from audiopatch.models.tagger import Tagger
-from audiopatch.zoo.labels import split_label
+from audiopatch.zoo.labels import load_vocabulary, split_label
 from audiopatch.zoo.load import random_tagger, read_model
-from audiopatch.zoo.vocabulary import load_vocabulary
 
 
 def new_student(student: str, teacher: Tagger, *, name: str) -> Tagger:

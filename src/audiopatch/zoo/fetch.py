@@ -8,17 +8,30 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
+from collections.abc import Callable
 from contextlib import contextmanager
+from http.client import HTTPException, HTTPResponse
 from pathlib import Path
+from ssl import SSLError
 from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlsplit
+from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from audiopatch.cache import cache_folder, sha256_of
-from audiopatch.errors import EnvironmentProblem, UsageError, WeightsError
+from audiopatch.errors import EnvironmentProblem, UsageError, WeightsError, first_line
 from audiopatch.models.card import ModelCard, Weights
-from audiopatch.zoo.hub_cache import hub_folder, is_offline, verify_hub_folder
-from audiopatch.zoo.transfer import Progress, note_of, transfer
 
 _log = logging.getLogger("audiopatch")
+CONFIG_FILE, PREPROCESSOR_FILE = "config.json", "preprocessor_config.json"
+WEIGHTS_FILES = ("model.safetensors", "pytorch_model.bin")  # the first that is there is read
+
+Progress = Callable[[int, int], None]  # bytes so far, bytes in all (0 while unknown)
+_CHUNK_BYTES = 1 << 20
+_ATTEMPTS = 5
+_TIMEOUT_S = 30.0
+_BY_HAND = ("drive.google.com",)  # hosts that answer programs with a page for humans
 _LOCK_WAIT_S = 3600.0
 
 
@@ -128,3 +141,155 @@ def _folder_errors(folder: Path) -> Any:
 
 def _silent(n_done: int, n_total: int) -> None:
     pass
+
+
+def transfer(weights: Weights, path: Path, progress: Progress) -> None:
+    """Download to ``path.part``, resuming what is there, then check and rename."""
+    if urlsplit(weights.url).hostname in _BY_HAND:
+        raise WeightsError(
+            f"{weights.url} can only be downloaded by hand: open it in a browser and save the file as {path}"
+        )
+    part = path.with_name(path.name + ".part")
+    for attempt in range(_ATTEMPTS):
+        started_at = part.stat().st_size if part.exists() else 0
+        try:
+            _append(weights, part, progress)
+        except (URLError, HTTPException, TimeoutError, ConnectionError, SSLError) as error:
+            if isinstance(error, HTTPError) and error.code == 416:  # nothing is left to send: what we have is odd
+                part.unlink(missing_ok=True)
+            elif isinstance(error, HTTPError) or attempt == _ATTEMPTS - 1:
+                raise WeightsError(f"{weights.url} cannot be downloaded: {first_line(error)}") from error
+            continue  # resume where the connection was cut
+        sha256 = sha256_of(part)
+        if sha256.startswith(weights.sha256):
+            note_of(path).write_text(sha256 + "\n", encoding="utf-8")
+            _settle(part, path)
+            return
+        part.unlink()
+        if not started_at:  # a resumed file may have changed on the server in between; a fresh one is wrong
+            raise WeightsError(f"{weights.url} is not the file its card describes: its sha256 differs")
+    raise WeightsError(f"{weights.url} cannot be downloaded: what came in {_ATTEMPTS} attempts does not fit together")
+
+
+def _append(weights: Weights, part: Path, progress: Progress) -> None:
+    """Append what is missing to ``part``; fewer bytes than announced are a ConnectionError."""
+    validator = part.with_name(part.name + ".etag")
+    n_done = part.stat().st_size if part.exists() else 0
+    seen = validator.read_text("utf-8") if validator.is_file() else ""
+    headers = {"User-Agent": "audiopatch"}
+    if n_done and (seen or weights.sha256):
+        headers |= {"Range": f"bytes={n_done}-"} | ({"If-Range": seen} if seen else {})
+    with _open(Request(weights.url, headers=headers)) as response:
+        if response.status != 206:
+            n_done = 0  # the server sends all of it
+            validator.write_text(response.headers.get("ETag") or response.headers.get("Last-Modified") or "", "utf-8")
+        n_total = n_done + int(response.headers.get("Content-Length") or 0)
+        _check_size(n_total, weights, part)
+        with part.open("ab" if n_done else "wb") as file:
+            while chunk := response.read(_CHUNK_BYTES):
+                file.write(chunk)
+                n_done += len(chunk)
+                progress(n_done, n_total)
+    if n_done < n_total:
+        raise ConnectionError(f"the connection was cut after {n_done} of {n_total} bytes")
+    validator.unlink(missing_ok=True)
+
+
+def _check_size(n_total: int, weights: Weights, part: Path) -> None:
+    if weights.size_bytes and n_total and n_total != weights.size_bytes:
+        part.unlink(missing_ok=True)
+        raise WeightsError(f"{weights.url} has {n_total} bytes, its card says {weights.size_bytes}")
+
+
+class _SafeRedirects(HTTPRedirectHandler):
+    """Follows redirects, but never from https to anything weaker."""
+
+    def redirect_request(self, req: Request, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
+        _check_url(newurl)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _open(request: Request) -> HTTPResponse:
+    _check_url(request.full_url)
+    return build_opener(_SafeRedirects).open(request, timeout=_TIMEOUT_S)
+
+
+def _check_url(url: str) -> None:
+    parts = urlsplit(url)
+    local = parts.scheme == "http" and parts.hostname in ("localhost", "127.0.0.1", "::1")
+    if parts.scheme != "https" and not local:
+        raise WeightsError(f"{url} is not https; weights are only downloaded over a secure connection")
+
+
+def _settle(part: Path, path: Path) -> None:
+    """Give a finished file its name, so that it survives a power cut whole or not at all."""
+    with part.open("rb+") as file:
+        os.fsync(file.fileno())
+    part.replace(path)
+
+
+def note_of(path: Path) -> Path:
+    """Where the sha256 of a downloaded file is noted, for files whose authors publish none."""
+    return path.with_name(path.name + ".sha256")
+
+
+def is_offline(offline: bool = False) -> bool:
+    """Whether downloads are forbidden, by the caller or by ``HF_HUB_OFFLINE``."""
+    return offline or os.environ.get("HF_HUB_OFFLINE", "").strip().lower() in ("1", "true", "yes", "on")
+
+
+def hub_folder(repository: str, *, offline: bool = False) -> Path:
+    """``owner/name[@revision]`` -> the folder of its config and weights in the hub's cache.
+
+    What is cached is taken as it is, without asking the hub for news.
+    """
+    name, _, revision = repository.partition("@")
+    config = _hub_file(name, CONFIG_FILE, revision or None, offline=True)
+    if config is not None and _has_weights(config.parent):
+        return config.parent
+    if is_offline(offline):
+        raise WeightsError(f"'{name}' is not cached, and downloads are off (offline)")
+    config = _hub_file(name, CONFIG_FILE, revision or None)
+    if config is None:
+        raise WeightsError(f"'{name}' has no {CONFIG_FILE}: it is no model in the hub's usual layout")
+    commit = config.parent.name  # so that all files are of one revision, even if the repository changes now
+    _hub_file(name, PREPROCESSOR_FILE, commit)
+    if not any(_hub_file(name, file, commit) for file in WEIGHTS_FILES):
+        raise WeightsError(f"'{name}' has none of the weights audiopatch reads: {', '.join(WEIGHTS_FILES)}")
+    return config.parent
+
+
+def _hub_file(name: str, file: str, revision: str | None, *, offline: bool = False) -> Path | None:
+    """One file of a hub repository in its cache; None where the repository (or, offline, the cache) lacks it."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    cache = os.environ.get("AUDIOPATCH_CACHE")
+    place = {"cache_dir": Path(cache).expanduser() / "hub" if cache else None, "revision": revision}
+    try:
+        return Path(
+            hf_hub_download(name, file, endpoint=os.environ.get("HF_ENDPOINT"), local_files_only=offline, **place)
+        )
+    except HFValidationError as error:
+        raise UsageError(f"'{name}' is no hub repository; write hf://owner/name") from error
+    except LocalEntryNotFoundError as error:
+        if offline:
+            return None
+        raise WeightsError(f"'{name}' cannot be fetched: the hub cannot be reached") from error
+    except EntryNotFoundError:
+        return None
+    except (HfHubHTTPError, OSError, ValueError) as error:
+        raise WeightsError(f"'{name}' cannot be fetched from the hub: {first_line(error)}") from error
+
+
+def _has_weights(folder: Path) -> bool:
+    return any((folder / file).is_file() for file in WEIGHTS_FILES)
+
+
+def verify_hub_folder(folder: Path) -> str:
+    """The hub names each large file in its cache by its sha256."""
+    for name in WEIGHTS_FILES:
+        blob = (folder / name).resolve()
+        if blob.is_file() and len(blob.name) == 64:
+            return "ok" if sha256_of(blob) == blob.name else "corrupt"
+    return "unpublished hash"

@@ -17,12 +17,11 @@ from torch import Tensor
 
 from audiopatch.errors import WeightsError
 from audiopatch.models.card import FrontendConfig, HeadConfig, ModelCard, TransformerConfig
-from audiopatch.zoo.cards.maest import LABEL_SETS as MAEST_LABEL_SETS
-from audiopatch.zoo.checkpoint import read_checkpoint
-from audiopatch.zoo.hub_cache import CONFIG_FILE, PREPROCESSOR_FILE, WEIGHTS_FILES
+from audiopatch.zoo.checkpoint import read_checkpoint, unwrap
+from audiopatch.zoo.fetch import CONFIG_FILE, PREPROCESSOR_FILE, WEIGHTS_FILES
 from audiopatch.zoo.labels import load_labels
+from audiopatch.zoo.maest import LABEL_SETS as MAEST_LABEL_SETS
 from audiopatch.zoo.published import HEAD_DIM, Published, depth_of
-from audiopatch.zoo.unwrap import unwrap
 
 _AST = "audio-spectrogram-transformer"
 _MAX_JSON_BYTES = 16 << 20

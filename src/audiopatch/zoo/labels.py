@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 
 from audiopatch.errors import WeightsError
-from audiopatch.zoo.vocabulary import load_vocabulary
 
 _SEPARATOR = "---"  # Discogs labels are written Parent---Leaf
 
@@ -62,3 +62,29 @@ def audioset_parents() -> Mapping[str, str]:
     path = resources.files("audiopatch.zoo") / "labels" / "audioset_tree.tsv"
     rows = (line.split("\t", maxsplit=1) for line in path.read_text(encoding="utf-8").splitlines())
     return dict(rows)
+
+
+@dataclass(frozen=True)
+class Term:
+    """One class: its number and machine id in AudioSet, its label, its parent in the ontology (or ""), its group.
+
+    ``group`` is music, genre, mood, role, instrument, voice or sound.
+    """
+
+    index: int
+    mid: str
+    label: str
+    parent: str
+    group: str
+
+    @property
+    def name(self) -> str:
+        """``Genre---Heavy metal``: the label as model folders store it, group and leaf (see ``labels.split_label``)."""
+        return self.label if self.group == "music" else f"{self.group.capitalize()}---{self.label}"
+
+
+def load_vocabulary() -> tuple[Term, ...]:
+    """The terms of ``labels/audioset_music.csv``, in the order of the default model's logits."""
+    text = (resources.files("audiopatch.zoo") / "labels" / "audioset_music.csv").read_text(encoding="utf-8")
+    rows = csv.DictReader(text.splitlines())
+    return tuple(Term(int(row["index"]), row["mid"], row["label"], row["parent"], row["group"]) for row in rows)

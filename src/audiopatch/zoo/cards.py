@@ -1,16 +1,22 @@
-"""The cards audiopatch knows by name, one table per family. Imports no torch, so that listing them is instant."""
+"""The cards audiopatch knows by name: those of each family's file, and of the models that ship inside the package.
+
+Imports no torch, so that listing them is instant.
+"""
 
 from __future__ import annotations
+
+from pathlib import Path
+from types import ModuleType
 
 from audiopatch.catalog import nearest
 from audiopatch.errors import UsageError
 from audiopatch.models.card import FrontendConfig, HeadConfig, ModelCard, TransformerConfig
-from audiopatch.zoo.cards.ast import AST_CARDS
-from audiopatch.zoo.cards.audiomae import AUDIOMAE_CARDS
-from audiopatch.zoo.cards.efficientat import EFFICIENTAT_CARDS
-from audiopatch.zoo.cards.maest import MAEST_CARDS, MAEST_HUB_CARDS
-from audiopatch.zoo.cards.passt import PASST_CARDS
-from audiopatch.zoo.shipped import shipped_cards
+from audiopatch.zoo import ast, audiomae, efficientat, maest, passt
+
+# A family's file holds its cards (``CARDS``) and its reader (``matches``, ``read``); readers are asked in this order.
+FAMILIES: tuple[ModuleType, ...] = (maest, passt, ast, audiomae, efficientat)
+
+_SHIPPED = Path(__file__).parent / "packaged"
 
 _TINY_RANDOM = ModelCard(
     name="tiny-random",
@@ -24,18 +30,25 @@ _TINY_RANDOM = ModelCard(
     summary="random weights, for tests and first tries: its tags are noise",
 )
 
+
+def shipped_folder(name: str) -> Path | None:
+    """Where the shipped model ``name`` lies; None where no such model ships."""
+    folder = _SHIPPED / name
+    return folder if (folder / "card.json").is_file() else None
+
+
+def shipped_cards() -> tuple[ModelCard, ...]:
+    """The cards of all shipped models."""
+    return tuple(ModelCard.from_json(path.read_text(encoding="utf-8")) for path in sorted(_SHIPPED.glob("*/card.json")))
+
+
 DEFAULT_MODEL = "audiopatch-small"
 
 CARDS: dict[str, ModelCard] = {
     card.name: card
     for card in (
         *shipped_cards(),
-        *MAEST_CARDS,
-        *MAEST_HUB_CARDS,
-        *PASST_CARDS,
-        *AST_CARDS,
-        *AUDIOMAE_CARDS,
-        *EFFICIENTAT_CARDS,
+        *(card for family in FAMILIES for card in family.CARDS),
         _TINY_RANDOM,
     )
 }
