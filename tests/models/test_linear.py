@@ -7,12 +7,20 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from audiopatch.models import linear
 from audiopatch.models.linear import Linear
 
 
 def plainly(layer: Linear, x: torch.Tensor, gelu: bool) -> torch.Tensor:
     out = F.linear(x, layer.weight, layer.bias)
     return F.gelu(out) if gelu else out
+
+
+@pytest.fixture(params=["packed", "plain"], autouse=True)
+def path(request, monkeypatch):
+    """Every test holds on both ways to multiply, also on processors that would take the other one."""
+    if request.param == "plain":
+        monkeypatch.setattr(linear, "_packable_dtypes", tuple)
 
 
 @pytest.mark.parametrize("gelu", [False, True])

@@ -69,6 +69,7 @@ def _compute() -> Iterator[Finding]:
 
     from audiopatch.inference.settings import n_cpus
     from audiopatch.models.engines import available_engines
+    from audiopatch.models.processor import processor
     from audiopatch.zoo import load_model
 
     yield Finding(
@@ -78,6 +79,9 @@ def _compute() -> Iterator[Finding]:
         about = torch.cuda.get_device_properties(index)
         yield Finding("compute", f"cuda:{index}", True, f"{about.name}, {about.total_memory / 2**30:.0f} GiB")
     tagger = load_model("tiny-random")
+    cpu = processor()
+    native = [name for name, has in {"bfloat16": cpu.bfloat16, "int8": cpu.int8, "AMX": cpu.amx}.items() if has]
+    yield Finding("compute", "processor", None, f"{cpu.isa}; native: {', '.join(['float32', *native])}")
     yield Finding("compute", "auto device", True, f"{tagger.device}, {str(tagger.dtype).removeprefix('torch.')}")
     yield Finding("compute", "engines", None, ", ".join(available_engines(str(tagger.device))))
 

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+from audiopatch.models.processor import best_float
 from audiopatch.models.tagger import Tagger
 from audiopatch.training.augment_wave import augmentation
 from audiopatch.training.calibrate import last_linear
@@ -102,7 +103,7 @@ class Distillation:
         """One step on one batch. The losses by name, and their weighted sum as "loss"."""
         torch.manual_seed(self.config.seed + self.step)  # the random run of time positions (PaSST)
         self.student.train()
-        with torch.autocast(self.device.type, torch.bfloat16):
+        with torch.autocast(self.device.type, dtype := best_float(self.device), enabled=dtype != torch.float32):
             losses = self.student.losses(lesson.mel, lesson.plan, lesson.answer, self.standards)
         losses["loss"] = torch.stack([weight * losses[name] for name, weight in self.config.weights]).sum()
         losses["loss"].backward()

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from audiopatch.models.mobilenet import MobileNet
+from audiopatch.models.processor import best_float
 from audiopatch.models.tagger import Tagger
 from audiopatch.training.standard import Standard
 
@@ -68,7 +69,7 @@ class Teacher:
     @torch.no_grad()
     def __call__(self, wave: Tensor) -> Answer:
         mel = self.tagger.frontend(wave)
-        with torch.autocast(wave.device.type, torch.bfloat16):
+        with torch.autocast(wave.device.type, dtype := best_float(wave.device), enabled=dtype != torch.float32):
             pooled, timeline = self._features(mel)
         return Answer(self.tagger.head(pooled.float())[:, self._classes], pooled.float(), timeline.float())
 

@@ -19,8 +19,11 @@ DTYPES = ("auto", "float32", "bfloat16", "float16", "int8")
 
 
 def available_engines(device: str) -> list[str]:
-    """``NAME:DTYPE`` of what can be tried on ``device`` without preparations, as ``estimate`` does."""
+    """``NAME:DTYPE`` of what can be tried on ``device`` without preparations; nothing emulated."""
     if device.startswith("cuda"):
         return ["torch:bfloat16"]
-    openvino = ["openvino:bfloat16"] if find_spec("openvino") else []
-    return ["torch:float32", "torch:bfloat16", *openvino]
+    from audiopatch.models.processor import processor
+
+    dtype = "bfloat16" if processor().bfloat16 else "float32"
+    engines = ("torch", "openvino") if find_spec("openvino") else ("torch",)
+    return list(dict.fromkeys(["torch:float32", *(f"{engine}:{dtype}" for engine in engines)]))

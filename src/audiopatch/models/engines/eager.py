@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from audiopatch.errors import UsageError
+from audiopatch.models.processor import emulation_cost
 from audiopatch.models.tagger import Tagger
 
 log = logging.getLogger(__name__)
@@ -30,6 +31,8 @@ def prepare(tagger: Tagger, dtype: str) -> None:
         raise UsageError(f"--engine torch cannot compute in '{dtype}'; choose auto, {', '.join(_DTYPES)}")
     if on_cpu:
         use_fast_float32()
+        if cost := emulation_cost(_DTYPES[dtype]):
+            log.warning("%s; --dtype auto avoids that", cost)
     tagger.dtype = _DTYPES[dtype]
     for module in tagger.backbone.modules():
         if isinstance(module, nn.Linear):

@@ -14,6 +14,7 @@ from audiopatch.cache import cache_folder
 from audiopatch.errors import UsageError, first_line
 from audiopatch.models.engines.openvino_program import Program, ProgramKey, Unconvertible, convert, openvino, quantise
 from audiopatch.models.engines.traced import Traceable, check_fixed, code_of, identity
+from audiopatch.models.processor import processor
 from audiopatch.models.tagger import Tagger
 from audiopatch.models.transformer import Features
 from audiopatch.reducers.plan import NO_REDUCTION, Plan
@@ -24,8 +25,12 @@ _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "int8": torch.i
 
 
 def prepare(tagger: Tagger, dtype: str) -> None:
-    """Let OpenVINO compute ``tagger``'s backbone; "auto" is bfloat16. Without the package an EnvironmentProblem."""
-    dtype = "bfloat16" if dtype == "auto" else dtype
+    """Let OpenVINO compute ``tagger``'s backbone; "auto" is bfloat16 where the processor has it, else float32.
+
+    Without the package an EnvironmentProblem.
+    """
+    if dtype == "auto":
+        dtype = "bfloat16" if processor().bfloat16 else "float32"
     if dtype not in _DTYPES:
         raise UsageError(f"--engine openvino cannot compute in '{dtype}'; choose auto, {', '.join(_DTYPES)}")
     if tagger.device.type != "cpu":
