@@ -26,6 +26,7 @@ ONLY_IN = {
     "rich": ("cli",),
     "av": ("audio",),
     "soxr": ("audio",),
+    "pathspec": ("audio",),
     "soundfile": ("audio", "datasets", "training"),
     "pyarrow": ("sinks", "inference.read", "datasets", "bench", "inspection", "runners"),
     "matplotlib": ("bench", "inspection", "training", "inference"),

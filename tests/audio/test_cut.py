@@ -24,7 +24,7 @@ def streamed(cutter, n_samples, sizes):
 
 
 @given(n_samples=st.integers(0, 500), spec=specs, sizes=st.lists(st.integers(0, 200), max_size=8))
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 def test_any_chunking_equals_the_offline_cut(n_samples, spec, sizes):
     starts = segment_starts(n_samples, spec)
     cutter = Cutter(spec) if spec.n_segments is None else Picker(starts, spec.segment_samples)
@@ -36,7 +36,7 @@ def test_any_chunking_equals_the_offline_cut(n_samples, spec, sizes):
 
 
 @given(n_samples=st.integers(1, 5000), spec=specs)
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 def test_segments_lie_in_the_track_in_order(n_samples, spec):
     starts = segment_starts(n_samples, spec)
     assert starts == sorted(starts)

@@ -7,14 +7,17 @@ import threading
 import time
 from collections import Counter
 from contextlib import closing
+from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
+import soundfile
 
 from audiopatch.audio.decode import decode_track
-from audiopatch.audio.pool import decode_tracks
-from audiopatch.types import CutSpec, Decoded, Segment, Track
+from audiopatch.audio.pool import Whole, decode_tracks, decode_whole
+from audiopatch.audio.walk import walk
+from audiopatch.types import CutSpec, Decoded, Failed, Segment, Track
 from fabricate import bad_files, encode, music
 
 SPEC = CutSpec(sample_rate=16_000, segment_s=1.0)
@@ -184,3 +187,17 @@ def test_no_more_workers_than_are_needed(long_track):
         for _ in range(500):
             next(outcomes)
         assert len(workers_of_this_process()) > 1
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_tracks_come_back_whole_and_in_order(tmp_path, workers):
+    rng = np.random.default_rng(0)
+    waves = {f"{name}.wav": rng.uniform(-0.5, 0.5, n).astype(np.float32) for name, n in (("a", 584_123), ("b", 9_000))}
+    for name, wave in waves.items():  # the longer one is two runs of the decoder, and a rest
+        soundfile.write(tmp_path / name, wave, 8000, subtype="FLOAT")
+    (tmp_path / "broken.wav").write_bytes(b"no audio at all")
+    outcomes = {Path(each.track.path).name: each for each in decode_whole(walk([tmp_path]), 8000, workers=workers)}
+    assert outcomes.keys() == {*waves, "broken.wav"}
+    assert isinstance(outcomes.pop("broken.wav"), Failed)
+    for name, whole in outcomes.items():
+        assert isinstance(whole, Whole) and np.array_equal(whole.wave, waves[name])

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from audiopatch.audio.ignore import parse, verdict
 from audiopatch.audio.lists import read_list, read_paths
+from audiopatch.audio.names import parse, verdict
 from audiopatch.audio.walk import track_id, walk
 from audiopatch.errors import UsageError
 

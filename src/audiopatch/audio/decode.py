@@ -12,9 +12,8 @@ from math import gcd
 import numpy as np
 
 from audiopatch.audio.av_source import PRE_ROLL_S, AvSource
-from audiopatch.audio.cut import Cutter, Picker, segment_starts
+from audiopatch.audio.cut import Cutter, Picker, Resampler, segment_starts
 from audiopatch.audio.ffmpeg_source import FfmpegSource
-from audiopatch.audio.resample import Resampler
 from audiopatch.audio.soundfile_source import SoundfileSource
 from audiopatch.audio.source import Block, Damage, File, Refused, Source, silence_nonsense
 from audiopatch.errors import TrackError

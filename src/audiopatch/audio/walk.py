@@ -11,10 +11,10 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 
-from audiopatch.audio.area import Area
-from audiopatch.audio.formats import looks_like_audio
-from audiopatch.audio.ignore import IGNORE_FILE, Rule, parse, verdict
+from pathspec import GitIgnoreSpec
+
 from audiopatch.audio.lists import is_list, read_list
+from audiopatch.audio.names import IGNORE_FILE, Area, looks_like_audio, parse, verdict
 from audiopatch.audio.walk_remote import expand_remote, reachable, tracks_below
 from audiopatch.errors import UsageError
 from audiopatch.storage.place import common_folder, inside, is_remote, named
@@ -22,7 +22,7 @@ from audiopatch.storage.store import About, about_all
 from audiopatch.types import Track
 
 # Of the ignore files above a folder, the nearest first: how much of a path is above the file, and its rules.
-Scopes = tuple[tuple[int, Sequence[Rule]], ...]
+Scopes = tuple[tuple[int, GitIgnoreSpec], ...]
 Report = Callable[[str, OSError], None]
 
 _LOOKED_UP = 512  # names of a list whose sizes and times are asked for at once
@@ -96,7 +96,7 @@ def _expand(given: str) -> tuple[str, list[str]]:
 class _Walk:
     """The state of one walk: what was named already, and which real folders are covered."""
 
-    def __init__(self, base: str, include: Sequence[Rule], exclude: Sequence[Rule], area: Area | None, report: Report):
+    def __init__(self, base: str, include: GitIgnoreSpec, exclude: GitIgnoreSpec, area: Area | None, report: Report):
         self._base, self._include, self._exclude, self._area, self._report = base, include, exclude, area, report
         self._named: set[int] = set()  # ids of files named by the user, which a folder must not give again
         self._tops: dict[str, None] = {}  # folders named by the user, each walked as its own and nowhere else
@@ -189,13 +189,13 @@ class _Walk:
             self._report(folder, error)
             return []
 
-    def _read_rules(self, path: str) -> Sequence[Rule]:
+    def _read_rules(self, path: str) -> GitIgnoreSpec:
         try:
             with open(path, encoding="utf-8", errors="surrogateescape") as lines:
                 return parse(lines)
         except OSError as error:
             self._report(path, error)
-            return ()
+            return parse(())
 
     def _left_out(self, path: str, is_folder: bool, scopes: Scopes) -> bool:
         """Whether patterns leave ``path`` (counted from the input folder) out; the nearest ignore file speaks first."""

@@ -6,13 +6,13 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from audiopatch.audio.formats import looks_like_audio
-from audiopatch.audio.ignore import IGNORE_FILE, Rule, parse, verdict
+from pathspec import GitIgnoreSpec
+
+from audiopatch.audio.names import IGNORE_FILE, looks_like_audio, parse, verdict
 from audiopatch.errors import EnvironmentProblem, UsageError
-from audiopatch.storage.listing import files_below
 from audiopatch.storage.patience import Unreachable
 from audiopatch.storage.place import parent, without_secrets
-from audiopatch.storage.store import About, about, read
+from audiopatch.storage.store import About, about, files_below, read
 
 _MAGIC = re.compile(r"[*?[]")
 
@@ -37,7 +37,7 @@ def expand_remote(url: str) -> tuple[str, list[str]]:
 
 
 def tracks_below(
-    folder: str, include: Sequence[Rule], exclude: Sequence[Rule], tops: Sequence[str]
+    folder: str, include: GitIgnoreSpec, exclude: GitIgnoreSpec, tops: Sequence[str]
 ) -> Iterator[tuple[str, About]]:
     """(address, about it) of the audio below a folder, without hidden names and what the patterns leave out.
 
@@ -71,18 +71,18 @@ def reachable(url: str, how_far: Callable[[], str] = str) -> Iterator[None]:
         raise EnvironmentProblem(f"cannot list {place}: {error}") from error
 
 
-def _rules(folder: str) -> Sequence[Rule]:
+def _rules(folder: str) -> GitIgnoreSpec:
     with reachable(folder):
         try:
             return parse(read(f"{folder}/{IGNORE_FILE}").decode(errors="surrogateescape").splitlines())
         except FileNotFoundError:
-            return ()
+            return parse(())
 
 
 class _Ignored:
     """Whether a name (relative to the folder) is left out, by itself or by a folder it is in."""
 
-    def __init__(self, include: Sequence[Rule], exclude: Sequence[Rule], rules: Sequence[Rule]):
+    def __init__(self, include: GitIgnoreSpec, exclude: GitIgnoreSpec, rules: GitIgnoreSpec):
         self._include, self._exclude, self._rules = include, exclude, rules
         self._folder, self._folder_is_out = "", False  # files of one folder come together
 

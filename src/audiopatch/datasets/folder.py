@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from audiopatch.audio.formats import looks_like_audio
+from audiopatch.audio.names import looks_like_audio
 from audiopatch.datasets.grouped_split import grouped_split
 from audiopatch.datasets.recipe import CLASSIFICATION, Dataset, Item, checked
 from audiopatch.errors import UsageError

@@ -19,7 +19,7 @@ from tempfile import mkdtemp
 
 import numpy as np
 
-from audiopatch.audio.whole import decode_whole
+from audiopatch.audio.pool import decode_whole
 from audiopatch.datasets.recipe import Dataset, Item, LeftOut
 from audiopatch.errors import NoAudioError
 from audiopatch.types import Failed, Track

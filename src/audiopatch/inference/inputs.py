@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from audiopatch.audio.area import Area
+from audiopatch.audio.names import Area
 from audiopatch.audio.walk import walk
 from audiopatch.errors import NoAudioError, UsageError
 from audiopatch.storage.place import inside, is_remote, named

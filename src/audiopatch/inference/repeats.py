@@ -14,7 +14,7 @@ from itertools import islice
 
 import numpy as np
 
-from audiopatch.audio.wire import outcome_from, outcome_head
+from audiopatch.audio.worker import outcome_from, outcome_head
 from audiopatch.inference.journal import Journal, Plan, empty_plan
 from audiopatch.inference.output import Output
 from audiopatch.inference.recognise import AT_ONCE, hand_on, is_same, known_rows

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from audiopatch.audio.area import Area
 from audiopatch.audio.follow import Changes, follow
+from audiopatch.audio.names import Area
 from audiopatch.inference.inputs import Inputs
 from audiopatch.inference.journal import Journal
 from audiopatch.inference.output import read_run

@@ -13,8 +13,7 @@ from dataclasses import astuple, dataclass, field
 from typing import Any
 
 from audiopatch.errors import EnvironmentProblem, OutputMismatchError
-from audiopatch.storage.listing import files_below
-from audiopatch.storage.store import delete, read, write
+from audiopatch.storage.store import delete, files_below, read, write
 
 FOLDER = ".history"
 _WHOLE_EVERY = 64  # this often a record holds the state instead of a change, so that readers need not go further back

@@ -17,11 +17,10 @@ from audiopatch.sinks.folder import Stored
 from audiopatch.sinks.history import FOLDER, Object, State, commit, load
 from audiopatch.sinks.remote_lock import Holder, held
 from audiopatch.sinks.schema import TABLES
-from audiopatch.storage.listing import files_below
 from audiopatch.storage.patience import Unreachable
 from audiopatch.storage.place import without_secrets
 from audiopatch.storage.reader import RemoteFile
-from audiopatch.storage.store import copy, delete, read, upload, write
+from audiopatch.storage.store import copy, delete, files_below, read, upload, write
 
 _FETCHED_WHOLE_BYTES = 4 << 20
 

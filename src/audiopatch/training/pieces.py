@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from audiopatch.audio.whole import Whole, decode_whole
+from audiopatch.audio.pool import Whole, decode_whole
 from audiopatch.errors import NoAudioError, UsageError
 from audiopatch.types import Failed, Track
 

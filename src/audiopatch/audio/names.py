@@ -1,0 +1,73 @@
+"""Which names a walk takes: those that look like audio, but for what patterns leave out, in a part of a library.
+
+Only what a walk finds is held to this; files the user names are always tried.
+"""
+
+# Paths stay strings here: os does as it is told, and a library of millions is spared as many Path objects.
+# ruff: noqa: PTH120, PTH122
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+
+from pathspec import GitIgnoreSpec
+
+AUDIO_EXTENSIONS = frozenset(
+    # the common ones, then lossless, containers, speech and broadcast, older systems
+    """
+    mp3 flac ogg oga opus m4a aac mp4 wav aif aiff aifc wma
+    wv ape tta alac shn tak ofr wave w64 rf64 bwf dsf dff caf
+    mka webm weba mkv mov m4b m4r 3gp 3g2 asf
+    mp2 mp1 mpa mpc mp+ mpp ac3 eac3 dts thd amr awb spx gsm adts loas
+    au snd ra rm rmvb voc xa adx oma aa3 at3
+    """.split()  # noqa: SIM905 (sixty quoted words are hard to read)
+)
+
+IGNORE_FILE = ".audiopatchignore"
+
+
+def looks_like_audio(name: str) -> bool:
+    """Judged by the extension, in any case of letters."""
+    return os.path.splitext(name)[1][1:].lower() in AUDIO_EXTENSIONS
+
+
+def parse(lines: Iterable[str]) -> GitIgnoreSpec:
+    """Lines of an ignore file -> rules, as git reads them; a pattern that means nothing (``[z-a]``) matches nothing."""
+    patterns = []
+    for line in lines:
+        try:
+            patterns += GitIgnoreSpec.from_lines([line]).patterns
+        except (ValueError, re.error):
+            continue
+    return GitIgnoreSpec(patterns)
+
+
+def verdict(rules: GitIgnoreSpec, path: str, is_folder: bool) -> bool | None:
+    """What the last matching rule says of ``path`` (relative, with ``/``): ignored, kept after all, or nothing."""
+    return rules.check_file(f"{path}/" if is_folder else path).include if len(rules) else None
+
+
+class Area:
+    """A part of a library: absolute paths of files and folders, and what lies below them."""
+
+    def __init__(self, paths: Iterable[str]):
+        self.paths = frozenset(paths)
+        self._above = {folder for path in self.paths for folder in _parents(path)}
+
+    def holds(self, path: str) -> bool:
+        """Whether ``path`` is one of them, or below one."""
+        return path in self.paths or any(folder in self.paths for folder in _parents(path))
+
+    def leads_on(self, folder: str) -> bool:
+        """Whether ``folder`` is one of them, below one, or above one."""
+        return folder in self._above or self.holds(folder)
+
+
+def _parents(path: str) -> Iterator[str]:
+    """The folder that holds ``path``, the one that holds that, and so on up to the root."""
+    folder = os.path.dirname(path)
+    while folder != path:
+        yield folder
+        path, folder = folder, os.path.dirname(folder)
