@@ -24,11 +24,11 @@ from fetch_free_music import HELD_OUT
 import audiopatch
 from audiopatch.audio.walk import walk
 from audiopatch.bench.machine import cpu_name
+from audiopatch.distill.agreement import PLANS, HeldOut, as_scores, as_table
+from audiopatch.distill.pieces import Pieces, prepare
+from audiopatch.distill.student import classes_of, ranked_of
+from audiopatch.distill.teacher import Teacher
 from audiopatch.models.tagger import Tagger
-from audiopatch.training.agreement import PLANS, HeldOut, as_scores, as_table
-from audiopatch.training.new_student import classes_of, ranked_of
-from audiopatch.training.pieces import Pieces, prepare
-from audiopatch.training.teacher import Teacher
 from audiopatch.zoo import DEFAULT_MODEL, native
 from audiopatch.zoo.labels import split_label
 from audiopatch.zoo.load import load_model

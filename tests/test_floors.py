@@ -15,7 +15,8 @@ ROOT = Path(audiopatch.__file__).parent
 MODULES = sorted(ROOT.rglob("*.py"))
 
 FLOORS = {
-    "cli": 9, "__main__": 10, "bench": 8, "inspection": 8, "runners": 7, "training": 6, "inference": 6, "zoo": 5,
+    "cli": 9, "__main__": 10, "bench": 8, "inspection": 8, "runners": 7, "distill": 7,
+    "training": 6, "inference": 6, "zoo": 5,
     "models": 4, "sinks": 4, "datasets": 4, "reducers": 3, "frontends": 3, "tokens": 2, "audio": 2,
     "storage": 1, "types": 1, "metrics": 1, "bootstrap": 1, "catalog": 0, "errors": -1, "cache": -1,
 }  # fmt: skip
@@ -27,12 +28,12 @@ ONLY_IN = {
     "av": ("audio",),
     "soxr": ("audio",),
     "pathspec": ("audio",),
-    "soundfile": ("audio", "datasets", "training"),
+    "soundfile": ("audio", "datasets", "training", "distill"),
     "pyarrow": ("sinks", "inference.read", "datasets", "bench", "inspection", "runners"),
     "matplotlib": ("bench", "inspection", "training", "inference"),
     "ray": ("runners",),
     "fsspec": ("storage",),
-    "sklearn": ("metrics", "training", "bench", "datasets", "inference", "inspection"),
+    "sklearn": ("metrics", "training", "distill", "bench", "datasets", "inference", "inspection"),
     "tqdm": ("inference", "training", "zoo"),
 }
 TORCH_FROM = 2

@@ -12,8 +12,8 @@ import torch
 from typer.testing import CliRunner
 
 from audiopatch.cli.main import app
+from audiopatch.distill.student import new_student
 from audiopatch.models.card import FrontendConfig, HeadConfig, MobileNetConfig, ModelCard, TransformerConfig
-from audiopatch.training.new_student import new_student
 from audiopatch.zoo import native
 from audiopatch.zoo.load import load_model, random_tagger
 

@@ -9,8 +9,7 @@ import torch.nn.functional as F
 from audiopatch.errors import UsageError, WeightsError
 from audiopatch.models.card import TransformerConfig
 from audiopatch.training.config import ModelChoice
-from audiopatch.training.initialise import build_tagger, kept_blocks, start_from, thinned
-from audiopatch.training.positions import fit_positions
+from audiopatch.training.initialise import build_tagger, fit_positions, kept_blocks, start_from, thinned
 from audiopatch.zoo import load_model
 
 LABELS = ("a", "b", "c")

@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 
 from audiopatch.errors import UsageError
 from audiopatch.models.card import HeadConfig
-from audiopatch.training.augment import in_epoch, mask_mel, mix_share
-from audiopatch.training.clips import Clips
+from audiopatch.training.clips import Clips, epoch_order, in_epoch, mask_mel, mix_share
 from audiopatch.training.config import (
     Augment,
     LearningRate,
@@ -26,11 +25,9 @@ from audiopatch.training.config import (
 )
 from audiopatch.training.config_toml import from_values, to_toml, with_overrides
 from audiopatch.training.initialise import build_tagger
-from audiopatch.training.losses import LOSSES
-from audiopatch.training.lr_schedule import lr_share
-from audiopatch.training.optimizer import build_optimizer
+from audiopatch.training.objective import LOSSES
+from audiopatch.training.optimizer import build_optimizer, lr_share
 from audiopatch.training.recipes import recipes
-from audiopatch.training.sampler import epoch_order
 
 
 def test_passts_schedule():

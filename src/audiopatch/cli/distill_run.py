@@ -13,13 +13,13 @@ from audiopatch.cli.console import printable, say, stop_on_signals
 from audiopatch.cli.estimate import parse_duration
 from audiopatch.cli.evaluate_run import require_training_extra
 from audiopatch.cli.train_progress import DistillProgress
+from audiopatch.distill.config import DistillConfig
+from audiopatch.distill.library import piece_bytes
+from audiopatch.distill.run import DistillRun, Watch, distil
 from audiopatch.errors import EnvironmentProblem, UsageError
 from audiopatch.inference.inputs import Inputs
 from audiopatch.inference.settings import Runtime
 from audiopatch.training.config_toml import with_overrides
-from audiopatch.training.distill_config import DistillConfig
-from audiopatch.training.distill_library import DistillRun, Watch, distil
-from audiopatch.training.library import piece_bytes
 from audiopatch.types import CutSpec, Track
 
 PIECE_RATE = 32_000  # the most that a teacher of the zoo listens to

@@ -1,4 +1,4 @@
-"""Training clips: from places in an epoch to a batch of waveforms and targets."""
+"""Training clips: from places in an epoch, in its order, to a batch of waveforms and targets, augmented."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from torch import Tensor
 
 from audiopatch.datasets.recipe import Item, targets
 from audiopatch.datasets.waves import Waves
-from audiopatch.training.augment import change_wave, crop, mix_share
-from audiopatch.training.config import Augment
+from audiopatch.training.config import Augment, Sampling
 
 
 @dataclass
@@ -137,3 +136,75 @@ def _mixed(own: Example, other: Example, share: np.ndarray) -> Example:
     known = own.known * np.where(part == 1, 1, other.known)
     target, teacher = (part * a + (1 - part) * b for a, b in ((own.target, other.target), (own.teacher, other.teacher)))
     return Example(own.wave, target, known.astype(np.float32), teacher)
+
+
+def epoch_order(truth: np.ndarray, config: Sampling, *, seed: int, epoch: int) -> np.ndarray:
+    """truth (N, C) -> indices of the clips of one epoch, a multiple of the batch size long.
+
+    The last, incomplete batch waits for another epoch's shuffle; a set smaller than one batch is repeated to fill it.
+    """
+    rng = np.random.default_rng([seed, epoch])
+    n = len(truth)
+    wanted = min(config.epoch_clips or n, n)
+    if config.balanced:
+        order = _balanced(truth, wanted, config.balance_offset, rng)
+    else:
+        order = rng.permutation(n)[:wanted]
+    if len(order) < config.batch_size:
+        return np.resize(order, config.batch_size)
+    return order[: len(order) // config.batch_size * config.batch_size]
+
+
+def _balanced(truth: np.ndarray, n: int, offset: int, rng: np.random.Generator) -> np.ndarray:
+    """``n`` clips without replacement, weighted by the inverse frequency of their labels.
+
+    Drawing without replacement with weights w is taking the smallest of exponential times with rates w.
+    """
+    weights = (truth * (1000.0 / (truth.sum(axis=0) + offset))).sum(axis=1)
+    times = rng.exponential(size=len(truth)) / np.maximum(weights, 1e-12)
+    return np.argsort(times)[:n]
+
+
+def in_epoch(config: Augment, epoch: int) -> Augment:
+    """What is done in an epoch (from 0): no masks once ``mask_epochs`` have gone by."""
+    if config.mask_epochs and epoch >= config.mask_epochs:
+        return replace(config, mask_frames=(0, 0), mask_bands=(0, 0))
+    return config
+
+
+def crop(n_samples: int, length: int, rng: np.random.Generator) -> int:
+    """Where a random crop of ``length`` starts in a clip of ``n_samples``."""
+    return int(rng.integers(max(0, n_samples - length) + 1))
+
+
+def change_wave(wave: np.ndarray, config: Augment, sample_rate: int, rng: np.random.Generator) -> np.ndarray:
+    """wave (S,) -> (S,): a random gain of up to ±``gain_db``, rolled around by up to ±``roll_s``."""
+    if config.roll_s:
+        furthest = round(config.roll_s * sample_rate)
+        wave = np.roll(wave, int(rng.integers(-furthest, furthest + 1)))
+    if config.gain_db:
+        wave = wave * np.float32(10 ** (rng.uniform(-config.gain_db, config.gain_db) / 20))
+    return wave
+
+
+def mix_share(chance: float, alpha: float, rng: np.random.Generator) -> float:
+    """How much of a clip stays when another is mixed in; 1 for the clips left alone."""
+    if rng.random() >= chance:
+        return 1.0
+    share = float(rng.beta(alpha, alpha))
+    return max(share, 1 - share)  # PaSST: the first clip always leads
+
+
+def mask_mel(mel: Tensor, config: Augment, rngs: list[np.random.Generator]) -> Tensor:
+    """mel (B, n_mels, frames) -> the same with groups of frames and bands at zero, the training set's mean."""
+    if not config.mask_frames[0] and not config.mask_bands[0]:
+        return mel
+    keep = torch.ones(mel.shape, dtype=torch.bool)
+    for clip, rng in enumerate(rngs):
+        for axis, (n_groups, width) in ((1, config.mask_frames), (0, config.mask_bands)):
+            size = mel.shape[axis + 1]
+            for _ in range(n_groups):
+                wide = min(size, int(rng.integers(width + 1)) if config.mask_random_width else width)
+                start = int(rng.integers(size - wide + 1))
+                keep[clip].narrow(axis, start, wide).fill_(False)
+    return mel * keep.to(mel.device)

@@ -12,28 +12,28 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch.optim.swa_utils import AveragedModel
 
-from audiopatch.datasets.recipe import Dataset
+from audiopatch import metrics
+from audiopatch.datasets.recipe import Dataset, targets
+from audiopatch.datasets.waves import Waves
 from audiopatch.errors import OutputMismatchError
+from audiopatch.models.segments import clip_scores
 from audiopatch.models.tagger import Tagger
-from audiopatch.reducers.plan import parse_plan
+from audiopatch.reducers.plan import Plan, parse_plan
 from audiopatch.reducers.schedule import plans_by_epoch
-from audiopatch.training import lr_schedule
-from audiopatch.training.augment import in_epoch
-from audiopatch.training.clips import Clips
+from audiopatch.training.clips import Clips, epoch_order, in_epoch
 from audiopatch.training.config import TrainConfig
 from audiopatch.training.objective import Objective
-from audiopatch.training.optimizer import build_optimizer
+from audiopatch.training.optimizer import build_optimizer, lr_share
 from audiopatch.training.run_folder import RunFolder
-from audiopatch.training.sampler import epoch_order
-from audiopatch.training.tensorboard import board
-from audiopatch.training.validation import Validation
 
 Report = Callable[[Mapping[str, Any]], None]
 
@@ -159,7 +159,7 @@ class Loop:
     def _lr(self, n_batches: int) -> float:
         """The learning rate of the batch at hand, before any layer's decay."""
         config, at = self.config, self.progress
-        return config.optimizer.lr * lr_schedule.lr_share(config.learning_rate, at.epoch + at.batch / n_batches)
+        return config.optimizer.lr * lr_share(config.learning_rate, at.epoch + at.batch / n_batches)
 
     def _validate(self) -> dict[str, float]:
         """Figures on the validation split, by segments of whole tracks; a better model becomes ``model``."""
@@ -248,3 +248,55 @@ class Loop:
             return stopped
         flag = torch.tensor(float(stopped), device=self.fabric.device)
         return bool(self.fabric.all_reduce(flag, reduce_op="sum"))
+
+
+@dataclass(frozen=True)
+class Validation:
+    """A Tagger -> its ``valid_*`` figures, the same in every process."""
+
+    dataset: Dataset
+    waves: Waves
+    plan: Plan
+    fabric: Fabric
+
+    @classmethod
+    def of(cls, dataset: Dataset, waves: Waves, plan: Plan, fabric: Fabric) -> Self | None:
+        """None for a dataset without a validation split."""
+        return cls(dataset, waves, plan, fabric) if dataset.splits.get("valid") else None
+
+    def __call__(self, tagger: Tagger) -> dict[str, float]:
+        items = self.dataset.items("valid")
+        rank, world = self.fabric.global_rank, self.fabric.world_size
+        tagger.eval()
+        own = clip_scores(tagger, self.waves.clips(items[rank::world]), plan=self.plan)
+        scores = np.empty((len(items), len(tagger.labels)), np.float32)
+        for other, found in enumerate(self._gathered(own)):
+            scores[other::world] = found
+        truth, known = targets(items, self.dataset.labels)
+        figures = metrics.summary(truth, scores, known, multilabel=self.dataset.multilabel)
+        return {f"valid_{name}": value for name, value in figures.items()}
+
+    def _gathered(self, own: np.ndarray) -> list[np.ndarray]:
+        if self.fabric.world_size == 1:
+            return [own]
+        found: list[Any] = [None] * self.fabric.world_size
+        torch.distributed.all_gather_object(found, own)
+        return found
+
+
+def board(folder: Path) -> Callable[[Mapping[str, Any]], None]:
+    """A function that writes a row's figures under ``folder``/tensorboard, or does nothing without the package."""
+    if find_spec("tensorboard") is None:
+        return lambda row: None
+    from torch.utils.tensorboard import SummaryWriter
+
+    writer = SummaryWriter(str(folder / "tensorboard"))
+
+    def write(row: Mapping[str, Any]) -> None:
+        for name, value in row.items():
+            if isinstance(value, float):
+                writer.add_scalar(f"{row['kind']}/{name}", value, row["step"])
+        if row["kind"] != "step":
+            writer.flush()
+
+    return write

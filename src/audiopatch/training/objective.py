@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from audiopatch.models.heads import SeparatedHeads
 from audiopatch.models.tagger import Tagger
 from audiopatch.reducers.plan import NO_REDUCTION, Plan
-from audiopatch.training.augment import mask_mel
-from audiopatch.training.clips import Batch
+from audiopatch.training.clips import Batch, mask_mel
 from audiopatch.training.config import Augment
-from audiopatch.training.losses import LOSSES
 
 
 class Objective(nn.Module):
@@ -44,3 +43,19 @@ class Objective(nn.Module):
             share = batch.share[:, None, None]
             mel = share * mel + (1 - share) * self.tagger.frontend(batch.other)
         return mask_mel(mel, self.augment, batch.rngs)
+
+
+def bce(logits: Tensor, target: Tensor, known: Tensor) -> Tensor:
+    """Binary cross entropy, (B, C) each: unknown answers count as zero loss, and in the mean (PaSST on OpenMIC).
+
+    A mean over everything, not over what is known, makes the loss of a batch the mean of its parts' losses.
+    """
+    return (F.binary_cross_entropy_with_logits(logits, target, reduction="none") * known).mean()
+
+
+def cross_entropy(logits: Tensor, target: Tensor, known: Tensor) -> Tensor:
+    """Softmax cross entropy with the target's own shares (mixup gives two labels a share each)."""
+    return F.cross_entropy(logits, target)
+
+
+LOSSES = {"bce": bce, "cross_entropy": cross_entropy}

@@ -23,8 +23,8 @@ from audiopatch.models.tagger import Tagger
 from audiopatch.reducers.plan import parse_plan
 from audiopatch.training.config import LearningRate, ProbeConfig
 from audiopatch.training.features import Features, choices, extract, probe_card
-from audiopatch.training.losses import LOSSES
-from audiopatch.training.lr_schedule import lr_share
+from audiopatch.training.objective import LOSSES
+from audiopatch.training.optimizer import lr_share
 from audiopatch.training.run_folder import RunFolder
 
 Report = Callable[[Mapping[str, Any]], None]

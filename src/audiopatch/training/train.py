@@ -16,13 +16,13 @@ from audiopatch.datasets.recipe import Dataset
 from audiopatch.datasets.waves import Waves
 from audiopatch.errors import UsageError
 from audiopatch.reducers.plan import parse_plan
-from audiopatch.training import lr_schedule
+from audiopatch.training import optimizer
 from audiopatch.training.clips import Clips
 from audiopatch.training.config import TrainConfig
 from audiopatch.training.initialise import build_tagger
 from audiopatch.training.interrupt import leave_to_parent, stop_requested
 from audiopatch.training.loop import Loop, Outcome, Report, quiet
-from audiopatch.training.losses import LOSSES
+from audiopatch.training.objective import LOSSES
 from audiopatch.training.run_folder import RunFolder
 from audiopatch.training.teacher_labels import teacher_labels
 
@@ -80,7 +80,7 @@ def _precision(config: TrainConfig, accelerator: str) -> Precision:
 
 def check(config: TrainConfig, devices: int) -> None:
     """What cannot work is a UsageError before anything is computed."""
-    lr_schedule.check(config.learning_rate)
+    optimizer.check_schedule(config.learning_rate)
     for name, known in (("precision", PRECISIONS), ("loss", LOSSES)):
         if getattr(config, name) not in known:
             raise UsageError(f"unknown {name} '{getattr(config, name)}'; choose {', '.join(known)}")

@@ -9,15 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from audiopatch.distill.augment_wave import WaveAugment, resample_fft
+from audiopatch.distill.config import RANDOM, DistillConfig
+from audiopatch.distill.pieces import Pieces
+from audiopatch.distill.teacher import Answer, Teacher
 from audiopatch.models.card import TransformerConfig
 from audiopatch.models.tagger import Tagger
 from audiopatch.reducers.fixed import FixedPatchout
 from audiopatch.reducers.plan import Plan, parse_plan
-from audiopatch.training.augment_wave import WaveAugment
-from audiopatch.training.distill_config import RANDOM, DistillConfig
-from audiopatch.training.pieces import Pieces
-from audiopatch.training.resample_fft import resample_fft
-from audiopatch.training.teacher import Answer, Teacher
 
 
 @dataclass(frozen=True)

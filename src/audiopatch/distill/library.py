@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
+from audiopatch.distill.pieces import BYTES_PER_SAMPLE, Pieces, prepare
 from audiopatch.errors import UsageError
-from audiopatch.training.pieces import BYTES_PER_SAMPLE, Pieces, prepare
 from audiopatch.types import Track
 
 HELD_OUT_SHARE = 10  # one album of so many

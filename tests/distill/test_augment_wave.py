@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from audiopatch.training.augment_wave import WaveAugment
+from audiopatch.distill.augment_wave import WaveAugment
 
 RATE = 8000
 NONE = {f"{step}_chance": 0.0 for step in ("speed", "mix", "filter", "reverb", "codec", "noise")}

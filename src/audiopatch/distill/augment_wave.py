@@ -181,3 +181,15 @@ def _log_uniform(draw: torch.Generator, size: int, low: float, high: float) -> T
 
 def _normal(draw: torch.Generator, size: tuple[int, ...]) -> Tensor:
     return torch.randn(size, generator=draw, device=draw.device)
+
+
+def resample_fft(wave: Tensor, rate: int, new_rate: int) -> Tensor:
+    """wave (B, S) at ``rate`` Hz -> (B, S * new_rate / rate), by cutting or padding its spectrum.
+
+    An ideal low-pass; the clip counts as periodic, so that its two ends ring into each other.
+    """
+    if rate == new_rate:
+        return wave
+    n_new = round(wave.shape[1] * new_rate / rate)
+    spectrum = torch.fft.rfft(wave)[:, : n_new // 2 + 1]
+    return torch.fft.irfft(spectrum, n=n_new) * (n_new / wave.shape[1])

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audiopatch.audio.walk import walk
+from audiopatch.distill.pieces import Pieces, PieceWriter, prepare
 from audiopatch.errors import NoAudioError, UsageError
-from audiopatch.training.pieces import Pieces, PieceWriter, prepare
 
 
 def write(folder: Path, tracks: list[np.ndarray], **options) -> Pieces:

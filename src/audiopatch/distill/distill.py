@@ -20,17 +20,16 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+from audiopatch.distill.augment_wave import augmentation
+from audiopatch.distill.calibrate import last_linear
+from audiopatch.distill.config import DistillConfig
+from audiopatch.distill.lessons import Lesson, Lessons
+from audiopatch.distill.pieces import Pieces
+from audiopatch.distill.student import Student, start_well
+from audiopatch.distill.teacher import Standards, Teacher
 from audiopatch.models.processor import best_float
 from audiopatch.models.tagger import Tagger
-from audiopatch.training.augment_wave import augmentation
-from audiopatch.training.calibrate import last_linear
-from audiopatch.training.distill_config import DistillConfig
-from audiopatch.training.distill_optimizers import build_optimizers
-from audiopatch.training.lessons import Lesson, Lessons
-from audiopatch.training.pieces import Pieces
 from audiopatch.training.run_folder import RunFolder
-from audiopatch.training.student import Student, start_well
-from audiopatch.training.teacher import Standards, Teacher
 
 _CALIBRATION_STEP = 1 << 40  # batches of their own, far from any that is trained on
 
@@ -200,3 +199,23 @@ def _second_thread(device: torch.device) -> Iterator[ThreadPoolExecutor]:
             yield thread
     finally:
         torch.set_num_threads(n_threads)
+
+
+def build_optimizers(student: Student, config: DistillConfig) -> list[torch.optim.Optimizer]:
+    """Two optimizers over all parameters of ``student``; each group keeps its unscheduled rate as ``full_lr``.
+
+    Muon (Jordan et al. 2024) orthogonalises the update of a matrix; scaled to AdamW's step size (Liu et al. 2025,
+    "Muon is scalable for LLM training", section 2.2) it takes the same learning rates and learns from fewer segments.
+    """
+    backbone: Any = student.tagger.backbone
+    matrices = [p for block in backbone.blocks for p in block.parameters() if p.ndim == 2]
+    inside = {id(parameter) for parameter in matrices}
+    rest = [parameter for parameter in student.parameters() if id(parameter) not in inside]
+    muon = torch.optim.Muon(
+        matrices, lr=config.lr_matrices, weight_decay=config.weight_decay, adjust_lr_fn="match_rms_adamw"
+    )
+    adamw = torch.optim.AdamW(rest, lr=config.lr, weight_decay=config.weight_decay, betas=(0.9, 0.98))
+    for optimizer in (muon, adamw):
+        for group in optimizer.param_groups:
+            group["full_lr"] = group["lr"]
+    return [muon, adamw]

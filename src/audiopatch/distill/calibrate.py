@@ -9,11 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from audiopatch.distill.augment_wave import resample_fft
+from audiopatch.distill.pieces import Pieces
+from audiopatch.distill.teacher import Teacher
 from audiopatch.models.tagger import Tagger
 from audiopatch.reducers.plan import parse_plan
-from audiopatch.training.pieces import Pieces
-from audiopatch.training.resample_fft import resample_fft
-from audiopatch.training.teacher import Teacher
 
 
 @torch.no_grad()

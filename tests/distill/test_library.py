@@ -9,8 +9,8 @@ import pytest
 import soundfile
 
 from audiopatch.audio.walk import walk
+from audiopatch.distill.library import Library, piece_bytes
 from audiopatch.errors import UsageError
-from audiopatch.training.library import Library, piece_bytes
 
 
 def make(folder: Path, names: list[str], seconds: float = 1.0) -> list:

@@ -11,21 +11,20 @@ import numpy as np
 import pytest
 import torch
 
+from audiopatch.distill.agreement import HeldOut
+from audiopatch.distill.augment_wave import resample_fft
+from audiopatch.distill.calibrate import calibrate, fit_affine, last_linear
+from audiopatch.distill.config import RANDOM, DistillConfig
+from audiopatch.distill.distill import Distillation
+from audiopatch.distill.pieces import Pieces, PieceWriter
+from audiopatch.distill.student import Student, start_well
+from audiopatch.distill.teacher import Answer, Standard, Standards, Teacher
 from audiopatch.errors import UsageError
 from audiopatch.models.card import FrontendConfig, HeadConfig, MobileNetConfig, ModelCard, TransformerConfig
 from audiopatch.models.tagger import Tagger
 from audiopatch.reducers.plan import NO_REDUCTION, parse_plan
 from audiopatch.tokens import MelPatches
-from audiopatch.training.agreement import HeldOut
-from audiopatch.training.calibrate import calibrate, fit_affine, last_linear
-from audiopatch.training.distill import Distillation
-from audiopatch.training.distill_config import RANDOM, DistillConfig
-from audiopatch.training.pieces import Pieces, PieceWriter
-from audiopatch.training.resample_fft import resample_fft
 from audiopatch.training.run_folder import RunFolder
-from audiopatch.training.standard import Standard
-from audiopatch.training.student import Student, start_well
-from audiopatch.training.teacher import Answer, Standards, Teacher
 from audiopatch.zoo.load import random_tagger
 
 CLASSES = (3, 5, 8, 9)

@@ -1,19 +1,24 @@
-"""The student while it learns: a Tagger, the extra outputs that distillation trains, and a start that learns fast."""
+"""The student: its network, the extra outputs that distillation trains, and a start that learns fast."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from audiopatch.distill.teacher import Answer, Standards
 from audiopatch.errors import UsageError
-from audiopatch.models.card import TransformerConfig
+from audiopatch.models.card import ModelCard, TransformerConfig
 from audiopatch.models.tagger import Tagger
 from audiopatch.reducers.plan import Plan
 from audiopatch.tokens import MelPatches
-from audiopatch.training.teacher import Answer, Standards
+from audiopatch.zoo.labels import load_vocabulary, split_label
+from audiopatch.zoo.load import random_tagger, read_model
 
 
 class Student(nn.Module):
@@ -102,3 +107,53 @@ def _sinusoids(length: int, dim: int) -> Tensor:
     wavelength = 4 * length ** torch.linspace(0, 1, dim // 2)
     angle = 2 * torch.pi * torch.arange(length)[:, None] / wavelength
     return torch.cat([angle.sin(), angle.cos()], dim=1)
+
+
+def new_student(student: str, teacher: Tagger, *, name: str) -> Tagger:
+    """A network with the architecture of ``student``, a model or a card.json, on the teacher's device.
+
+    It goes on from that model's weights where the teacher knows all of its classes. Else it takes the
+    teacher's, and starts from random weights, as ``random/NAME`` and a card.json do.
+    """
+    before = _read(student)
+    labels: Sequence[str] = before.labels
+    card = replace(
+        before.card, name=name, weights=None, scores={}, thresholds={}, licence="", multilabel=teacher.card.multilabel,
+        paper=f"distilled from {teacher.card.name} by function matching (Beyer et al. 2022)",
+    )  # fmt: skip
+    known = all(_at(label, teacher.labels) is not None for label in labels)
+    if not known:
+        labels = teacher.labels
+        card = replace(card, labels=teacher.card.labels, head=replace(card.head, n_classes=len(labels)))
+    card = replace(card, summary=f"{len(labels)} classes of {teacher.card.name}, learnt from unlabelled music")
+    tagger = random_tagger(card, labels)
+    if known:
+        tagger.load_state_dict(before.state_dict())
+        tagger.weights_sha256 = before.weights_sha256
+    return tagger.to(teacher.device)
+
+
+def classes_of(labels: Sequence[str], teachers: Sequence[str]) -> list[int]:
+    """The numbers of ``labels`` among the teacher's; ``Genre---Rock music`` is its ``Rock music``."""
+    numbers = [_at(label, teachers) for label in labels]
+    return [number for number in numbers if number is not None]
+
+
+def ranked_of(student: Tagger) -> list[int] | None:
+    """The classes that compete for the first place, where the vocabulary says so: not "Music", nor mere sounds."""
+    if student.card.labels != "audioset_music":
+        return None
+    return [number for number, term in enumerate(load_vocabulary()) if term.group not in ("music", "sound")]
+
+
+def _read(student: str) -> Tagger:
+    if student.endswith(".json"):
+        return random_tagger(ModelCard.from_json(Path(student).expanduser().read_text(encoding="utf-8")))
+    return read_model(student)
+
+
+def _at(label: str, labels: Sequence[str]) -> int | None:
+    for name in (label, split_label(label).leaf):
+        if name in labels:
+            return labels.index(name)
+    return None

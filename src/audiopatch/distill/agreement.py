@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from audiopatch.bootstrap import Interval, Weighted, interval, weighted_map
+from audiopatch.distill.augment_wave import resample_fft
+from audiopatch.distill.pieces import Pieces
+from audiopatch.distill.teacher import Teacher
 from audiopatch.models.tagger import Tagger
 from audiopatch.reducers.plan import parse_plan
-from audiopatch.training.pieces import Pieces
-from audiopatch.training.resample_fft import resample_fft
-from audiopatch.training.teacher import Teacher
 
 PLANS = ("F0T0", "F3T0", "F3T2", "F3T5", "F4T10")
 POSITIVE, MIN_POSITIVES = 0.3, 3
