@@ -26,13 +26,13 @@ import pyarrow as pa
 
 from audiopatch.audio.walk import walk
 from audiopatch.inference.beginnings import Beginnings, beginning_of
-from audiopatch.inference.compaction import compact
-from audiopatch.inference.journal import Journal, make_plan
-from audiopatch.sinks.folder import folder_at
-from audiopatch.sinks.inherit import places
-from audiopatch.sinks.parquet import ParquetSink
-from audiopatch.sinks.parts import PartStore
-from audiopatch.sinks.schema import TAGS, TRACKS
+from audiopatch.tables.compaction import compact
+from audiopatch.tables.inherit import places
+from audiopatch.tables.journal import Journal, make_plan
+from audiopatch.tables.output import folder_at
+from audiopatch.tables.parquet import ParquetSink
+from audiopatch.tables.parts import PartStore
+from audiopatch.tables.schema import TAGS, TRACKS
 from audiopatch.types import Segment, Track
 
 _LABELS = [f"Genre---Style {number}" for number in range(400)]

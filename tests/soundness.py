@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from audiopatch.inference.progress import Counts
-from audiopatch.inference.read import Tables, read
+from audiopatch.tables.read import Tables, read
 
 _TABLES = ("tracks", "tags", "embeddings", "segments", "errors")
 

@@ -15,10 +15,9 @@ ROOT = Path(audiopatch.__file__).parent
 MODULES = sorted(ROOT.rglob("*.py"))
 
 FLOORS = {
-    "cli": 9, "__main__": 10, "bench": 8, "inspection": 8, "runners": 7, "distill": 7,
-    "training": 6, "inference": 6, "zoo": 5,
-    "models": 4, "sinks": 4, "datasets": 4, "reducers": 3, "frontends": 3, "tokens": 2, "audio": 2,
-    "storage": 1, "types": 1, "metrics": 1, "bootstrap": 1, "catalog": 0, "errors": -1, "cache": -1,
+    "__main__": 13, "cli": 12, "api": 11, "bench": 10, "inspection": 10, "distill": 9, "runners": 8, "training": 8,
+    "evaluation": 7, "inference": 6, "zoo": 5, "models": 4, "tables": 4, "datasets": 4, "reducers": 3, "frontends": 3,
+    "tokens": 2, "audio": 2, "storage": 1, "types": 1, "catalog": 0, "errors": -1,
 }  # fmt: skip
 
 # package: the only places (module prefixes below audiopatch) that may import it; "*" when only inside a function
@@ -29,11 +28,11 @@ ONLY_IN = {
     "soxr": ("audio",),
     "pathspec": ("audio",),
     "soundfile": ("audio", "datasets", "training", "distill"),
-    "pyarrow": ("sinks", "inference.read", "datasets", "bench", "inspection", "runners"),
-    "matplotlib": ("bench", "inspection", "training", "inference"),
+    "pyarrow": ("tables", "datasets", "bench", "inspection", "runners"),
+    "matplotlib": ("bench", "inspection", "training", "evaluation"),
     "ray": ("runners",),
     "fsspec": ("storage",),
-    "sklearn": ("metrics", "training", "distill", "bench", "datasets", "inference", "inspection"),
+    "sklearn": ("evaluation", "training", "distill", "bench", "datasets", "inspection"),
     "tqdm": ("inference", "training", "zoo"),
 }
 TORCH_FROM = 2
@@ -44,6 +43,9 @@ def _name(path: Path) -> str:
     """``audio.decode`` for ``audio/decode.py``."""
     parts = path.relative_to(ROOT).with_suffix("").parts
     return ".".join(part for part in parts if part != "__init__")
+
+
+BY_NAME = {f"audiopatch.{_name(path)}".rstrip("."): path for path in MODULES}
 
 
 def _imports(path: Path) -> Iterator[tuple[str, bool]]:
@@ -64,6 +66,25 @@ def _imports(path: Path) -> Iterator[tuple[str, bool]]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
             yield str(node.module), node in top
+
+
+def _needed_by(path: Path) -> set[str]:
+    """The modules of ours that a file names in an import, wherever in it: lazy ones and those for types included."""
+    needed: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            needed |= {name if name in BY_NAME else str(node.module) for name in names}
+        elif isinstance(node, ast.Import):
+            needed |= {alias.name for alias in node.names}
+    return (needed & BY_NAME.keys()) - {"audiopatch"}
+
+
+def test_no_import_goes_round_in_circles():
+    left = {name: _needed_by(path) - {name} for name, path in BY_NAME.items()}
+    while free := {name for name, needed in left.items() if not needed & left.keys()}:
+        left = {name: needed for name, needed in left.items() if name not in free}
+    assert not left, f"these import each other: {sorted(left)}"
 
 
 @pytest.mark.parametrize("path", MODULES, ids=_name)
@@ -99,5 +120,12 @@ def test_the_lowest_floors_need_nothing_but_numpy():
         assert packages <= {*sys.stdlib_module_names, "audiopatch", "numpy"}
 
 
-def test_every_folder_has_a_floor():
-    assert {_name(path).split(".")[0] for path in MODULES} - {""} <= FLOORS.keys()
+def test_every_folder_and_top_level_file_has_a_floor_here_and_in_contributing():
+    rooms = {_name(path).split(".")[0] for path in MODULES} - {""}
+    assert rooms == FLOORS.keys()
+    contributing = Path(__file__).parents[1] / "CONTRIBUTING.md"
+    listed = contributing.read_text(encoding="utf-8").split("## Floors")[1].split("```")[1]
+    floors = [{name for name in line[3:].split() if name != "·"} for line in listed.strip("\n").splitlines()]
+    said = {name: len(floors) - number for number, names in enumerate(floors) for name in names}
+    assert said.keys() == rooms
+    assert all((said[a] < said[b]) == (FLOORS[a] < FLOORS[b]) for a in rooms for b in rooms)

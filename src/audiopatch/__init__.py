@@ -13,9 +13,9 @@ __version__ = version("audiopatch")
 
 _PUBLIC = {
     "load_model": "audiopatch.zoo",
-    "tag": "audiopatch.inference.api",
-    "embed": "audiopatch.inference.api",
-    "read": "audiopatch.inference.read",
+    "tag": "audiopatch.api",
+    "embed": "audiopatch.api",
+    "read": "audiopatch.tables.read",
     "Tagger": "audiopatch.models.tagger",
 }
 

@@ -16,7 +16,7 @@ from audiopatch.cli.main import app
 from audiopatch.cli.progress import Bar, Plain
 from audiopatch.cli.tags_table import print_tags
 from audiopatch.inference.progress import Counts
-from audiopatch.sinks.jsonl import dumps
+from audiopatch.tables.jsonl import dumps
 from audiopatch.types import Failed, Track
 from audiopatch.zoo import load_model, native
 

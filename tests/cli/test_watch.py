@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 
-from audiopatch.inference.read import read
+from audiopatch.tables.read import read
 
 
 def test_a_watch_takes_up_a_new_file_and_ctrl_c_ends_it_cleanly(tone, tmp_path):

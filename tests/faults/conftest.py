@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from audiopatch.inference.inputs import Inputs
+from audiopatch.audio.inputs import Inputs
 from audiopatch.inference.pipeline import RunResult, run_to_folder
 from audiopatch.inference.settings import Analysis, Runtime
 

@@ -133,7 +133,7 @@ def test_a_removed_node_loses_nothing_and_a_new_one_joins(cluster, many, run, tm
 _DRIVER = """
 import json, sys
 from pathlib import Path
-from audiopatch.inference.inputs import Inputs
+from audiopatch.audio.inputs import Inputs
 from audiopatch.inference.pipeline import run_to_folder
 from audiopatch.inference.settings import Analysis, Runtime
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from audiopatch.inference.inputs import Inputs
+from audiopatch.audio.inputs import Inputs
 from audiopatch.inference.pipeline import run_to_folder
 from audiopatch.inference.progress import Silent
 from audiopatch.inference.settings import Analysis, Runtime

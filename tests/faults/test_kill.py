@@ -19,7 +19,7 @@ N_TRACKS = 40
 _HARNESS = """
 import json, os, random, signal, sys, time
 from pathlib import Path
-from audiopatch.inference.inputs import Inputs
+from audiopatch.audio.inputs import Inputs
 from audiopatch.inference.pipeline import run_to_folder
 from audiopatch.inference.settings import Analysis, Runtime
 

@@ -7,15 +7,14 @@ import threading
 import psutil
 import pytest
 
+from audiopatch.audio.inputs import Inputs
 from audiopatch.cli.sizes import megabytes
 from audiopatch.errors import EnvironmentProblem, UsageError
-from audiopatch.inference.budget import part_bytes, within
-from audiopatch.inference.compaction import PART_BYTES
-from audiopatch.inference.inputs import Inputs
-from audiopatch.inference.memory import held_mb
+from audiopatch.inference.budget import held_mb, part_bytes, within
 from audiopatch.inference.pipeline import run_to_folder
 from audiopatch.inference.progress import Silent
 from audiopatch.inference.settings import Analysis, Runtime
+from audiopatch.tables.compaction import PART_BYTES
 from audiopatch.zoo import load_model
 from fabricate import bad_files
 

@@ -12,11 +12,10 @@ import pytest
 import torch
 
 from audiopatch.errors import TrackError, UsageError
-from audiopatch.inference.collect import Ended
 from audiopatch.inference.extract import Extractor
-from audiopatch.inference.feed import Feed, Inferred
 from audiopatch.inference.lanes import Lanes
 from audiopatch.inference.settings import Analysis
+from audiopatch.inference.stages import Ended, Feed, Inferred
 from audiopatch.types import Failed, Segment, Track
 from audiopatch.zoo import load_model
 

@@ -12,12 +12,12 @@ import pandas as pd
 import pytest
 
 import audiopatch
+from audiopatch.audio.inputs import Inputs
 from audiopatch.errors import EnvironmentProblem, NoAudioError, OutputMismatchError, UsageError
-from audiopatch.inference.inputs import Inputs
 from audiopatch.inference.pipeline import run_to_folder
 from audiopatch.inference.progress import Silent
-from audiopatch.inference.read import read
 from audiopatch.inference.settings import Analysis, Runtime
+from audiopatch.tables.read import read
 
 RUNTIME = {"threads": 1, "workers": 0}  # in-process decoding: quick; tests/cli runs with worker processes
 

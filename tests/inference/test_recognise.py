@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from audiopatch.inference.inputs import Inputs
+from audiopatch.audio.inputs import Inputs
 from audiopatch.inference.pipeline import RunResult, run_to_folder
 from audiopatch.inference.progress import Silent
 from audiopatch.inference.settings import Analysis, Runtime
-from audiopatch.sinks import SINKS
+from audiopatch.tables import FORMATS as TABLE_FORMATS
 from fabricate import encode, music, retag
 from soundness import assert_counted, assert_same, assert_sound
 
@@ -99,7 +99,7 @@ def test_other_audio_of_the_same_size_and_time_is_computed(songs, run, tmp_path)
     assert_same(tmp_path / "out", tmp_path / "reference")
 
 
-@pytest.mark.parametrize("file_format", SINKS)
+@pytest.mark.parametrize("file_format", TABLE_FORMATS)
 def test_names_that_are_not_utf8_move_too_in_every_format(songs, run, tmp_path, file_format):
     run(file_format=file_format)
     odd = Path(os.fsdecode(os.fsencode(songs) + b"/caf\xe9.mp3"))

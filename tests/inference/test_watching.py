@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 
 from audiopatch.audio import follow
+from audiopatch.audio.inputs import Inputs
 from audiopatch.errors import UsageError
 from audiopatch.inference import watching
-from audiopatch.inference.inputs import Inputs
 from audiopatch.inference.pipeline import RunResult, run_to_folder
 from audiopatch.inference.progress import Counts, Current, Silent
-from audiopatch.inference.read import read
 from audiopatch.inference.settings import Analysis, Runtime
+from audiopatch.tables.read import read
 from fabricate import encode, music, retag
 from soundness import assert_same, assert_sound
 

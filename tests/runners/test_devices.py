@@ -13,12 +13,12 @@ import psutil
 import pytest
 import torch
 
+from audiopatch.audio.inputs import Inputs
 from audiopatch.errors import EnvironmentProblem
-from audiopatch.inference.inputs import Inputs
 from audiopatch.inference.pipeline import run_to_folder
 from audiopatch.inference.progress import Silent
-from audiopatch.inference.read import read
 from audiopatch.inference.settings import Analysis, Runtime
+from audiopatch.tables.read import read
 from audiopatch.zoo.load import devices_of, find_device
 
 

@@ -11,16 +11,16 @@ from pathlib import Path
 
 import pytest
 
+from audiopatch.audio.inputs import Inputs
 from audiopatch.audio.pool import decode_tracks
 from audiopatch.errors import EnvironmentProblem, UsageError
-from audiopatch.inference.inputs import Inputs
 from audiopatch.inference.pipeline import run_to_folder
-from audiopatch.inference.read import read
 from audiopatch.inference.settings import Analysis, Runtime
 from audiopatch.runners.ray import check_reachable
 from audiopatch.runners.ray_connect import Connection
 from audiopatch.runners.ray_decode import decode
 from audiopatch.runners.ray_shards import Shard, Shards
+from audiopatch.tables.read import read
 from audiopatch.types import CutSpec, Failed, Segment, Track
 from fabricate import bad_files
 from soundness import assert_same, assert_sound

@@ -14,13 +14,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from audiopatch.audio.inputs import Inputs
 from audiopatch.errors import EnvironmentProblem, OutputMismatchError
-from audiopatch.inference.compaction import compact_folder
-from audiopatch.inference.inputs import Inputs
 from audiopatch.inference.pipeline import RunResult, run_to_folder
 from audiopatch.inference.progress import Silent
-from audiopatch.inference.read import read
 from audiopatch.inference.settings import Analysis, Runtime
+from audiopatch.tables.compaction import compact_folder
+from audiopatch.tables.read import read
 from fabricate import encode
 from fabricate import music as samples
 from s3 import CREDENTIALS, PAGE
@@ -202,7 +202,7 @@ def test_force_and_compaction_in_a_bucket(music, bucket):
 
 _RUN = """
 import sys
-from audiopatch.inference.inputs import Inputs
+from audiopatch.audio.inputs import Inputs
 from audiopatch.inference.pipeline import run_to_folder
 from audiopatch.inference.settings import Analysis, Runtime
 analysis = Analysis(model="tiny-random", embedding=True, timeline=True, vectors="float32")

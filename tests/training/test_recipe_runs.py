@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from audiopatch.errors import UsageError
-from audiopatch.inference.evaluate import evaluate
+from audiopatch.evaluation.evaluate import evaluate
 from audiopatch.models.card import TransformerConfig
 from audiopatch.reducers.plan import parse_plan
 from audiopatch.training.config import ProbeConfig, Sampling

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from audiopatch.cache import cache_folder
 from audiopatch.errors import EnvironmentProblem, UsageError, WeightsError
 from audiopatch.models.card import Weights
+from audiopatch.storage.cache import cache_folder
 from audiopatch.zoo import CARDS, fetch, load, load_model
 
 BODY = bytes(range(256)) * 8000  # 2 MB

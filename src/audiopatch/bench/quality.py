@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from audiopatch import metrics
 from audiopatch.bench.contender import Case, Contender, from_tagger, mels_of
-from audiopatch.cache import cache_folder
 from audiopatch.datasets import DATASETS
 from audiopatch.datasets.recipe import Dataset, Item, Recipe, targets
 from audiopatch.datasets.waves import Waves, decode_waves, with_audio
+from audiopatch.evaluation import metrics
 from audiopatch.models.segments import clip_scores, mean_over_segments
+from audiopatch.storage.cache import cache_folder
 from audiopatch.training.config import ProbeConfig
 from audiopatch.training.features import POOLED, Features
 from audiopatch.training.probe import Fit, fitting_split

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from audiopatch.bench.sweep import Row, Skipped
 from audiopatch.bench.whole import WholeRun
-from audiopatch.sinks.parquet import ParquetSink
+from audiopatch.tables.parquet import ParquetSink
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice, product
 
+from audiopatch.audio.inputs import Inputs
 from audiopatch.bench.contender import Case
 from audiopatch.bench.machine import describe
 from audiopatch.bench.report import Report
 from audiopatch.bench.sweep import Note, Progress, Row, Settings, sweep
 from audiopatch.bench.whole import WholeRun, measure_whole, real_segments
 from audiopatch.inference.extract import check_stack, find_plan
-from audiopatch.inference.inputs import Inputs
 from audiopatch.inference.settings import Runtime
 from audiopatch.models.card import TransformerConfig
 from audiopatch.models.tagger import Tagger

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from audiopatch.audio.inputs import Inputs
 from audiopatch.errors import EnvironmentProblem, NoAudioError
-from audiopatch.inference.inputs import Inputs
 from audiopatch.inference.pipeline import run_to_folder
 from audiopatch.inference.progress import Counts, Silent
 from audiopatch.inference.settings import Analysis, Runtime

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 import typer
 
+from audiopatch.audio.inputs import Inputs
 from audiopatch.cli import console, options
 from audiopatch.cli.inputs import read_listed
 from audiopatch.cli.options import FailOn
 from audiopatch.cli.progress import find_observer
 from audiopatch.cli.words import last_line, watched_line
 from audiopatch.errors import UsageError
-from audiopatch.inference.inputs import Inputs
 from audiopatch.inference.progress import Counts
 from audiopatch.inference.settings import Analysis, Runtime
 
@@ -125,7 +125,7 @@ def _show(request: Request, counts: Counts) -> None:
     if request.show is None and not (sys.stderr.isatty() and counts.n_found <= _SHOWN_TRACKS):
         return
     from audiopatch.cli.tags_table import print_tags
-    from audiopatch.inference.read import read
+    from audiopatch.tables.read import read
 
     tables = read(request.output)
     if request.show or len(tables.tracks) <= _SHOWN_TRACKS:

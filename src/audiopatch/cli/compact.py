@@ -25,7 +25,7 @@ def compact(
 
     A run does this by itself at its end. Readers may go on meanwhile: they see the old parts or the new ones.
     """
-    from audiopatch.inference.compaction import compact_folder
+    from audiopatch.tables.compaction import compact_folder
 
     done = compact_folder(folder, part_bytes=part_mb << 20)
     if done.n_after == done.n_before:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import typer
 
+from audiopatch.audio.inputs import Inputs
 from audiopatch.bench.survey import survey
 from audiopatch.cli.console import printable, say, stop_on_signals
 from audiopatch.cli.estimate import parse_duration
@@ -17,7 +18,6 @@ from audiopatch.distill.config import DistillConfig
 from audiopatch.distill.library import piece_bytes
 from audiopatch.distill.run import DistillRun, Watch, distil
 from audiopatch.errors import EnvironmentProblem, UsageError
-from audiopatch.inference.inputs import Inputs
 from audiopatch.inference.settings import Runtime
 from audiopatch.training.config_toml import with_overrides
 from audiopatch.types import CutSpec, Track

@@ -87,7 +87,7 @@ def _compute() -> Iterator[Finding]:
 
 
 def _storage(output: str) -> Iterator[Finding]:
-    from audiopatch.cache import cache_folder
+    from audiopatch.storage.cache import cache_folder
     from audiopatch.storage.place import is_remote
 
     here = {} if is_remote(output) else {"output": Path(output)}

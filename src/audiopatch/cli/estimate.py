@@ -63,9 +63,9 @@ def estimate(
     [bold]audiopatch estimate ~/Music --finish-in 2h[/bold]      the best that is done in time
     [bold]audiopatch estimate ~/Music --min-quality 0.98[/bold]  the fastest that keeps 98 %
     """
+    from audiopatch.audio.inputs import Inputs
     from audiopatch.bench.estimate import Library, Wish
     from audiopatch.bench.estimate import estimate as run
-    from audiopatch.inference.inputs import Inputs
     from audiopatch.models.engines import available_engines
     from audiopatch.zoo.load import find_device
 

@@ -10,17 +10,17 @@ from typing import Any
 
 import numpy as np
 
-from audiopatch import metrics
-from audiopatch.cache import cache_folder
 from audiopatch.cli.train_progress import ClipBar
 from audiopatch.datasets.recipe import Dataset
 from audiopatch.datasets.waves import Waves, decode_waves, with_audio
 from audiopatch.errors import EnvironmentProblem, UsageError
-from audiopatch.inference.evaluate import Evaluation, compare, evaluate
-from audiopatch.inference.evaluation_report import Report
+from audiopatch.evaluation import metrics
+from audiopatch.evaluation.evaluate import Evaluation, compare, evaluate
+from audiopatch.evaluation.report import Report
 from audiopatch.inference.settings import check_overlap
 from audiopatch.models.tagger import Tagger
 from audiopatch.reducers.plan import parse_plan
+from audiopatch.storage.cache import cache_folder
 from audiopatch.zoo import native
 from audiopatch.zoo.load import load_model
 

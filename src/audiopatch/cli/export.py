@@ -47,9 +47,9 @@ def export(
         export_onnx(load_model(model, device="cpu", dtype="float32"), Path(onnx), plan, taps)
         say(f"wrote {onnx}")
     if calibrate:
+        from audiopatch.audio.inputs import Inputs
         from audiopatch.bench.contender import mels_of
         from audiopatch.bench.whole import real_segments
-        from audiopatch.inference.inputs import Inputs
         from audiopatch.zoo import load_model
 
         tagger = load_model(model, device="cpu", engine="openvino", dtype="int8")

@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
+from audiopatch.audio.inputs import Inputs
 from audiopatch.cli import console
 from audiopatch.cli import options as o
 from audiopatch.errors import OutputMismatchError, UsageError
-from audiopatch.inference.inputs import Inputs
 from audiopatch.zoo import DEFAULT_MODEL
 
 app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode="rich", add_completion=False)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from audiopatch.cli.console import printable, rich_console
 
 if TYPE_CHECKING:
-    from audiopatch.inference.read import Tables
+    from audiopatch.tables.read import Tables
 
 _N_TAGS = 5
 

@@ -216,9 +216,9 @@ def distill(
     [bold]audiopatch train distill ~/Music --teacher mn04_as -o mine[/bold]   then: audiopatch tag --model mine/model
     [bold]audiopatch train distill ~/Music --teacher discogs-maest-10s-pw-129e --finish-in 2d --device cuda[/bold]
     """
+    from audiopatch.audio.inputs import Inputs
     from audiopatch.cli.distill_run import run_distill
     from audiopatch.cli.train_run import overrides
-    from audiopatch.inference.inputs import Inputs
 
     run_distill(
         Inputs(inputs or [], include=include or [], exclude=exclude or []),

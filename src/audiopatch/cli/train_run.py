@@ -10,7 +10,6 @@ from typing import Any
 import pandas as pd
 import typer
 
-from audiopatch.cache import cache_folder
 from audiopatch.cli.console import say
 from audiopatch.cli.evaluate_run import evaluate_model, require_training_extra
 from audiopatch.cli.train_progress import ClipBar, EpochTable
@@ -19,6 +18,7 @@ from audiopatch.datasets.recipe import Dataset
 from audiopatch.datasets.waves import Waves, decode_waves, with_audio
 from audiopatch.errors import UsageError
 from audiopatch.inference.settings import Runtime
+from audiopatch.storage.cache import cache_folder
 from audiopatch.training.config import ProbeConfig, TrainConfig
 from audiopatch.training.config_toml import with_overrides
 from audiopatch.training.initialise import sample_rate_of

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from audiopatch.bootstrap import Interval, Weighted, interval, weighted_map
 from audiopatch.distill.augment_wave import resample_fft
 from audiopatch.distill.pieces import Pieces
 from audiopatch.distill.teacher import Teacher
+from audiopatch.evaluation.bootstrap import Interval, Weighted, interval, weighted_map
 from audiopatch.models.tagger import Tagger
 from audiopatch.reducers.plan import parse_plan
 

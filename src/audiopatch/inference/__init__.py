@@ -1,1 +1,1 @@
-"""From tracks to rows: plan, batches across tracks, pooling, journal. Reading tables back imports no torch."""
+"""From tracks to rows: decoded audio in batches across tracks through the model, pooled, recorded."""

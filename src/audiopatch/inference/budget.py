@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import ctypes
 import sys
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from audiopatch.errors import EnvironmentProblem, UsageError
-from audiopatch.inference.compaction import PART_BYTES
 from audiopatch.inference.extract import Extractor
-from audiopatch.inference.memory import held_mb, peak_extra_mb
 from audiopatch.inference.settings import Analysis, Runtime
 from audiopatch.models.tagger import Tagger
+from audiopatch.tables.compaction import PART_BYTES
 from audiopatch.types import Segment, Track
 
 _ROWS_MB = 64  # rows on their way to the disk, and the segments between decoders and model
@@ -72,3 +75,37 @@ def _lane_mb(tagger: Tagger, analysis: Analysis) -> float:
     segment = Segment(Track("", "", "0" * 16, 0, 0), 0, 0.0, tagger.card.segment_s, wave)
     extractor([segment])  # the first call also builds what later ones share
     return peak_extra_mb(lambda: extractor([segment]), torch.device("cpu")) or 0.0
+
+
+def peak_extra_mb(run: Callable[[], object], device: torch.device) -> float | None:
+    """Peak megabytes that ``run`` adds; None where the system does not tell (a CPU outside Linux)."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        run()
+        torch.cuda.synchronize(device)
+        return (torch.cuda.max_memory_allocated(device) - before) / 1e6
+    if sys.platform != "linux":
+        return None
+    _return_free_memory()
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # lets VmHWM start over (proc(5))
+    before = _status_mb("VmRSS")
+    run()
+    return max(0.0, _status_mb("VmHWM") - before)
+
+
+def held_mb() -> float:
+    """Megabytes this process holds now (Linux)."""
+    return _status_mb("VmRSS")
+
+
+def _return_free_memory() -> None:
+    """What earlier runs freed, the allocator keeps; a run that takes it up again would seem to need nothing."""
+    with suppress(OSError, AttributeError):  # a libc without it
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def _status_mb(name: str) -> float:
+    lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(name)) * 1024 / 1e6

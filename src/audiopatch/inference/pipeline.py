@@ -11,29 +11,24 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from audiopatch.audio.inputs import Inputs
 from audiopatch.inference.budget import part_bytes, within
-from audiopatch.inference.compaction import compact
-from audiopatch.inference.describe import parameters_of
-from audiopatch.inference.destination import FolderDestination
-from audiopatch.inference.extract import Extractor
-from audiopatch.inference.inputs import Inputs
-from audiopatch.inference.journal import Journal, Plan, make_plan
-from audiopatch.inference.output import Output, open_output, read_run
+from audiopatch.inference.extract import Extractor, label_thresholds
 from audiopatch.inference.progress import Counts, Observer, Silent
-from audiopatch.inference.recognise import recognise
-from audiopatch.inference.record import Record
-from audiopatch.inference.repeats import Repeats
-from audiopatch.inference.runner import Runner, find_runner
+from audiopatch.inference.recognise import Repeats, recognise
+from audiopatch.inference.record import Record, parameters_of
+from audiopatch.inference.runner import Job, Runner, find_runner
 from audiopatch.inference.settings import Analysis, Runtime
-from audiopatch.inference.thresholds import label_thresholds
 from audiopatch.inference.writer import Writer
 from audiopatch.models.card import TransformerConfig
 from audiopatch.models.tagger import Tagger
 from audiopatch.reducers.plan import describe
-from audiopatch.sinks.folder import folder_at
-from audiopatch.sinks.jsonl import JsonLines
-from audiopatch.sinks.schema import Layout
-from audiopatch.sinks.tables import labels_table
+from audiopatch.tables.compaction import compact
+from audiopatch.tables.journal import Journal, Plan, make_plan
+from audiopatch.tables.jsonl import JsonLines
+from audiopatch.tables.output import FolderDestination, Output, folder_at, open_output, read_run
+from audiopatch.tables.schema import Layout
+from audiopatch.tables.tables import labels_table
 from audiopatch.types import Aside, CutSpec, Decoded, Failed, Track, TrackRow
 from audiopatch.zoo.labels import label_parents
 
@@ -68,6 +63,10 @@ class Run:
     counts: Counts = field(default_factory=Counts)
 
     @property
+    def job(self) -> Job:
+        return Job(self.analysis, self.runtime, self.cut)
+
+    @property
     def cut(self) -> CutSpec:
         return CutSpec(
             sample_rate=self.tagger.frontend.sample_rate,
@@ -96,7 +95,9 @@ class Run:
         tagger = self.tagger
         plan = Extractor(tagger, self.analysis, batch_size=1).plan
         dtype = str(tagger.dtype).removeprefix("torch.")
-        self.observer.note(f"{tagger.card.name}: engine {tagger.engine}, {dtype}, on {self.runner.describe(self)}")
+        self.observer.note(
+            f"{tagger.card.name}: engine {tagger.engine}, {dtype}, on {self.runner.describe(self.runtime)}"
+        )
         if tagger.weights_sha256 == "random":
             self.observer.note(f"{tagger.card.name} has random weights: its tags and embeddings are noise")
         if plan and tagger.grid and isinstance(config := tagger.card.backbone, TransformerConfig):
@@ -109,7 +110,7 @@ class Run:
 
         ``repeats``, where given, takes those that begin like an earlier one.
         """
-        work = closing(self.runner.finished(self, plan, once=repeats is not None))
+        work = closing(self.runner.finished(self.job, plan, self.stop, once=repeats is not None))
         with Writer(destination.write, every_n=every_n, every_s=every_s) as writer, work as steps:
             for step in steps:
                 self.counts.n_inferences += step.n_inferences

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Generator
+from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import Protocol, Self
 
 from audiopatch.catalog import Catalog
-from audiopatch.inference.journal import Plan
 from audiopatch.inference.settings import Analysis, Runtime
 from audiopatch.inference.stages import Finished
 from audiopatch.models.tagger import Tagger
-
-if TYPE_CHECKING:
-    from audiopatch.inference.pipeline import Run
+from audiopatch.tables.journal import Plan
+from audiopatch.types import CutSpec
 
 RUNNERS = Catalog(
     "runner",
@@ -23,6 +23,15 @@ RUNNERS = Catalog(
         "ray": "audiopatch.runners.ray:Cluster",
     },
 )
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a runner does with every track: how it is cut, what is asked of the model, and how to go about it."""
+
+    analysis: Analysis
+    runtime: Runtime
+    cut: CutSpec
 
 
 class Runner(Protocol):
@@ -47,12 +56,12 @@ class Runner(Protocol):
         """Where the model computes, for the record: ``cpu``, or ``cuda:0, cuda:1``."""
         ...
 
-    def describe(self, run: Run) -> str:
+    def describe(self, runtime: Runtime) -> str:
         """What is at work, for people."""
         ...
 
-    def finished(self, run: Run, plan: Plan, *, once: bool = False) -> Generator[Finished]:
-        """Decode and infer the tracks of ``plan`` until all are done, each exactly once, or ``run.stop`` is set.
+    def finished(self, job: Job, plan: Plan, stop: threading.Event, *, once: bool = False) -> Generator[Finished]:
+        """Decode and infer the tracks of ``plan`` until all are done, each exactly once, or ``stop`` is set.
 
         With ``once`` tracks that begin like an earlier one are set aside, wherever either of them is decoded.
         """

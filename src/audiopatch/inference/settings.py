@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
+import numpy as np
+
+from audiopatch.catalog import unknown_name
 from audiopatch.errors import UsageError
-from audiopatch.inference.pooling import find_pool
 from audiopatch.types import DECODER_MB
 
 TOKENS = ("cls", "dist", "avg")
@@ -112,22 +111,30 @@ def n_cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def fingerprint(parameters: Mapping[str, Any]) -> str:
-    """16 hex digits that are equal exactly when the parameters are."""
-    text = json.dumps(parameters, sort_keys=True, default=list)
-    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
-
-
-def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """``top_k was 10, now 5`` for each parameter that changed."""
-    return [
-        f"{name} was {before.get(name)!r}, now {now.get(name)!r}"
-        for name in sorted(before.keys() | now.keys())
-        if before.get(name) != now.get(name)
-    ]
-
-
 def check_overlap(overlap: float) -> None:
     """One that leaves segments no way forward is a UsageError."""
     if not 0 <= overlap < 1:
         raise UsageError(f"--overlap {overlap} cannot work; it is a share from 0 to below 1")
+
+
+Pool = Callable[[np.ndarray], np.ndarray]
+
+
+def _noisy_or(scores: np.ndarray) -> np.ndarray:
+    """1 - Π (1 - s): the chance that a label shows in at least one segment, were segments independent."""
+    return 1 - np.prod(1 - scores, axis=0)
+
+
+POOLS: dict[str, Pool] = {
+    "mean": lambda scores: scores.mean(axis=0),
+    "max": lambda scores: scores.max(axis=0),
+    "median": lambda scores: np.median(scores, axis=0),
+    "noisy-or": _noisy_or,
+}
+
+
+def find_pool(name: str) -> Pool:
+    """(n_segments, C) -> (C,), by name."""
+    if name not in POOLS:
+        raise UsageError(unknown_name("pooling", name, POOLS))
+    return POOLS[name]

@@ -5,22 +5,21 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from audiopatch.audio.follow import Changes, follow
+from audiopatch.audio.inputs import Inputs
 from audiopatch.audio.names import Area
-from audiopatch.inference.inputs import Inputs
-from audiopatch.inference.journal import Journal
-from audiopatch.inference.output import read_run
 from audiopatch.inference.pipeline import FolderRun, RunResult, open_run, skipped, started
 from audiopatch.inference.progress import Counts, Current, Observer, Silent
 from audiopatch.inference.settings import Analysis, Runtime
-from audiopatch.inference.settling import Settling
-from audiopatch.sinks.folder import folder_at
-from audiopatch.sinks.inherit import places
 from audiopatch.storage.store import exists
+from audiopatch.tables.inherit import places
+from audiopatch.tables.journal import Journal
+from audiopatch.tables.output import folder_at, read_run
+from audiopatch.types import Track
 
 _QUIET_S = 2.0  # a file that has not changed for so long is taken for finished
 _TICK_S = 1.0
@@ -159,3 +158,35 @@ def _is_gone(path: str, said: Area) -> bool:
             return next(entries, None) is not None
     except OSError:  # one that may not be read does not show whether it is empty
         return False
+
+
+_MOST_HELD = 100_000  # of more files than this the rest waits for its turn
+
+
+class Settling:
+    """Lets a file through once its size and time have stayed the same for ``quiet_s``."""
+
+    def __init__(self, quiet_s: float):
+        self._quiet_s = quiet_s
+        self._held: dict[str, tuple[int, int, float]] = {}  # path -> size, time, and since when they are so
+
+    @property
+    def paths(self) -> frozenset[str]:
+        """The files held back: the next look must hold them all."""
+        return frozenset(self._held)
+
+    def look(self, tracks: Iterable[Track], journal: Journal) -> Iterator[Track]:
+        """Of the tracks there are now, those to do that are quiet. What a look does not see is forgotten."""
+        before, self._held = self._held, {}
+        now = time.monotonic()
+        for track in tracks:
+            known = journal.find(track)
+            if known is not None and known[2]:
+                continue
+            size, mtime, since = before.get(track.path, (None, None, now))
+            if (size, mtime) != (track.size_bytes, track.mtime_ns):
+                since = now
+            if now - since >= self._quiet_s:
+                yield track
+            elif len(self._held) < _MOST_HELD:
+                self._held[track.path] = track.size_bytes, track.mtime_ns, since

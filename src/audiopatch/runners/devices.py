@@ -15,12 +15,12 @@ from typing import Self
 
 from audiopatch.errors import EnvironmentProblem
 from audiopatch.inference.beginnings import Beginnings
-from audiopatch.inference.journal import Plan
-from audiopatch.inference.pipeline import Run
+from audiopatch.inference.runner import Job as Wanted
 from audiopatch.inference.settings import Analysis, Runtime, n_cpus
 from audiopatch.inference.stages import Finished
 from audiopatch.models.tagger import Tagger
 from audiopatch.runners.device_process import Job
+from audiopatch.tables.journal import Plan
 from audiopatch.types import Track
 from audiopatch.zoo import load_model
 from audiopatch.zoo.load import devices_of, find_device
@@ -53,17 +53,17 @@ class Devices:
     def device(self, tagger: Tagger) -> str:
         return ", ".join(self.names)
 
-    def describe(self, run: Run) -> str:
+    def describe(self, runtime: Runtime) -> str:
         return f"{', '.join(self.names)}, one process each, up to {self._share(self.runtime.n_workers)} decoders each"
 
-    def finished(self, run: Run, plan: Plan, *, once: bool = False) -> Generator[Finished]:
+    def finished(self, job: Wanted, plan: Plan, stop: threading.Event, *, once: bool = False) -> Generator[Finished]:
         """Steps of all processes as they come."""
         steps: queue.Queue[Finished | BaseException | None] = queue.Queue(maxsize=4 * len(self.names))
         answers, left = {"next": _Shared(plan).next, "first": Beginnings().first}, threading.Event()
-        processes = [_Process(self._job(run, name, once), answers, steps, left) for name in self.names]
+        processes = [_Process(self._job(job, name, once), answers, steps, left) for name in self.names]
         try:
             n_working = len(processes)
-            while n_working and not run.stop.is_set():
+            while n_working and not stop.is_set():
                 with suppress(queue.Empty):
                     step = steps.get(timeout=0.2)
                     if isinstance(step, BaseException):
@@ -77,11 +77,11 @@ class Devices:
             for process in processes:
                 process.end()
 
-    def _job(self, run: Run, device: str, once: bool) -> Job:
+    def _job(self, wanted: Wanted, device: str, once: bool) -> Job:
         threads = self._share(self.runtime.threads or n_cpus()) if device == "cpu" else self.runtime.threads
         workers = self._share(self.runtime.n_workers)
         runtime = replace(self.runtime, device=device, workers=workers, threads=threads)
-        return Job(run.analysis, runtime, run.cut, once)
+        return Job(wanted.analysis, runtime, wanted.cut, once)
 
     def _share(self, n: int) -> int:
         return max(1, n // len(self.names))

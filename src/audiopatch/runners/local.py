@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import itertools
+import threading
 from collections.abc import Generator
-from dataclasses import dataclass
 from typing import Self
 
 import torch
 
 from audiopatch.audio.pool import decode_tracks
 from audiopatch.inference.beginnings import Beginnings
-from audiopatch.inference.journal import Plan
-from audiopatch.inference.pipeline import Run
+from audiopatch.inference.runner import Job
 from audiopatch.inference.settings import Analysis, Runtime
 from audiopatch.inference.stages import Finished, Stages
 from audiopatch.models.tagger import Tagger
+from audiopatch.tables.journal import Plan
 from audiopatch.zoo import load_model
 
 
-@dataclass(frozen=True)
 class Local:
     """Needs nothing but what ``runtime`` says."""
 
-    runtime: Runtime
+    def __init__(self, runtime: Runtime):
+        self._runtime = runtime
+        self._tagger: Tagger | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -33,28 +34,32 @@ class Local:
 
     def load(self, analysis: Analysis) -> Tagger:
         """The model that will do the work."""
-        wanted = self.runtime
+        wanted = self._runtime
         if wanted.threads:
             torch.set_num_threads(wanted.threads)
-        return load_model(
+        self._tagger = load_model(
             analysis.model, device=wanted.device, dtype=wanted.dtype, engine=wanted.engine, offline=wanted.offline
         )
+        return self._tagger
 
     def device(self, tagger: Tagger) -> str:
         return str(tagger.device)
 
-    def describe(self, run: Run) -> str:
-        return f"{run.tagger.device}, {torch.get_num_threads()} threads, up to {run.runtime.n_workers} decoders"
+    def describe(self, runtime: Runtime) -> str:
+        assert self._tagger is not None
+        return f"{self._tagger.device}, {torch.get_num_threads()} threads, up to {runtime.n_workers} decoders"
 
-    def finished(self, run: Run, plan: Plan, *, once: bool = False) -> Generator[Finished]:
+    def finished(self, job: Job, plan: Plan, stop: threading.Event, *, once: bool = False) -> Generator[Finished]:
         """The caller's thread infers while another feeds it, and the decoders' processes are at work."""
-        stages = Stages(run.tagger, run.analysis, batch_size=run.runtime.batch_size)
+        assert self._tagger is not None
+        runtime = job.runtime
+        stages = Stages(self._tagger, job.analysis, batch_size=runtime.batch_size)
         decoding = decode_tracks(
-            itertools.takewhile(lambda _: not run.stop.is_set(), plan),
-            run.cut,
-            workers=run.runtime.n_workers,
-            timeout_s=run.runtime.decode_timeout_s,
-            memory_mb=run.runtime.decoder_mb,
+            itertools.takewhile(lambda _: not stop.is_set(), plan),
+            job.cut,
+            workers=runtime.n_workers,
+            timeout_s=runtime.decode_timeout_s,
+            memory_mb=runtime.decoder_mb,
             queue_segments=stages.queue_segments,
         )
-        yield from stages.finished(decoding, run.stop, Beginnings().first if once else None)
+        yield from stages.finished(decoding, stop, Beginnings().first if once else None)

@@ -7,22 +7,22 @@ tables. A shard whose worker, decoder or node is lost is given out again without
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Generator
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Self
 
 from audiopatch.errors import EnvironmentProblem
-from audiopatch.inference.journal import Plan
-from audiopatch.inference.pipeline import Run
+from audiopatch.inference.runner import Job
 from audiopatch.inference.settings import Analysis, Runtime
 from audiopatch.inference.stages import Finished
 from audiopatch.models.tagger import Tagger
 from audiopatch.runners.ray_beginnings import shared_beginnings
 from audiopatch.runners.ray_connect import Connection, device_of
 from audiopatch.runners.ray_crew import Crew, posts
-from audiopatch.runners.ray_model import Job
 from audiopatch.runners.ray_shards import Shards
+from audiopatch.tables.journal import Plan
 from audiopatch.types import Failed
 from audiopatch.zoo.load import prepare, read_model
 
@@ -66,18 +66,18 @@ class Cluster:
     def device(self, tagger: Tagger) -> str:
         return self._runtime.device
 
-    def describe(self, run: Run) -> str:
+    def describe(self, runtime: Runtime) -> str:
         found = posts(self._runtime)
         return f"Ray: {len(found)} models ({self._runtime.device}) on {len({post.node_id for post in found})} nodes"
 
-    def finished(self, run: Run, plan: Plan, *, once: bool = False) -> Generator[Finished]:
+    def finished(self, job: Job, plan: Plan, stop: threading.Event, *, once: bool = False) -> Generator[Finished]:
         """Hand out shards and take back rows."""
         if self._crew is None:
-            self._crew = Crew(self._weights, Job(run.analysis, self._runtime, run.cut))
+            self._crew = Crew(self._weights, replace(job, runtime=self._runtime))
         n_places = sum(post.n_places for post in posts(self._runtime))
         n_tracks = min(_MAX_SHARD, max(1, plan.n_todo // (_SHARDS_PER_PLACE * max(1, n_places))))
         with shared_beginnings() if once else nullcontext() as beginnings:
-            for step in Shards(self._crew, plan.shards(n_tracks), beginnings).finished(run.stop):
+            for step in Shards(self._crew, plan.shards(n_tracks), beginnings).finished(stop):
                 for row in step.rows:
                     if isinstance(row, Failed):
                         check_reachable(row)

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from audiopatch.errors import EnvironmentProblem
+from audiopatch.inference.runner import Job
 from audiopatch.inference.settings import Runtime
-from audiopatch.runners.ray_model import Job, Model
+from audiopatch.runners.ray_model import Model
 
 _LOOK_EVERY_S = 2.0
 _MAX_FALSE_STARTS = 3

@@ -4,30 +4,20 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from audiopatch.audio.decode import Outcome
-from audiopatch.inference.settings import Analysis, Runtime
+from audiopatch.inference.runner import Job
 from audiopatch.inference.stages import Finished, Stages
 from audiopatch.models.tagger import Tagger
 from audiopatch.runners.ray_beginnings import asking
 from audiopatch.runners.ray_decode import decode
-from audiopatch.types import CutSpec, Track
+from audiopatch.types import Track
 from audiopatch.zoo.load import prepare
 
 _CHUNKS_AHEAD = 2  # per decode task; it sleeps until they are taken
-
-
-@dataclass(frozen=True)
-class Job:
-    """Everything a model's place needs to know but the weights; ``runtime`` leaves nothing to be chosen by it."""
-
-    analysis: Analysis
-    runtime: Runtime
-    cut: CutSpec
 
 
 class Model:

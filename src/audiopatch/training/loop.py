@@ -21,10 +21,10 @@ import torch
 from lightning_fabric import Fabric
 from torch.optim.swa_utils import AveragedModel
 
-from audiopatch import metrics
 from audiopatch.datasets.recipe import Dataset, targets
 from audiopatch.datasets.waves import Waves
 from audiopatch.errors import OutputMismatchError
+from audiopatch.evaluation import metrics
 from audiopatch.models.segments import clip_scores
 from audiopatch.models.tagger import Tagger
 from audiopatch.reducers.plan import Plan, parse_plan

@@ -13,10 +13,10 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from audiopatch import metrics
 from audiopatch.datasets.grouped_split import grouped_split
 from audiopatch.datasets.recipe import Dataset, Item, targets
 from audiopatch.datasets.waves import Waves, quiet
+from audiopatch.evaluation import metrics
 from audiopatch.models.card import HeadConfig
 from audiopatch.models.heads import build_head
 from audiopatch.models.tagger import Tagger

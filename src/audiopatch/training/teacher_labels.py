@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from audiopatch.cache import cache_folder
 from audiopatch.datasets.recipe import Dataset, Item, targets
 from audiopatch.datasets.waves import Waves, decode_waves
 from audiopatch.errors import UsageError
 from audiopatch.models.segments import clip_scores
 from audiopatch.models.tagger import Tagger
+from audiopatch.storage.cache import cache_folder
 from audiopatch.training.config import Teacher
 from audiopatch.zoo.load import load_model
 

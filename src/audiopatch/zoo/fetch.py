@@ -19,9 +19,9 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
-from audiopatch.cache import cache_folder, sha256_of
 from audiopatch.errors import EnvironmentProblem, UsageError, WeightsError, first_line
 from audiopatch.models.card import ModelCard, Weights
+from audiopatch.storage.cache import cache_folder, sha256_of
 
 _log = logging.getLogger("audiopatch")
 CONFIG_FILE, PREPROCESSOR_FILE = "config.json", "preprocessor_config.json"

@@ -9,12 +9,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from audiopatch.cache import sha256_of
 from audiopatch.catalog import nearest
 from audiopatch.errors import AudioPatchError, EnvironmentProblem, UsageError, WeightsError
 from audiopatch.models.card import ModelCard, TransformerConfig
 from audiopatch.models.engines import DTYPES, ENGINES
 from audiopatch.models.tagger import Tagger
+from audiopatch.storage.cache import sha256_of
 from audiopatch.zoo import fetch, hub, native
 from audiopatch.zoo.cards import CARDS, FAMILIES, find_card, shipped_folder
 from audiopatch.zoo.checkpoint import read_checkpoint, unwrap

@@ -10,7 +10,6 @@ from functools import cache, partial
 import torch
 from torch import Tensor, nn
 
-from audiopatch.cache import cache_folder
 from audiopatch.errors import UsageError, first_line
 from audiopatch.models.engines.openvino_program import Program, ProgramKey, Unconvertible, convert, openvino, quantise
 from audiopatch.models.engines.traced import Traceable, check_fixed, code_of, identity
@@ -18,6 +17,7 @@ from audiopatch.models.processor import processor
 from audiopatch.models.tagger import Tagger
 from audiopatch.models.transformer import Features
 from audiopatch.reducers.plan import NO_REDUCTION, Plan
+from audiopatch.storage.cache import cache_folder
 
 log = logging.getLogger(__name__)
 

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 
 from audiopatch import __version__
-from audiopatch.cache import cache_folder
 from audiopatch.errors import EnvironmentProblem, first_line
 from audiopatch.models.engines.traced import Traceable, trace
+from audiopatch.storage.cache import cache_folder
 
 _MAX_ERROR = 1e-3  # relative, of the converted program in float32 against torch
 _HINTS = {"float32": "f32", "bfloat16": "bf16", "int8": "bf16"}  # int8: for the layers that stay in floating point

@@ -1,0 +1,223 @@
+"""What is done, what failed, what is to do: read off the parts themselves, so there is nothing to get out of step."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import astuple, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import IO, NamedTuple
+
+import numpy as np
+
+from audiopatch.tables.parts import PartStore
+from audiopatch.types import Track
+
+_OK, _FAILED, _VANISHED, _UNREACHED = 0, 1, 2, 3
+_STATES = {"": _OK, "E_VANISHED": _VANISHED, "E_NETWORK": _UNREACHED}  # by error code; the others have failed
+_SPOOL_BYTES = 32 << 20  # plans of about 200 000 tracks stay in memory
+
+
+class Source(NamedTuple):
+    """Where rows of perhaps the same audio are."""
+
+    part: str
+    track_id: str
+
+
+@dataclass(frozen=True)
+class Journal:
+    """The state of every track that the parts know, in 21 bytes per track.
+
+    ids (T,) uint64 ascending; stamp (T,) uint64 of size and mtime; state (T,) uint8; part (T,) index into ``parts``.
+    """
+
+    parts: tuple[str, ...]
+    ids: np.ndarray = field(repr=False)
+    stamp: np.ndarray = field(repr=False)
+    state: np.ndarray = field(repr=False)
+    part: np.ndarray = field(repr=False)
+
+    @classmethod
+    def of(cls, store: PartStore) -> Journal:
+        """Reads three small columns of each part; a damaged track has a row in both tables and counts as done."""
+        parts = tuple(store.names())
+        number = {name: index for index, name in enumerate(parts)}
+        columns: list[tuple[np.ndarray, ...]] = []
+        for table, more in (("errors", ("code",)), ("tracks", ())):  # the later one wins
+            for name, rows in store.read(table, ("track_id", "size_bytes", "mtime_ns", *more)):
+                ids = np.array([int(track_id, 16) for track_id in rows["track_id"].to_pylist()], np.uint64)
+                stamp = _stamps(np.asarray(rows["size_bytes"], np.int64), np.asarray(rows["mtime_ns"], np.int64))
+                codes = rows["code"].to_pylist() if more else ["" for _ in ids]
+                state = np.array([_STATES.get(code, _FAILED) for code in codes], np.uint8)
+                columns.append((ids, stamp, state, np.full(len(ids), number[name], np.int32)))
+        if not columns:
+            return cls.empty()
+        ids, stamp, state, part = (np.concatenate(column) for column in zip(*columns, strict=True))
+        # the last of equal ids: first of the reversed
+        ids, first = np.unique(ids[::-1], return_index=True)
+        last = len(stamp) - 1 - first
+        return cls(parts, ids, stamp[last], state[last], part[last])
+
+    @classmethod
+    def empty(cls) -> Journal:
+        """Nothing is known."""
+        none = np.empty(0, np.uint64)
+        return cls((), none, none, none.astype(np.uint8), none.astype(np.int32))
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def n_ok(self) -> int:
+        """Tracks that have rows and did not fail."""
+        return int((self.state == _OK).sum())
+
+    def __contains__(self, track_id: str) -> bool:
+        return self._place(track_id) is not None
+
+    def find(self, track: Track) -> tuple[int, bool, bool] | None:
+        """(index of its part, whether it failed, whether the file is unchanged since), or None for a new track.
+
+        A file that had vanished has changed by being back: a disk that was away for a while fails nothing for good.
+        Nor does a network.
+        """
+        place = self._place(track.track_id)
+        if place is None:
+            return None
+        is_back = self.state[place] == _VANISHED and (track.size_bytes or track.mtime_ns)
+        is_back = is_back or self.state[place] == _UNREACHED
+        same = self.stamp[place] == _stamp(track.size_bytes, track.mtime_ns) and not is_back
+        return int(self.part[place]), bool(self.state[place] != _OK), bool(same)
+
+    def source_of(self, track: Track) -> Source | None:
+        """Rows that may be of the same audio: the track's own before it changed, or those of its size and time."""
+        place = self._place(track.track_id)
+        if place is None:
+            key = np.uint64(_stamp(track.size_bytes, track.mtime_ns))
+            at = int(np.searchsorted(self.stamp, key, sorter=self._by_stamp))
+            place = int(self._by_stamp[at]) if at < len(self) else 0
+            if not len(self) or self.stamp[place] != key:
+                return None
+        return self._source(place)
+
+    def rows_under(self, track_id: str) -> Source | None:
+        """The rows of a track by its id; None where it has none or failed."""
+        place = self._place(track_id)
+        return None if place is None else self._source(place)
+
+    def _source(self, place: int) -> Source | None:
+        return None if self.state[place] != _OK else Source(self.parts[self.part[place]], f"{self.ids[place]:016x}")
+
+    @cached_property
+    def _by_stamp(self) -> np.ndarray:
+        return np.argsort(self.stamp, kind="stable")
+
+    def _place(self, track_id: str) -> int | None:
+        key = np.uint64(int(track_id, 16))
+        place = int(np.searchsorted(self.ids, key))
+        return place if place < len(self.ids) and self.ids[place] == key else None
+
+    def replaced_by(self, tracks: Iterable[Track]) -> dict[str, set[str]]:
+        """Part -> ids of ``tracks`` that have rows there already."""
+        replaced: dict[str, set[str]] = {}
+        for track in tracks:
+            if (known := self.find(track)) is not None:
+                replaced.setdefault(self.parts[known[0]], set()).add(track.track_id)
+        return replaced
+
+
+@dataclass
+class Plan:
+    """The tracks to do, spooled to disk beyond some size, and how many there were of each other kind.
+
+    A context manager: leaving it frees the spool.
+    """
+
+    spool: IO[bytes] = field(repr=False)
+    n_todo: int = 0
+    n_up_to_date: int = 0
+    n_failed_before: int = 0
+    todo_bytes: int = 0
+    complete: bool = True  # False where planning was stopped before the last input
+
+    @property
+    def n_found(self) -> int:
+        return self.n_todo + self.n_up_to_date + self.n_failed_before
+
+    def __iter__(self) -> Iterator[Track]:
+        self.spool.seek(0)
+        for line in self.spool:
+            yield Track(*json.loads(line))
+
+    def __enter__(self) -> Plan:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.spool.close()
+
+    def shards(self, n_tracks: int) -> Iterator[list[Track]]:
+        """The tracks to do in fixed groups, the same at every iteration."""
+        shard: list[Track] = []
+        for track in self:
+            shard.append(track)
+            if len(shard) == n_tracks:
+                yield shard
+                shard = []
+        if shard:
+            yield shard
+
+    def add(self, track: Track) -> None:
+        """One more to do."""
+        self.spool.write(json.dumps(astuple(track)).encode() + b"\n")
+        self.n_todo += 1
+        self.todo_bytes += track.size_bytes
+
+
+def empty_plan(folder: str | Path | None) -> Plan:
+    """Nothing to do yet; what will not fit into memory goes to ``folder``."""
+    return Plan(tempfile.SpooledTemporaryFile(_SPOOL_BYTES, dir=None if folder is None else str(folder)))
+
+
+def make_plan(
+    tracks: Iterable[Track],
+    journal: Journal,
+    *,
+    folder: str | Path | None,
+    retry_failed: bool = False,
+    stop: Callable[[], bool] = lambda: False,
+) -> Plan:
+    """Sort the walk's tracks into to do, up to date, and failed before (and not to be tried again)."""
+    plan = empty_plan(folder)
+    for track in tracks:
+        if stop():
+            plan.complete = False
+            break
+        known = journal.find(track)
+        if known is None or not known[2] or (known[1] and retry_failed):
+            plan.add(track)
+        elif known[1]:
+            plan.n_failed_before += 1
+        else:
+            plan.n_up_to_date += 1
+    return plan
+
+
+def part_name(tracks: Sequence[Track], fingerprint: str) -> str:
+    """``part-<shard>-<parameters>``: the same tracks and parameters always give the same name."""
+    shard = hashlib.blake2b(digest_size=8)
+    for track in sorted(tracks, key=lambda track: track.track_id):
+        shard.update(f"{track.track_id} {track.size_bytes} {track.mtime_ns}\n".encode())
+    return f"part-{shard.hexdigest()}-{fingerprint[:8]}"
+
+
+def _stamps(size_bytes: np.ndarray, mtime_ns: np.ndarray) -> np.ndarray:
+    """One number per (size, mtime); sizes take the high bits, times the low ones, mixed by an odd multiplier."""
+    return size_bytes.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) ^ mtime_ns.astype(np.uint64)
+
+
+def _stamp(size_bytes: int, mtime_ns: int) -> int:
+    return (size_bytes * 0x9E3779B97F4A7C15 ^ mtime_ns % (1 << 64)) % (1 << 64)

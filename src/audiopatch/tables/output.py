@@ -1,0 +1,193 @@
+"""An output folder over its life: opened, checked against its parameters, written, and replaced by ``--force``."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from audiopatch.errors import OutputMismatchError
+from audiopatch.storage.place import is_remote, named
+from audiopatch.tables import FORMATS
+from audiopatch.tables.folder import Change, Folder
+from audiopatch.tables.journal import Journal, part_name
+from audiopatch.tables.local import LocalFolder
+from audiopatch.tables.parts import PartStore
+from audiopatch.tables.remote import RemoteFolder
+from audiopatch.tables.schema import TABLES, Layout
+from audiopatch.tables.tables import tables_of
+from audiopatch.types import Failed, TrackRow
+
+RUN_FILE = "run.json"
+_NEXT = ".next"  # where --force builds the tables that will take the old ones' place
+
+
+@dataclass(frozen=True)
+class Output:
+    """A locked and recovered output folder, ready for parts. ``parameters`` include format and weights."""
+
+    folder: Folder
+    parameters: Mapping[str, Any]
+    force: bool = False
+
+    @property
+    def home(self) -> Folder:
+        """Where this run writes: the folder itself, or the place beside the old tables that ``--force`` fills."""
+        return self.folder.below(_NEXT) if self.force else self.folder
+
+    @property
+    def store(self) -> PartStore:
+        return PartStore(self.home, FORMATS.load(self.parameters["format"])())
+
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint(self.parameters)
+
+    def save_run(self, values: Mapping[str, Any]) -> None:
+        """``run.json``: the parameters, and whatever else is worth knowing."""
+        record = {"parameters": dict(self.parameters), "fingerprint": self.fingerprint, **values}
+        self.home.write_text(RUN_FILE, json.dumps(record, indent=2) + "\n")
+
+    def promote(self) -> str | None:
+        """Let the recomputed tables take the place of the old ones, all at once.
+
+        With equal parameters, old rows of tracks that were not among the inputs stay; with others they cannot share
+        the tables, so the old files move to ``previous/`` and the sentence that says so is returned.
+        """
+        before = read_run(self.folder)
+        old, new = self._old_store(before), self.store
+        same = before is None or before["fingerprint"] == self.fingerprint
+        archive = f"previous/{(before or {}).get('run_id', 'unknown')}"
+        fresh, n_lost = Journal.of(new), 0
+        labels = f"labels.{new.sink.suffix}"
+        with self.folder.change() as change:
+            for part in old.names():
+                track_ids = old.track_ids(part)
+                left = {track_id for track_id in track_ids if track_id not in fresh}
+                n_lost += 0 if same else len(left)
+                if same and left:
+                    old.rewrite(change, part, track_ids - left)
+                else:
+                    _retire(change, old, part, archive=archive if left else None)
+            change.delete(f"labels.{old.sink.suffix}")
+            for table in TABLES:
+                for part, file in new.parts(table).items():
+                    change.move(file, new.file_name(table, part))
+            for name in (labels, RUN_FILE):
+                if (file := self.home.find(name)) is not None:
+                    change.move(file, name)
+        self.home.clear()
+        if not n_lost:
+            return None
+        return f"{n_lost} tracks of the earlier run were not among the inputs: see {self.folder.below(archive)}"
+
+    def _old_store(self, before: Mapping[str, Any] | None) -> PartStore:
+        suffix = before["parameters"]["format"] if before else self.parameters["format"]
+        return PartStore(self.folder, FORMATS.load(suffix)())
+
+
+@contextmanager
+def open_output(
+    place: str | os.PathLike[str], parameters: Mapping[str, Any], *, force: bool = False
+) -> Iterator[Output]:
+    """Locks the folder at ``place``, finishes what a crash interrupted, and checks the parameters of what is in it.
+
+    Other parameters are an OutputMismatchError that names them, unless ``force``; then the recomputed tables are
+    built beside the old ones, which stay untouched until all of the new ones are there.
+    """
+    folder = folder_at(place)
+    with folder.locked():
+        output = Output(folder, parameters, force)
+        if force:
+            _prepare_next(output)
+        else:
+            _check_parameters(folder, parameters)
+        yield output
+
+
+def read_run(folder: Folder) -> dict[str, Any] | None:
+    """``run.json``, or None where there is none; one of another program is an OutputMismatchError."""
+    try:
+        text = folder.read_text(RUN_FILE)
+        run = None if text is None else json.loads(text)
+    except (PermissionError, ValueError) as error:
+        raise OutputMismatchError(f"{RUN_FILE} in {folder} is not readable; choose another folder with -o") from error
+    if run is not None and not (isinstance(run, dict) and run.keys() >= {"parameters", "fingerprint"}):
+        raise OutputMismatchError(f"{RUN_FILE} in {folder} is none of audiopatch; choose another folder with -o")
+    return run
+
+
+def _check_parameters(folder: Folder, parameters: Mapping[str, Any]) -> None:
+    before = read_run(folder)
+    if before is None or before["fingerprint"] == fingerprint(parameters):
+        return
+    changed = "; ".join(differences(before["parameters"], parameters))
+    raise OutputMismatchError(
+        f"{folder} was written with other parameters: {changed}. "
+        "Choose another folder with -o, or recompute everything with --force"
+    )
+
+
+def _prepare_next(output: Output) -> None:
+    """Keep an interrupted ``--force`` run of the same parameters, so that it resumes; else start afresh."""
+    unfinished = read_run(output.home)
+    if unfinished is not None and unfinished["fingerprint"] != output.fingerprint:
+        output.home.clear()
+    output.home.prepare()
+
+
+def _retire(change: Change, store: PartStore, part: str, *, archive: str | None) -> None:
+    """Delete a part's files, or move them to ``archive``."""
+    for table in TABLES:
+        name = store.file_name(table, part)
+        file = store.folder.find(name)
+        if file is not None and archive is not None:
+            change.move(file, f"{archive}/{name}")
+        elif file is not None:
+            change.delete(name)
+
+
+METADATA_KEY = "audiopatch"
+
+
+@dataclass(frozen=True)
+class FolderDestination:
+    """Commits rows as parts; rows that earlier parts hold of the same tracks leave them in the same instant."""
+
+    output: Output
+    journal: Journal
+    layout: Layout
+    metadata: Mapping[str, Any]
+
+    def write(self, rows: Sequence[TrackRow | Failed]) -> None:
+        tracks = [row.track for row in rows]
+        metadata = {METADATA_KEY: json.dumps(dict(self.metadata), ensure_ascii=False)}
+        tables = {name: table.replace_schema_metadata(metadata) for name, table in tables_of(rows, self.layout).items()}
+        name = part_name(tracks, self.output.fingerprint)
+        self.output.store.add(name, tables, replaces=self.journal.replaced_by(tracks))
+
+
+def folder_at(place: str | os.PathLike[str]) -> Folder:
+    """The folder at a path, or at an address such as ``s3://bucket/tags``."""
+    name = named(os.fspath(place))
+    return RemoteFolder(name) if is_remote(name) else LocalFolder(Path(name))
+
+
+def fingerprint(parameters: Mapping[str, Any]) -> str:
+    """16 hex digits that are equal exactly when the parameters are."""
+    text = json.dumps(parameters, sort_keys=True, default=list)
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """``top_k was 10, now 5`` for each parameter that changed."""
+    return [
+        f"{name} was {before.get(name)!r}, now {now.get(name)!r}"
+        for name in sorted(before.keys() | now.keys())
+        if before.get(name) != now.get(name)
+    ]
