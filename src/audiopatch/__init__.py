@@ -16,6 +16,10 @@ _PUBLIC = {
     "tag": "audiopatch.api",
     "embed": "audiopatch.api",
     "read": "audiopatch.tables.read",
+    "similar": "audiopatch.library.similar",
+    "playlist": "audiopatch.library.playlist",
+    "write_playlist": "audiopatch.library.playlist_files",
+    "duplicates": "audiopatch.library.duplicates",
     "Tagger": "audiopatch.models.tagger",
 }
 

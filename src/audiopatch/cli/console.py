@@ -120,6 +120,24 @@ def _silence_stdout() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def print_json(result: Any) -> None:
+    """A result of the library, dataclasses and lists of them, as JSON on stdout."""
+    import dataclasses
+    import json
+
+    print(json.dumps(result, indent=2, default=dataclasses.asdict))
+
+
+def grid(title: str, *columns: str) -> Any:
+    """A Rich table whose long cells fold; names in it must be ``printable``."""
+    from rich.table import Table
+
+    table = Table(title=printable(title), title_justify="left")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
 def rich_console(*, stderr: bool = True, **options: Any) -> Any:
     """A Rich console that takes [brackets] in names for what they are; NO_COLOR is honoured by Rich itself."""
     from rich.console import Console

@@ -16,6 +16,9 @@ from audiopatch.cli import config, console
 COMMANDS = {
     "tag": "audiopatch.cli.tag",
     "embed": "audiopatch.cli.embed",
+    "similar": "audiopatch.cli.similar",
+    "playlist": "audiopatch.cli.playlist",
+    "duplicates": "audiopatch.cli.duplicates",
     "train": "audiopatch.cli.train",
     "evaluate": "audiopatch.cli.evaluate",
     "inspect": "audiopatch.cli.inspect",

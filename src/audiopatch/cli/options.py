@@ -222,6 +222,20 @@ FailOnOption = Annotated[
 Json = Annotated[
     bool, typer.Option("--json", help="Print a summary of the run as JSON on stdout.", rich_help_panel=OUTPUT)
 ]
+Tables = Annotated[
+    str, typer.Option("--in", metavar="DIR", help="Folder of the tables of tag or embed.", rich_help_panel=INPUT)
+]
+RunModel = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        "-m",
+        help="Where the model of the tables is, for files not in them, if it came from a file or folder.",
+        show_default="by its name",
+        rich_help_panel=MODEL,
+    ),
+]
+JsonResult = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.", rich_help_panel=OUTPUT)]
 Progress = Annotated[
     ProgressKind, typer.Option("--progress", help="How to show progress on stderr.", rich_help_panel=TALK)
 ]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 
 from audiopatch.errors import EnvironmentProblem, UsageError
@@ -67,20 +69,49 @@ class Tables:
     def _store(self) -> PartStore:
         return PartStore(self.folder, FORMATS.load(self.run["parameters"]["format"])())
 
-    def _frame(self, table: str) -> pd.DataFrame:
-        parts = self._parts(table)
-        frame = (joined(parts) if parts else pa.table({})).to_pandas()
-        keys = [key for key in ("path", "track_id", "rank", "segment") if key in frame]
-        return frame.sort_values(keys, ignore_index=True) if keys else frame
+    def vectors(self, column: str) -> Iterator[tuple[list[str], np.ndarray]]:
+        """The ``embedding`` or ``scores`` of every track, part by part: track ids (N,) and vectors (N, D) as stored."""
+        for rows in self._parts("embeddings", ("track_id", column)) if self._has(column) else ():
+            if len(rows):
+                flat = rows[column].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+                yield rows["track_id"].to_pylist(), flat.reshape(len(rows), -1)
 
-    def _parts(self, table: str) -> list[pa.Table]:
+    def arrow(self, table: str, columns: Sequence[str] | None = None) -> pa.Table:
+        """A table, or some of its columns, as Arrow has it; without columns where the run did not write it."""
+        parts = self._parts(table, columns)
+        return joined(parts) if parts else pa.table({})
+
+    def rows_of(self, table: str, track_ids: Collection[str], columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """The rows of some tracks, in the order of the whole table."""
+        import pyarrow.compute as pc
+
+        wanted = pa.array(list(track_ids), pa.string())
+        parts = self._parts(table, columns)
+        found = [rows.filter(pc.is_in(rows["track_id"].cast(pa.string()), wanted)) for rows in parts]
+        return _sorted(joined(found)) if found else pa.table({}).to_pandas()
+
+    def _has(self, column: str) -> bool:
+        wanted = self.run["parameters"]
+        return bool(wanted.get("embedding") if column == "embedding" else wanted.get("dense"))
+
+    def _frame(self, table: str) -> pd.DataFrame:
+        return _sorted(self.arrow(table))
+
+    def _parts(self, table: str, columns: Sequence[str] | None = None) -> list[pa.Table]:
         """All parts as they are at one instant: when one is merged away while we read, begin again."""
         for _ in range(_ATTEMPTS):
             try:
-                return [rows for _, rows in self._store.read(table)]
+                return [rows for _, rows in self._store.read(table, columns)]
             except FileNotFoundError:
                 continue
         raise EnvironmentProblem(f"the parts of {table} in {self.folder} change faster than they can be read")
+
+
+def _sorted(rows: pa.Table) -> pd.DataFrame:
+    """By path, and within a track by what numbers its rows."""
+    frame = rows.to_pandas()
+    keys = [key for key in ("path", "track_id", "rank", "segment") if key in frame]
+    return frame.sort_values(keys, ignore_index=True) if keys else frame
 
 
 def read(place: str | os.PathLike[str] = "audiopatch.out", *, keep: Any = None) -> Tables:
