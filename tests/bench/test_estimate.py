@@ -6,14 +6,14 @@ from dataclasses import replace
 import pytest
 from fsspec import filesystem
 
+from audiopatch.audio.survey import declared_s, survey
 from audiopatch.audio.walk import walk
 from audiopatch.bench.estimate import Option, Wish, _corrected
-from audiopatch.bench.survey import declared_s, survey
 from audiopatch.bench.sweep import Row
 from audiopatch.bench.trial import command_of
 from audiopatch.bench.whole import decode_all
-from audiopatch.cli.estimate import parse_duration
 from audiopatch.cli.main import find_command
+from audiopatch.cli.options import parse_duration
 from audiopatch.errors import UsageError
 from audiopatch.inference.settings import Analysis, Runtime
 from audiopatch.types import CutSpec

@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from audiopatch.audio.inputs import Inputs
-from audiopatch.cli.sizes import megabytes
+from audiopatch.cli.options import megabytes
 from audiopatch.errors import EnvironmentProblem, UsageError
 from audiopatch.inference.budget import held_mb, part_bytes, within
 from audiopatch.inference.pipeline import run_to_folder

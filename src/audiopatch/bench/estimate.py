@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from audiopatch.audio.survey import Survey, survey
 from audiopatch.bench.contender import Case
 from audiopatch.bench.pareto import pareto_front
-from audiopatch.bench.survey import Survey, survey
 from audiopatch.bench.sweep import Note, Progress, Row, Settings, sweep
 from audiopatch.bench.trial import command_of, pace, startup_s
 from audiopatch.bench.whole import cut_spec, decode_all, real_segments

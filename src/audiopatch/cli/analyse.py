@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import typer
 
 from audiopatch.audio.inputs import Inputs
 from audiopatch.cli import console, options
-from audiopatch.cli.inputs import read_listed
 from audiopatch.cli.options import FailOn
 from audiopatch.cli.progress import find_observer
 from audiopatch.cli.words import last_line, watched_line
@@ -88,6 +89,19 @@ def analyse(request: Request, analysis: Analysis, runtime: Runtime) -> None:
         else:
             console.say(last_line(request.verb, result.counts, place, interrupted=result.interrupted))
     raise typer.Exit(code)
+
+
+def read_listed(source: str | None, *, null: bool) -> list[str]:
+    """One path per line, or NUL-separated; names need not be UTF-8. Nothing without a source."""
+    if source is None:
+        if null:
+            raise UsageError("-0 says how --files-from is separated; add --files-from FILE")
+        return []
+    try:
+        raw = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
+    except OSError as error:
+        raise UsageError(f"--files-from {source} cannot be read: {error.strerror}") from error
+    return [os.fsdecode(name) for name in (raw.split(b"\0") if null else raw.splitlines()) if name]
 
 
 def exit_code(counts: Counts, fail_on: FailOn) -> int:

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import json as json_text
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
 from audiopatch.cli import options as o
-from audiopatch.cli.bench_tables import machine, print_report
-from audiopatch.cli.console import say
-from audiopatch.cli.steps import Steps
+from audiopatch.cli.console import rich_console, say
+from audiopatch.cli.progress import Steps
 from audiopatch.zoo import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from audiopatch.bench.report import Report
+    from audiopatch.bench.sweep import Row
 
 app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode="rich", add_completion=False)
 
 _EXAMPLES = "examples/music"
+_SHORT = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
 _SWEEP, _HOW = "What to compare", "How to measure"
 
 
@@ -105,8 +109,8 @@ def bench(
     from audiopatch.bench.run import Wanted, run_bench
     from audiopatch.bench.sweep import Settings
     from audiopatch.catalog import unknown_name
-    from audiopatch.cli.evaluate_run import require_training_extra
     from audiopatch.errors import UsageError
+    from audiopatch.evaluation.run import require_training_extra
     from audiopatch.models.engines import available_engines
     from audiopatch.zoo.load import find_device
 
@@ -158,3 +162,117 @@ def _draw(report: Report, folder: Path) -> None:
         say("no plot: matplotlib is missing; pip install 'audiopatch[plots]'")
         return
     plot(report.rows, folder, title=machine(report))
+
+
+class _Column(NamedTuple):
+    """``width`` is the terminal it takes to show it; ``means`` explains it below the tables."""
+
+    name: str
+    cell: Callable[[Row], str]
+    width: int = 0
+    means: str = ""
+
+
+def print_report(report: Report, output: str) -> None:
+    """Rows by model from slow to fast, what the figures mean, and the stages of whole runs, on stdout."""
+    console = rich_console(stderr=False, width=None if sys.stdout.isatty() else 120)
+    console.print(machine(report), style="bold")
+    meanings: dict[str, str] = {}
+    for title, rows in _groups(report.rows):
+        columns = [column for column in _columns(rows) if column.width <= console.width]
+        meanings |= {column.name: f"{column.name}: {column.means}" for column in columns if column.means}
+        console.print(f"\n{title}", style="bold")
+        console.print(_table(rows, columns))
+    for skipped in report.skipped:
+        console.print(f"{skipped.model} skipped because: {skipped.why}")
+    console.print("\n" + "; ".join(meanings.values()), style="dim")
+    if report.whole_runs:
+        console.print("\ntagging whole tracks, × real time: each stage alone, and the run", style="bold")
+        console.print(_whole_runs(report))
+    console.print(f"figures and plot: {output}/")
+
+
+def machine(report: Report) -> str:
+    """What it was measured on, in one line."""
+    about = report.machine
+    where = about["gpu"] or f"{about['cpu']}, {about['threads']} threads"
+    return f"{where}, torch {about['torch']}" + (", CPU time" if report.clock == "cpu" else "")
+
+
+def engine(row: Any) -> str:
+    """``torch fp32``."""
+    return f"{row.engine} {_SHORT.get(row.dtype, row.dtype)}"
+
+
+def _groups(rows: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:
+    """Rows whose quality may be compared, from slow to fast."""
+    ours: dict[tuple[str, int | None], list[Row]] = defaultdict(list)
+    for row in sorted(rows, key=lambda row: row.minutes_per_s):
+        if row.quality is not None:
+            ours[row.model, row.block].append(row)
+    for model in dict.fromkeys(row.model for row in rows):
+        for (name, block), found in sorted(ours.items(), key=lambda item: item[0][1] or 0):
+            if name == model:
+                where = "" if block is None else f", embedding after block {block}"
+                yield f"{name}, {found[0].mparams:.3g} M parameters{where}: {found[0].quality_name}", found
+    if others := [row for row in rows if row.quality is None]:
+        yield "other people's networks, fed with mels", sorted(others, key=lambda row: row.minutes_per_s)
+
+
+def _columns(rows: Sequence[Row]) -> Iterator[_Column]:
+    ours = rows[0].quality is not None
+    yield _Column("patchout" if ours else "network", lambda row: row.patchout if ours else row.model)
+    yield _Column("engine", engine)
+    if len({row.batch for row in rows}) > 1:
+        yield _Column("batch", lambda row: str(row.batch))
+    rate = "minutes of audio that front-end and network analyse per second, segments without overlap"
+    yield _Column("min/s", lambda row: f"{row.minutes_per_s:.2f}", means=rate)
+    yield _Column("±%", lambda row: f"{row.spread * 100:.0f}", 110, "its interquartile range")
+    if any(row.baseline for row in rows):
+        peers = "times as fast as other people's code for the same network, in float32"
+        yield _Column("× peer", lambda row: _maybe(row.times_baseline, ".1f"), means=peers)
+    yield _Column("ms", lambda row: f"{row.latency_ms:.1f}", means="one segment alone")
+    yield _Column("GMACs", lambda row: f"{row.gmacs:.3g}", 72)
+    share = "share of this machine's own matrix products"
+    yield _Column("% peak", lambda row: _maybe(row.peak_share and row.peak_share * 100, ".0f"), 88, share)
+    if any(row.mfu for row in rows):
+        yield _Column("% MFU", lambda row: _maybe(row.mfu and row.mfu * 100, ".0f"))
+    if not ours:
+        yield _Column("M params", lambda row: f"{row.mparams:.3g}")
+    yield _Column("MB", lambda row: _maybe(row.memory_mb, ".0f"), 100, "memory beyond the weights")
+    if ours:
+        error = "of the outputs, against the unreduced model in float32"
+        yield _Column("error", lambda row: _maybe(row.error, ".0e"), 96, error)
+        yield _Column("quality", lambda row: _maybe(row.quality, ".3f"))
+
+
+def _table(rows: Sequence[Row], columns: Sequence[_Column]) -> Any:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False)
+    for number, column in enumerate(columns):
+        table.add_column(column.name, justify="left" if number < 2 else "right", no_wrap=number > 1)
+    for row in rows:
+        table.add_row(*(column.cell(row) for column in columns))
+    return table
+
+
+def _whole_runs(report: Report) -> Any:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    table.add_column("model" if len({run.model for run in report.whole_runs}) > 1 else "patchout")
+    table.add_column("engine", no_wrap=True)
+    for name in ("decode/core", "mels", "network", "whole run", "start-up s"):
+        table.add_column(name, justify="right")
+    for run in report.whole_runs:
+        name = run.model if table.columns[0].header == "model" else run.patchout
+        rates = (run.decode, run.frontend, run.network, run.whole)
+        table.add_row(name, engine(run), *(f"{rate:.0f}" for rate in rates), f"{run.startup_s:.1f}")
+    return table
+
+
+def _maybe(value: float | None, form: str) -> str:
+    return "" if value is None else format(value, form)

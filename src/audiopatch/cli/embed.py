@@ -5,8 +5,6 @@ from __future__ import annotations
 import typer
 
 from audiopatch.cli import options as o
-from audiopatch.cli.sizes import megabytes
-from audiopatch.cli.stack import parse_stack
 from audiopatch.zoo import DEFAULT_MODEL
 
 app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode="rich", add_completion=False)
@@ -80,7 +78,7 @@ def embed(
             model=model,
             tags=False,
             embedding=True,
-            stack=parse_stack(block, tokens),
+            stack=o.parse_stack(block, tokens),
             timeline=timeline,
             patchout=patchout,
             overlap=overlap,
@@ -98,7 +96,7 @@ def embed(
             batch_size=batch,
             workers=workers,
             threads=threads,
-            max_memory_mb=megabytes(max_memory),
+            max_memory_mb=o.megabytes(max_memory),
             decode_timeout_s=decode_timeout,
             force=force,
             retry_failed=retry_failed,

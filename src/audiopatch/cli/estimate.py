@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json as json_text
-import re
 from dataclasses import asdict
-from itertools import chain
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from audiopatch.cli import options as o
-from audiopatch.cli.bench_tables import engine
+from audiopatch.cli.bench import engine
 from audiopatch.cli.console import rich_console
-from audiopatch.cli.steps import Steps
-from audiopatch.errors import UsageError
+from audiopatch.cli.options import parse_duration
+from audiopatch.cli.progress import Steps
 from audiopatch.zoo import DEFAULT_MODEL
 
 if TYPE_CHECKING:
@@ -87,17 +85,6 @@ def estimate(
         typer.echo(json_text.dumps(asdict(found), indent=2))
     else:
         _print(found)
-
-
-_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-
-
-def parse_duration(text: str) -> float:
-    """``1h30m`` -> 5400.0 seconds; anything else than numbers with s, m, h, d is a UsageError."""
-    parts = re.findall(r"(\d+(?:\.\d+)?)([smhd])", text.lower())
-    if not parts or "".join(chain.from_iterable(parts)) != text.lower().replace(" ", ""):
-        raise UsageError(f"'{text}' is no duration; write it as in 90s, 45m, 2h or 1h30m")
-    return sum(float(number) * _UNITS_S[unit] for number, unit in parts)
 
 
 def _print(found: Estimate) -> None:

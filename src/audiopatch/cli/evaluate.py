@@ -51,13 +51,15 @@ def evaluate(
     [bold]audiopatch evaluate gtzan ~/gtzan --compare A B[/bold]  paired bootstrap: B better?
     """
     from audiopatch.cli.console import say
-    from audiopatch.cli.evaluate_run import evaluate_model, require_training_extra
-    from audiopatch.cli.train_run import fold_option, open_dataset
     from audiopatch.errors import UsageError
+    from audiopatch.evaluation.run import evaluate_model, require_training_extra
     from audiopatch.inference.settings import Runtime
+    from audiopatch.training.experiment import fold_option, open_dataset
     from audiopatch.training.run_folder import RunFolder
 
     require_training_extra()
+    from audiopatch.cli.train_progress import Shown
+
     against, chosen = compare or (None, model)  # a model set in the environment or a configuration file gives way
     if chosen is None:
         raise UsageError("say which model: --model M, or --compare A B")
@@ -67,7 +69,8 @@ def evaluate(
     facts = evaluate_model(
         chosen, open_dataset(dataset, data or data_dir, options, allow_missing=allow_missing), folder,
         split=split, plan=plan, overlap=overlap, device=device, workers=Runtime(workers=workers).n_workers,
-        against=against, published=published, save_thresholds=save_thresholds, n_resamples=resamples, quiet=quiet,
+        against=against, published=published, save_thresholds=save_thresholds,
+        n_resamples=resamples, watcher=Shown(quiet=quiet),
     )  # fmt: skip
     if json:
         typer.echo((folder / "evaluation.json").read_text(encoding="utf-8"), nl=False)

@@ -1,11 +1,18 @@
-"""The options that commands share: names, help and panels, each defined once."""
+"""The options that commands share: names, help and panels, each defined once, and how their values are written."""
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
-from typing import Annotated
+from itertools import chain
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from audiopatch.errors import UsageError
+
+if TYPE_CHECKING:
+    from audiopatch.inference.settings import Stack
 
 INPUT, WHAT, MODEL, OUTPUT, MACHINE, TALK = "Inputs", "What to compute", "Model", "Output", "Machine", "Progress"
 
@@ -241,3 +248,42 @@ Progress = Annotated[
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.", rich_help_panel=TALK)]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more: every failed file.", rich_help_panel=TALK)]
+
+_FACTORS = {"M": 1, "MB": 1, "MIB": 1.048576, "G": 1000, "GB": 1000, "GIB": 1073.741824}
+
+
+def megabytes(text: str | None) -> int | None:
+    """``2GB``, ``800 MB``, ``1.5GiB`` -> megabytes."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Z]+)", text.strip().upper())
+    if match is None or match[2] not in _FACTORS:
+        raise UsageError(f"--max-memory {text} is no size; write it as in 2GB or 800MB")
+    return int(float(match[1]) * _FACTORS[match[2]])
+
+
+def parse_stack(block: str | None, tokens: str) -> Stack | None:
+    """None without ``--block``: the pooled features are wanted then."""
+    if block is None:
+        return None
+    from audiopatch.inference.settings import TOKENS, Stack
+
+    names = tuple(token.strip() for token in tokens.split(","))
+    unknown = [name for name in names if name not in TOKENS]
+    if unknown:
+        raise UsageError(f"unknown token '{unknown[0]}'; choose from: {', '.join(TOKENS)}")
+    try:
+        return Stack(blocks=tuple(int(number) for number in block.split(",")), tokens=names)
+    except ValueError as error:
+        raise UsageError(f"--block {block} cannot work; write a number from 1, or several as in 6,7") from error
+
+
+_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def parse_duration(text: str) -> float:
+    """``1h30m`` -> 5400.0 seconds; anything else than numbers with s, m, h, d is a UsageError."""
+    parts = re.findall(r"(\d+(?:\.\d+)?)([smhd])", text.lower())
+    if not parts or "".join(chain.from_iterable(parts)) != text.lower().replace(" ", ""):
+        raise UsageError(f"'{text}' is no duration; write it as in 90s, 45m, 2h or 1h30m")
+    return sum(float(number) * _UNITS_S[unit] for number, unit in parts)

@@ -6,7 +6,7 @@ import json
 import sys
 import time
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Self
 
 from audiopatch.cli.console import printable, rich_console, say
 from audiopatch.cli.options import ProgressKind
@@ -15,6 +15,7 @@ from audiopatch.inference.progress import Counts, Current, Observer, Silent
 from audiopatch.types import Failed, TrackRow
 
 _LINE_EVERY_S = 30.0
+_STEP_EVERY_S = 15.0
 _SHOWN_FAILURES = 10
 
 
@@ -153,3 +154,48 @@ def _figures(counts: Counts) -> dict[str, Any]:
 def _rates(counts: Counts) -> str:
     left = f", {duration(counts.eta_s)} left" if counts.eta_s is not None else ""
     return f"{counts.tracks_per_s:.1f} tracks/s, {counts.times_real_time:.0f}× real time{left}"
+
+
+class Steps:
+    """A measurement of some minutes: a bar on a terminal, a line now and then elsewhere; a context manager.
+
+    Call it with what is being done, and how many of how many steps are done.
+    """
+
+    def __init__(self) -> None:
+        self._bars: Any = None
+        self._what: str | None = None
+        self._task: Any = None
+        self._due = 0.0
+
+    def __enter__(self) -> Self:
+        if sys.stderr.isatty():
+            from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+            columns = [SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()]
+            self._bars = Progress(*columns, console=rich_console(), transient=True)
+            self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bars:
+            self._bars.stop()
+
+    def note(self, text: str) -> None:
+        """A sentence that stays."""
+        if self._bars:
+            self._bars.console.print(text, soft_wrap=True)
+        else:
+            say(text)
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        if not self._bars:
+            if what != self._what or time.monotonic() >= self._due:
+                self._what, self._due = what, time.monotonic() + _STEP_EVERY_S
+                say(f"{what}: {done} of {total}")
+            return
+        if what != self._what:
+            if self._task is not None:
+                self._bars.remove_task(self._task)
+            self._what, self._task = what, self._bars.add_task(what, total=total)
+        self._bars.update(self._task, completed=done, total=total)

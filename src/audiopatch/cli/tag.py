@@ -7,8 +7,6 @@ from typing import Annotated
 import typer
 
 from audiopatch.cli import options as o
-from audiopatch.cli.sizes import megabytes
-from audiopatch.cli.stack import parse_stack
 from audiopatch.zoo import DEFAULT_MODEL
 
 app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode="rich", add_completion=False)
@@ -125,7 +123,7 @@ def tag(
             model=model,
             tags=True,
             embedding=embeddings or block is not None,
-            stack=parse_stack(block, tokens),
+            stack=o.parse_stack(block, tokens),
             dense=dense,
             timeline=timeline,
             top_k=top or None,
@@ -149,7 +147,7 @@ def tag(
             batch_size=batch,
             workers=workers,
             threads=threads,
-            max_memory_mb=megabytes(max_memory),
+            max_memory_mb=o.megabytes(max_memory),
             decode_timeout_s=decode_timeout,
             force=force,
             retry_failed=retry_failed,

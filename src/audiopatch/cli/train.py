@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import json as json_text
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import groupby
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from audiopatch.cli import options as o
+from audiopatch.cli.console import rich_console, say, stop_on_signals
 from audiopatch.zoo import DEFAULT_MODEL
 
+if TYPE_CHECKING:
+    from audiopatch.training.experiment import TrainWatcher
+    from audiopatch.training.recipes import TrainRecipe
+
 DATA, RUN = "Data", "Run"
+_SHORT = {"map_macro": "mAP", "roc_auc_macro": "ROC-AUC", "accuracy": "accuracy"}
 
 
 class Recipes(TyperGroup):
@@ -85,9 +95,7 @@ def train(
     [bold]audiopatch train --list[/bold]              every recipe, its result and its command
     """
     if show_list:
-        from audiopatch.cli.recipe_table import print_recipes
-
-        print_recipes(as_json=json)
+        _print_recipes(as_json=json)
     elif ctx.invoked_subcommand is None:
         typer.echo(ctx.get_help())
 
@@ -120,10 +128,13 @@ def recipe(
     [bold]audiopatch train esc50 ~/ESC-50 --fold all[/bold]       all five folds and their mean
     [bold]audiopatch train openmic ~/openmic --set optimizer.lr=2e-5[/bold]
     """
-    from audiopatch.cli.train_run import Run, run_recipe
+    from audiopatch.training.experiment import Run, run_recipe
 
-    run = Run(data or data_dir, output, allow_missing, device, devices, workers, resume, force, not no_evaluate, quiet)
-    run_recipe(name, run, model=model, settings=settings or [], fold=fold)
+    with watching(quiet=quiet) as watcher:
+        run = Run(
+            data or data_dir, output, allow_missing, device, devices, workers, resume, force, not no_evaluate, watcher
+        )
+        run_recipe(name, run, model=model, settings=settings or [], fold=fold)
 
 
 @app.command()
@@ -156,12 +167,13 @@ def probe(
     [bold]audiopatch train probe folder ~/my-genres --blocks 6,7,8 --tokens cls+avg[/bold]
     [bold]audiopatch train probe esc10 ~/ESC-10 --fold all --set lrs=[1e-3,1e-4][/bold]
     """
-    from audiopatch.cli.train_run import Run, run_probe
+    from audiopatch.training.experiment import Run, run_probe
 
-    run = Run(data or data_dir, output, allow_missing, device, 1, workers, False, force, not no_evaluate, quiet)
     chosen = [f"blocks=[{'' if blocks == 'all' else blocks}]", f"tokens=[{', '.join(map(repr, tokens.split(',')))}]"]
     chosen += [f"patchout={patchout!r}"] if patchout else []
-    run_probe(dataset, run, model=model, settings=[*chosen, *(settings or [])], fold=fold)
+    with watching(quiet=quiet) as watcher:
+        run = Run(data or data_dir, output, allow_missing, device, 1, workers, False, force, not no_evaluate, watcher)
+        run_probe(dataset, run, model=model, settings=[*chosen, *(settings or [])], fold=fold)
 
 
 @app.command()
@@ -217,20 +229,93 @@ def distill(
     [bold]audiopatch train distill ~/Music --teacher discogs-maest-10s-pw-129e --finish-in 2d --device cuda[/bold]
     """
     from audiopatch.audio.inputs import Inputs
-    from audiopatch.cli.distill_run import run_distill
-    from audiopatch.cli.train_run import overrides
+    from audiopatch.cli.train_progress import DistillProgress
+    from audiopatch.distill.config import DistillConfig
+    from audiopatch.distill.run import Watch, distill_to_folder
+    from audiopatch.errors import UsageError
+    from audiopatch.training.experiment import overrides
 
-    run_distill(
-        Inputs(inputs or [], include=include or [], exclude=exclude or []),
-        output or Path("runs/distilled"),
-        teacher=teacher,
-        student=student,
-        held_out=held_out or [],
-        segments=segments,
-        finish_in=finish_in,
-        settings=overrides(settings or []),
-        device=device,
-        resume=resume,
-        force=force,
-        quiet=quiet,
-    )
+    if segments is not None and finish_in is not None:
+        raise UsageError("--segments and --finish-in both end the training; give one of them")
+    if segments is not None:
+        config = DistillConfig(max_segments=segments)
+    else:
+        config = DistillConfig(max_s=o.parse_duration(finish_in or "8h"))
+    folder = output or Path("runs/distilled")
+    tell = (lambda text: None) if quiet else say
+    with stop_on_signals() as stop, DistillProgress(quiet=quiet) as progress:
+        finished = distill_to_folder(
+            Inputs(inputs or [], include=include or [], exclude=exclude or []),
+            folder,
+            teacher=teacher,
+            student=student,
+            held_out=held_out or [],
+            config=config,
+            settings=overrides(settings or []),
+            device=device,
+            resume=resume,
+            force=force,
+            stop=stop.is_set,
+            watch=Watch(note=tell, prepared=progress.prepared, row=progress.row),
+        )
+    if not finished:
+        tell("stopped and saved; go on with the same command and --resume")
+        raise typer.Exit(stop.exit_code)
+    tell(f"the model and its report: {folder / 'model'}; use it: audiopatch tag ~/Music --model {folder / 'model'}")
+
+
+@contextmanager
+def watching(*, quiet: bool) -> Iterator[TrainWatcher]:
+    """Whoever shows a training run; one that was stopped ends with the exit code of the signal."""
+    from audiopatch.cli.train_progress import Shown
+    from audiopatch.training.experiment import Stopped
+
+    watcher = Shown(quiet=quiet)
+    try:
+        yield watcher
+    except Stopped:
+        watcher.note("stopped and saved; go on with the same command and --resume")
+        raise typer.Exit(watcher.exit_code) from None
+
+
+def _print_recipes(*, as_json: bool) -> None:
+    """Recipe, experiment and published result, one table per paper, on stdout; the command stands below."""
+    from audiopatch.training.recipes import recipes
+
+    if as_json:
+        typer.echo(json_text.dumps([_facts(found) for found in recipes().values()], indent=2, ensure_ascii=False))
+        return
+    from rich.table import Table
+
+    console = rich_console(stderr=False)
+    for paper, rows in groupby(recipes().values(), key=lambda found: found.paper):
+        grid = Table(title=paper or "Your own labels and others, on the default model", box=None, title_justify="left")
+        grid.add_column("recipe", no_wrap=True, style="bold")
+        grid.add_column("dataset", no_wrap=True)
+        grid.add_column("experiment")
+        grid.add_column("published", no_wrap=True)
+        for found in rows:
+            grid.add_row(found.name, found.config.dataset, found.title, _published(found))
+        console.print(grid)
+        console.print()
+    console.print("Each runs as: audiopatch train RECIPE --data-dir DIR (folds: --fold all)")
+    console.print("–: the paper has a figure that we could not read; --json says where the others were read")
+
+
+def _published(found: TrainRecipe) -> str:
+    if found.paper and not found.published:
+        return "–"
+    return ", ".join(f"{_SHORT[name]} {value:.4g}" for name, value in found.published.items())
+
+
+def _facts(found: TrainRecipe) -> dict[str, object]:
+    return {
+        "name": found.name,
+        "title": found.title,
+        "dataset": found.config.dataset,
+        "paper": found.paper,
+        "note": found.note,
+        "published": dict(found.published),
+        "source": found.source,
+        "command": found.command,
+    }

@@ -5,10 +5,12 @@ from __future__ import annotations
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Self
 
 from audiopatch.cli.console import rich_console, say
+from audiopatch.training.experiment import TrainWatcher
 
 _SHOWN = ("epoch", "train_loss", "valid_accuracy", "valid_map_macro", "valid_roc_auc_macro", "plan", "seconds")
 _PROBE = (
@@ -24,6 +26,32 @@ _PROBE = (
 )
 _LINE_EVERY_S = 30
 _LAST = 12  # rows of the live table
+
+
+class Shown(TrainWatcher):
+    """Shows a training run or an evaluation on stderr."""
+
+    exit_code = 128 + signal.SIGINT
+
+    def __init__(self, *, quiet: bool):
+        self.quiet = quiet
+
+    def note(self, text: str) -> None:
+        if not self.quiet:
+            say(text)
+
+    @contextmanager
+    def clips(self, what: str) -> Iterator[Callable[[int, int], None]]:
+        with ClipBar(what, quiet=self.quiet) as bar:
+            yield bar
+
+    @contextmanager
+    def epochs(self, *, live: bool = True) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+        with EpochTable(quiet=self.quiet, live=live) as table:
+            try:
+                yield table
+            finally:
+                self.exit_code = table.exit_code
 
 
 class EpochTable:

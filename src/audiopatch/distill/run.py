@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,23 +10,30 @@ from typing import Any
 
 import torch
 
+from audiopatch.audio.inputs import Inputs
+from audiopatch.audio.survey import survey
 from audiopatch.distill.agreement import Agreement, HeldOut, as_scores, as_table
 from audiopatch.distill.calibrate import calibrate
 from audiopatch.distill.config import DistillConfig
 from audiopatch.distill.distill import Distillation
-from audiopatch.distill.library import Library
+from audiopatch.distill.library import Library, piece_bytes
 from audiopatch.distill.pieces import Pieces
 from audiopatch.distill.student import classes_of, new_student, ranked_of
 from audiopatch.distill.teacher import Teacher
+from audiopatch.errors import EnvironmentProblem
+from audiopatch.evaluation.run import require_training_extra
+from audiopatch.inference.settings import Runtime
 from audiopatch.models.card import ModelCard
+from audiopatch.training.config_toml import with_overrides
 from audiopatch.training.plots import plot_distillation
 from audiopatch.training.run_folder import RunFolder
-from audiopatch.types import Track
+from audiopatch.types import CutSpec, Track
 from audiopatch.zoo import native
 from audiopatch.zoo.load import load_model
 
 QUICK_PLANS = ("F0T0", "F3T2")  # what is measured on the way
 PIECES = "pieces"
+PIECE_RATE = 32_000  # the most that a teacher of the zoo listens to
 
 
 @dataclass(frozen=True)
@@ -141,3 +149,57 @@ def write_readme(
         "",
     ]
     (folder / "README.md").write_text("\n".join(lines), encoding="utf-8")
+
+
+def distill_to_folder(
+    inputs: Inputs,
+    folder: Path,
+    *,
+    teacher: str,
+    student: str,
+    held_out: Sequence[str],
+    config: DistillConfig,
+    settings: Mapping[str, str],
+    device: str,
+    resume: bool,
+    force: bool,
+    stop: Callable[[], bool] = lambda: False,
+    watch: Watch | None = None,
+) -> bool:
+    """Distil from ``inputs`` into ``folder``/model. False where it was stopped, and saved, before the end."""
+    watch = watch or Watch()
+    require_training_extra()  # the report at the end needs it: say so before a night of training
+    tracks = list(inputs.tracks())
+    _state_disk_use(tracks, folder, watch.note)
+    run = DistillRun(" ".join(inputs.paths), teacher, student, tuple(held_out), with_overrides(config, settings))
+    left_out: list[str] = []
+
+    def leave_out(track: Track, reason: str) -> None:
+        left_out.append(f"{track.path}\t{reason}".encode("unicode_escape").decode())
+        watch.left_out(track, reason)
+
+    finished = distil(
+        run, tracks, folder,
+        device=device, workers=Runtime().n_workers, resume=resume, force=force,
+        stop=stop, watch=replace(watch, left_out=leave_out),
+    )  # fmt: skip
+    if left_out:
+        (folder / "left_out.tsv").write_text("".join(f"{line}\n" for line in left_out), encoding="utf-8")
+        watch.note(f"{len(left_out)} of {len(tracks)} tracks left out; {folder / 'left_out.tsv'} says why")
+    return finished
+
+
+def _state_disk_use(tracks: Sequence[Track], folder: Path, tell: Callable[[str], None]) -> None:
+    """What decoding everything will take, before it is begun; too little room is an EnvironmentProblem."""
+    if (folder / "pieces").exists():
+        return
+    found = survey(tracks, CutSpec(PIECE_RATE, segment_s=10.0))
+    needed = piece_bytes(found.audio_s, PIECE_RATE)
+    place = next(parent for parent in [folder, *folder.resolve().parents] if parent.exists())
+    free = shutil.disk_usage(place).free
+    hours, gigabytes = found.audio_s / 3600, needed / 1e9
+    tell(f"{found.n_tracks} tracks, {hours:.1f} h; decoded they take up to {gigabytes:.2f} GB in {folder}")
+    if needed > 0.95 * free:
+        raise EnvironmentProblem(
+            f"{folder} has {free / 1e9:.1f} GB free; {needed / 1e9:.1f} GB are needed; choose another -o"
+        )

@@ -1,8 +1,9 @@
-"""What ``audiopatch evaluate`` does: score a split, write the report, keep the thresholds in the model's card."""
+"""The workflow of ``evaluate``: score a split, write the report, keep the thresholds in the model's card."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from audiopatch.cli.train_progress import ClipBar
 from audiopatch.datasets.recipe import Dataset
 from audiopatch.datasets.waves import Waves, decode_waves, with_audio
 from audiopatch.errors import EnvironmentProblem, UsageError
@@ -23,6 +23,18 @@ from audiopatch.reducers.plan import parse_plan
 from audiopatch.storage.cache import cache_folder
 from audiopatch.zoo import native
 from audiopatch.zoo.load import load_model
+
+
+class Watcher:
+    """Whoever follows a workflow; this one says nothing."""
+
+    def note(self, text: str) -> None:
+        """A sentence worth a line."""
+
+    @contextmanager
+    def clips(self, what: str) -> Iterator[Callable[[int, int], None]]:
+        """``what`` is done to clips; what is yielded is called with how many of how many are done."""
+        yield lambda done, total: None
 
 
 def require_training_extra() -> None:
@@ -47,8 +59,8 @@ def evaluate_model(
     published: Mapping[str, float] | None = None,
     save_thresholds: bool = True,
     n_resamples: int = 1000,
-    quiet: bool = False,
     decoded: Waves | None = None,
+    watcher: Watcher | None = None,
 ) -> dict[str, Any]:
     """Evaluate ``model`` (and ``against``, to compare with) on a split and write everything into ``folder``.
 
@@ -56,7 +68,7 @@ def evaluate_model(
     """
     check_overlap(overlap)
     how = {"plan": parse_plan(plan), "overlap": overlap, "batch_size": batch_size}
-    work: dict[str, Any] = {"workers": workers, "quiet": quiet, "decoded": decoded}
+    work: dict[str, Any] = {"workers": workers, "decoded": decoded, "watcher": watcher or Watcher()}
     tagger = load_model(model, device=device)
     found, whole = _score(tagger, dataset, split, how, **work)
     source, thresholds = _thresholds(tagger, whole, split, found, how, **work)
@@ -83,7 +95,7 @@ def _score(
     how: Mapping[str, Any],
     *,
     workers: int,
-    quiet: bool,
+    watcher: Watcher,
     decoded: Waves | None = None,
 ) -> tuple[Evaluation, Dataset]:
     """A split's evaluation, and the dataset without what could not be decoded of that split."""
@@ -92,11 +104,11 @@ def _score(
         raise UsageError(f"{dataset.name} has no clips in its split '{split}'")
     waves = decoded
     if waves is None or waves.sample_rate != tagger.frontend.sample_rate:
-        with ClipBar("decoding", quiet=quiet) as bar:
+        with watcher.clips("decoding") as bar:
             waves = decode_waves(paths, tagger.frontend.sample_rate, cache_folder(), workers=workers, report=bar)
     only = replace(dataset, splits={split: dataset.items(split)})
     whole = with_audio(only, waves)
-    with ClipBar(f"scoring {split}", quiet=quiet) as bar:
+    with watcher.clips(f"scoring {split}") as bar:
         scored = evaluate(tagger, whole, waves, split=split, report=bar, **how)
     return scored, replace(whole, splits={**dataset.splits, split: whole.items(split)})
 

@@ -1,22 +1,20 @@
-"""What ``audiopatch train`` does around a run: data, decoding, training or probing, evaluation, report."""
+"""The workflow of ``train``: data, decoding, training or probing, evaluation, report."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import typer
 
-from audiopatch.cli.console import say
-from audiopatch.cli.evaluate_run import evaluate_model, require_training_extra
-from audiopatch.cli.train_progress import ClipBar, EpochTable
 from audiopatch.datasets import DATASETS
 from audiopatch.datasets.recipe import Dataset
 from audiopatch.datasets.waves import Waves, decode_waves, with_audio
 from audiopatch.errors import UsageError
+from audiopatch.evaluation.run import Watcher, evaluate_model, require_training_extra
 from audiopatch.inference.settings import Runtime
 from audiopatch.storage.cache import cache_folder
 from audiopatch.training.config import ProbeConfig, TrainConfig
@@ -31,9 +29,22 @@ from audiopatch.zoo import DEFAULT_MODEL
 from audiopatch.zoo.load import find_device, load_model
 
 
+class TrainWatcher(Watcher):
+    """Also follows epochs and fitted probes."""
+
+    @contextmanager
+    def epochs(self, *, live: bool = True) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+        """What is yielded is called with the rows of metrics.jsonl; ``live`` where this process alone computes."""
+        yield lambda row: None
+
+
+class Stopped(Exception):
+    """Somebody wanted a run to stop; it is saved and can be resumed."""
+
+
 @dataclass(frozen=True)
 class Run:
-    """The options of the command line that every kind of run shares."""
+    """What every kind of run shares."""
 
     data: Path | None
     output: Path | None
@@ -44,15 +55,14 @@ class Run:
     resume: bool
     force: bool
     evaluate: bool
-    quiet: bool
+    watcher: TrainWatcher
 
     @property
     def n_workers(self) -> int:
         return Runtime(workers=self.workers).n_workers
 
     def say(self, text: str) -> None:
-        if not self.quiet:
-            say(text)
+        self.watcher.note(text)
 
 
 def run_recipe(name: str, run: Run, *, model: str | None, settings: Sequence[str], fold: str | None) -> None:
@@ -138,9 +148,9 @@ def _train(recipe: TrainRecipe, run: Run, dataset: Dataset, folder: Path) -> tup
     files = RunFolder(folder)
     check(config, run.devices)  # here too, since decoding may take long
     files.check(config, resume=run.resume, force=run.force)
-    dataset, waves = decode(dataset, sample_rate_of(config.model), run.n_workers, say=run.say, quiet=run.quiet)
+    dataset, waves = decode(dataset, sample_rate_of(config.model), run.n_workers, run.watcher)
     accelerator = find_device(run.device).type
-    with EpochTable(quiet=run.quiet, live=run.devices == 1) as report:
+    with run.watcher.epochs(live=run.devices == 1) as report:
         outcome = train(
             config, dataset, waves, folder,
             accelerator=accelerator, devices=run.devices, resume=run.resume, force=run.force, report=report,
@@ -148,8 +158,7 @@ def _train(recipe: TrainRecipe, run: Run, dataset: Dataset, folder: Path) -> tup
     files.list_left_out(dataset.left_out)
     plot_curves(files.rows(), folder / "curves.png")
     if not outcome.finished:
-        run.say("stopped and saved; go on with the same command and --resume")
-        raise typer.Exit(report.exit_code)
+        raise Stopped
     return dataset, waves
 
 
@@ -160,8 +169,8 @@ def _probe(recipe: TrainRecipe, run: Run, dataset: Dataset, folder: Path) -> tup
     force = run.force or not files.model.is_dir()  # one that was stopped is not worth going on with
     files.check(config, force=force)
     tagger = load_model(config.model, device=run.device)
-    dataset, waves = decode(dataset, tagger.frontend.sample_rate, run.n_workers, say=run.say, quiet=run.quiet)
-    with ClipBar("computing features", quiet=run.quiet) as bar, EpochTable(quiet=run.quiet) as report:
+    dataset, waves = decode(dataset, tagger.frontend.sample_rate, run.n_workers, run.watcher)
+    with run.watcher.clips("computing features") as bar, run.watcher.epochs() as report:
         best = probe(config, tagger, dataset, waves, folder, force=force, report=report, progress=bar)
     files.list_left_out(dataset.left_out)
     grid = pd.read_csv(folder / "grid.csv")
@@ -179,7 +188,7 @@ def _evaluate(recipe: TrainRecipe, run: Run, dataset: Dataset, waves: Waves, fol
         plan = recipe.config.reduction.inference if isinstance(recipe.config, TrainConfig) else recipe.config.patchout
         facts = evaluate_model(
             str(model), dataset, folder / "evaluation", plan=plan, device=run.device, published=recipe.published,
-            workers=run.n_workers, quiet=run.quiet, decoded=waves,
+            workers=run.n_workers, watcher=run.watcher, decoded=waves,
         )  # fmt: skip
         figures = {name: value["value"] for name, value in facts["figures"]["clip"].items()}
         for name in dict.fromkeys([*dataset.metrics, *recipe.published]):
@@ -202,21 +211,21 @@ def open_dataset(name: str, root: Path | None, options: Mapping[str, Any], *, al
     return replace(recipe, **options).read(root.expanduser().resolve(), allow_missing=allow_missing)
 
 
-def decode(
-    dataset: Dataset, sample_rate: int, workers: int, *, say: Callable[[str], None], quiet: bool
-) -> tuple[Dataset, Waves]:
+def decode(dataset: Dataset, sample_rate: int, workers: int, watcher: Watcher) -> tuple[Dataset, Waves]:
     """All clips of a dataset, decoded once; what cannot be decoded is said, and left out."""
     paths = [item.path for items in dataset.splits.values() for item in items]
-    with ClipBar("decoding", quiet=quiet) as report:
+    with watcher.clips("decoding") as report:
         waves = decode_waves(paths, sample_rate, cache_folder(), workers=workers, report=report)
     whole = with_audio(dataset, waves)
     if whole.left_out:
         first = whole.left_out[0]
         clips = "clip" if len(whole.left_out) == 1 else "clips"
-        say(f"{len(whole.left_out)} {clips} left out, such as {first.path.name} ({first.reason}); see left_out.tsv")
+        watcher.note(
+            f"{len(whole.left_out)} {clips} left out, such as {first.path.name} ({first.reason}); see left_out.tsv"
+        )
     hours = sum(waves.n_samples(path) for path in set(paths) if path in waves) / sample_rate / 3600
     sizes = ", ".join(f"{len(items)} {split}" for split, items in whole.splits.items())
-    say(f"{dataset.name}: {sizes} clips, {len(dataset.labels)} labels, {hours:.2f} h of audio")
+    watcher.note(f"{dataset.name}: {sizes} clips, {len(dataset.labels)} labels, {hours:.2f} h of audio")
     return whole, waves
 
 
