@@ -15,6 +15,7 @@ from audiopatch.tables.jsonl import JsonLines
 from audiopatch.tables.schema import Layout
 from audiopatch.tables.tables import labels_table, tables_of, text_path
 from audiopatch.types import Decoded, Failed, SegmentRow, Track, TrackRow
+from audiopatch.zoo.labels import describe_labels
 
 LABELS = ("Rock---Punk", "Electronic---Ambient", "Speech")
 LAYOUT = Layout(labels=LABELS, top_k=2, dense=True, timeline=True)
@@ -149,21 +150,23 @@ def test_parquet_keeps_types_and_metadata(tmp_path):
 
 
 def test_labels():
-    assert labels_table(LABELS, {}).to_pylist()[0] == {
+    assert labels_table(describe_labels("", LABELS)).to_pylist()[0] == {
         "label_id": 0,
         "label": "Rock---Punk",
         "parent": "Rock",
         "leaf": "Punk",
+        "group": "genre",
     }
+    assert labels_table(()).num_rows == 0
 
 
 def test_a_tree_beside_the_labels_gives_their_parents():
     tree = {"Techno": "Electronic music", "Music": ""}
-    rows = labels_table(["Techno", "Music", "Rock---Punk"], tree).to_pylist()
-    assert [(row["parent"], row["leaf"]) for row in rows] == [
-        ("Electronic music", "Techno"),
-        (None, "Music"),
-        ("Rock", "Punk"),
+    rows = labels_table(describe_labels("audioset", ["Techno", "Music", "Rock---Punk"])).to_pylist()
+    assert [(row["parent"], row["leaf"], row["group"]) for row in rows] == [
+        ("Electronic music", "Techno", "genre"),
+        (None, "Music", None),
+        ("Rock", "Punk", "genre"),
     ]
     tags = tables_of([_row(_track(), scores=(0.9, 0.8))], Layout(labels=("Techno", "Music"), parents=tree))["tags"]
     assert tags["parent"].to_pylist() == ["Electronic music", None]

@@ -6,7 +6,17 @@ import pytest
 
 from audiopatch.errors import WeightsError
 from audiopatch.zoo import CARDS
-from audiopatch.zoo.labels import audioset_parents, describe_labels, load_labels, load_vocabulary, split_label
+from audiopatch.zoo.labels import (
+    CONTENT,
+    GROUPS,
+    audioset_parents,
+    describe_labels,
+    group_of,
+    load_labels,
+    load_terms,
+    load_vocabulary,
+    split_label,
+)
 
 
 @pytest.mark.parametrize("name", CARDS)
@@ -80,3 +90,52 @@ def test_label_names_split_into_group_and_leaf():
     assert names[0] == "Music" and "Genre---Heavy metal" in names
     assert split_label("Instrument---Violin, fiddle").leaf == "Violin, fiddle"
     assert len(set(names)) == len(names) == 150
+
+
+@pytest.mark.parametrize(
+    ("name", "group"),
+    [
+        ("Genre---Heavy metal", "genre"),
+        ("mood/theme---dark", "mood"),
+        ("Blues---Delta Blues", "genre"),
+        ("Non-Music---Audiobook", "sound"),
+        ("Heavy metal", "genre"),
+        ("Happy music", "mood"),
+        ("Christmas music", "role"),
+        ("Electric_guitar", "instrument"),
+        ("Female singing", "voice"),
+        ("female vocalists", "voice"),
+        ("90s", "era"),
+        ("Rain", "sound"),
+        ("Music", ""),
+        ("Krautwickel---Style", ""),
+        ("class 7", ""),
+    ],
+)
+def test_groups_follow_from_names_alone(name, group):
+    assert group_of(name) == group == split_label(name).group
+
+
+def test_every_tag_of_the_taggers_for_music_has_a_group():
+    terms = load_terms()
+    for tag in {tag for term in terms for tags in term.sources.values() for tag in tags}:
+        assert group_of(tag) or tag == "Music", tag
+    for name in load_labels("discogs519"):
+        assert group_of(name) in GROUPS
+
+
+def test_the_default_models_terms_take_each_teachers_tag_at_most_once():
+    terms = load_terms()
+    assert len({term.label for term in terms}) == len(terms) == len(load_labels("music"))
+    for label_set in ("audioset", "msd_top50", "mtt_top50"):
+        used = [tag for term in terms for tag in term.sources[label_set]]
+        assert len(set(used)) == len(used) > 0
+    assert set(load_labels("audioset")) >= {tag for term in terms for tag in term.sources["audioset"]}
+    assert {term.group for term in terms} == {*GROUPS, CONTENT}
+    assert [term.name for term in terms[:3]] == ["Music", "Speech", "Silence"]
+    metal = next(term for term in terms if term.label == "Heavy metal")
+    assert metal.sources == {
+        "audioset": ("Heavy metal",),
+        "msd_top50": ("metal", "heavy metal"),
+        "mtt_top50": ("metal",),
+    }

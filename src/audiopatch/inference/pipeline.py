@@ -30,7 +30,7 @@ from audiopatch.tables.output import FolderDestination, Output, folder_at, open_
 from audiopatch.tables.schema import Layout
 from audiopatch.tables.tables import labels_table
 from audiopatch.types import Aside, CutSpec, Decoded, Failed, Track, TrackRow
-from audiopatch.zoo.labels import label_parents
+from audiopatch.zoo.labels import describe_labels, label_parents
 
 
 @dataclass(frozen=True)
@@ -195,7 +195,7 @@ def open_run(run: Run, inputs: Inputs, folder: str | os.PathLike[str], file_form
             output, run.tagger, inputs, run.runtime, root=run.root, device=run.runner.device(run.tagger)
         )
         if run.layout.labels or run.analysis.dense:
-            output.store.write_labels(labels_table(run.tagger.labels, label_parents(run.tagger.card.labels)))
+            output.store.write_labels(labels_table(describe_labels(run.tagger.card.labels, run.tagger.labels)))
         yield FolderRun(run, output, record, Journal.of(output.store))
 
 

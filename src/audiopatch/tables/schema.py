@@ -72,6 +72,7 @@ LABELS = pa.schema(
         pa.field("label", pa.string(), nullable=False),
         pa.field("parent", pa.string()),
         pa.field("leaf", pa.string(), nullable=False),
+        pa.field("group", pa.string()),
     ]
 )
 

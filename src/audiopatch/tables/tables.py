@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +12,9 @@ import pyarrow as pa
 from audiopatch.tables import schema
 from audiopatch.tables.schema import Layout
 from audiopatch.types import Decoded, Failed, SegmentRow, Track, TrackRow
+
+if TYPE_CHECKING:
+    from audiopatch.zoo.labels import Label
 
 Tables = dict[str, pa.Table]
 
@@ -31,11 +34,16 @@ def tables_of(rows: Sequence[TrackRow | Failed], layout: Layout, *, at: datetime
     return {name: table for name, table in tables.items() if table is not None and len(table)}
 
 
-def labels_table(labels: Sequence[str], parents: Mapping[str, str]) -> pa.Table:
-    """label_id, label, parent, leaf. ``parents`` is as in ``Layout``."""
-    split = [schema.split_label(label, parents) for label in labels]
-    columns = [[parent for parent, _ in split], [leaf for _, leaf in split]]
-    return pa.table([range(len(split)), list(labels), *columns], schema=schema.LABELS)
+def labels_table(labels: Sequence[Label]) -> pa.Table:
+    """label_id, label, parent, leaf, group; null where there is no parent or the group is not known."""
+    columns = [
+        list(range(len(labels))),
+        [label.name for label in labels],
+        [label.parent or None for label in labels],
+        [label.leaf for label in labels],
+        [label.group or None for label in labels],
+    ]
+    return pa.table(columns, schema=schema.LABELS)
 
 
 def text_path(path: str) -> tuple[str, bytes | None]:

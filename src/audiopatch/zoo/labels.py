@@ -10,16 +10,32 @@ from importlib import resources
 
 from audiopatch.errors import WeightsError
 
+GROUPS = ("genre", "mood", "era", "voice", "instrument", "role", "sound")
+CONTENT = "content"  # Music, Speech, Silence: how much of a track is what, never one of its tags
+
 _SEPARATOR = "---"  # Discogs labels are written Parent---Leaf
+_TREE_GROUPS = {
+    "Music genre": "genre",
+    "Music mood": "mood",
+    "Music role": "role",
+    "Musical instrument": "instrument",
+    "Human voice": "voice",
+    "Music": "",
+    "Musical concepts": "",
+}  # of AudioSet's nodes and all below them; anything else there is a sound
 
 
 @dataclass(frozen=True)
 class Label:
-    """One class: ``name`` as the model's authors write it; ``parent`` is empty where there is no tree."""
+    """One class: ``name`` as the model's authors write it; ``parent`` is empty where there is no tree.
+
+    ``group`` is what kind of thing it says about a track: one of GROUPS, CONTENT, or "" where that is not known.
+    """
 
     name: str
     parent: str
     leaf: str
+    group: str = ""
 
 
 def load_labels(name: str) -> tuple[str, ...]:
@@ -29,6 +45,8 @@ def load_labels(name: str) -> tuple[str, ...]:
         return tuple(f"class {index}" for index in range(int(count)))
     if name == "audioset_music":
         return tuple(term.name for term in load_vocabulary())
+    if name == "music":
+        return tuple(term.name for term in load_terms())
     path = resources.files("audiopatch.zoo") / "labels" / f"{name}.txt"
     if not name.isidentifier() or not path.is_file():
         raise WeightsError(f"there is no label set called '{name}'")
@@ -36,9 +54,11 @@ def load_labels(name: str) -> tuple[str, ...]:
 
 
 def describe_labels(label_set: str, names: Sequence[str]) -> tuple[Label, ...]:
-    """Each class with its place in its tree: Discogs' parent genre, AudioSet's parent in the ontology."""
+    """Each class with its place in its tree (Discogs' parent genre, AudioSet's in the ontology) and its group."""
     parents = label_parents(label_set)
-    return tuple(Label(name, parents[name], name) if name in parents else split_label(name) for name in names)
+    return tuple(
+        Label(name, parents[name], name, group_of(name)) if name in parents else split_label(name) for name in names
+    )
 
 
 def label_parents(label_set: str) -> Mapping[str, str]:
@@ -47,9 +67,52 @@ def label_parents(label_set: str) -> Mapping[str, str]:
 
 
 def split_label(name: str) -> Label:
-    """``Electronic---House`` -> parent Electronic, leaf House."""
+    """``Electronic---House`` -> parent Electronic, leaf House, group genre."""
     parent, separator, leaf = name.partition(_SEPARATOR)
-    return Label(name, parent, leaf) if separator else Label(name, "", name)
+    return Label(name, parent, leaf, group_of(name)) if separator else Label(name, "", name, group_of(name))
+
+
+@cache
+def group_of(name: str) -> str:
+    """The group of a label by its name alone, as tables of any age hold it: ``Genre---Disco``, ``Blues---Delta Blues``
+    (Discogs), ``Heavy metal`` (AudioSet), ``female vocalists`` (tags of MSD and MTT), ``Electric_guitar`` (FSD50K)."""
+    parent, separator, _ = name.partition(_SEPARATOR)
+    if separator:
+        kind = parent.lower().partition("/")[0]  # MTG-Jamendo has mood/theme
+        if kind in (*GROUPS, CONTENT):
+            return kind
+        return _discogs_groups().get(parent, "")
+    plain = name.replace("_", " ")
+    tree = audioset_parents()
+    for node in (name, plain):
+        if node in tree:
+            return _climb(node, tree)
+    return _tag_groups().get(plain.lower(), "")
+
+
+def _climb(node: str, tree: Mapping[str, str]) -> str:
+    while node:
+        if node in _TREE_GROUPS:
+            return _TREE_GROUPS[node]
+        node = tree[node]
+    return "sound"
+
+
+@cache
+def _discogs_groups() -> Mapping[str, str]:
+    """Top genre of Discogs -> genre, but for what is no music."""
+    parents = {name.partition(_SEPARATOR)[0] for name in load_labels("discogs519")}
+    return {parent: "sound" if parent == "Non-Music" else "genre" for parent in parents}
+
+
+@cache
+def _tag_groups() -> Mapping[str, str]:
+    """Tag in lower case -> group, for all names that the default vocabulary or one of its teachers has."""
+    return {
+        name.lower(): term.group
+        for term in load_terms()
+        for name in (*(tag for tags in term.sources.values() for tag in tags), term.label)
+    }
 
 
 @cache
@@ -88,3 +151,35 @@ def load_vocabulary() -> tuple[Term, ...]:
     text = (resources.files("audiopatch.zoo") / "labels" / "audioset_music.csv").read_text(encoding="utf-8")
     rows = csv.DictReader(text.splitlines())
     return tuple(Term(int(row["index"]), row["mid"], row["label"], row["parent"], row["group"]) for row in rows)
+
+
+@dataclass(frozen=True)
+class MusicTerm:
+    """One class of the default model: its label, its group, and what its teachers call it.
+
+    ``sources``  label set (``audioset``, ``msd_top50``, ``mtt_top50``) -> names there, none or several
+    """
+
+    label: str
+    group: str
+    sources: Mapping[str, tuple[str, ...]]
+
+    @property
+    def name(self) -> str:
+        """``Genre---Heavy metal``, as model folders store it; ``Music`` itself has no group there."""
+        return self.label if self.group == CONTENT else f"{self.group.capitalize()}{_SEPARATOR}{self.label}"
+
+
+@cache
+def load_terms() -> tuple[MusicTerm, ...]:
+    """The terms of ``labels/music.csv``, in the order of the default model's logits."""
+    text = (resources.files("audiopatch.zoo") / "labels" / "music.csv").read_text(encoding="utf-8")
+    columns = {"audioset": "audioset", "msd": "msd_top50", "mtt": "mtt_top50"}
+    return tuple(
+        MusicTerm(
+            row["label"],
+            row["group"],
+            {name: tuple(row[column].split("|")) if row[column] else () for column, name in columns.items()},
+        )
+        for row in csv.DictReader(text.splitlines())
+    )
