@@ -23,6 +23,7 @@ BASELINES = Catalog(
     "baseline",
     {
         "efficientat": "audiopatch.bench.baselines:efficientat",
+        "musicnn": "audiopatch.bench.baselines:musicnn",
         "efficientnet-b0": "audiopatch.bench.baselines:efficientnet_b0",
         "resnet-50": "audiopatch.bench.baselines:resnet_50",
         "transformers-ast": "audiopatch.bench.baselines:transformers_ast",
@@ -84,14 +85,22 @@ def build_baseline(name: str, *, device: torch.device, batch: int = 1) -> Conten
 
 def efficientat() -> Baseline:
     """EfficientAT's mn10, of our own zoo, on its 10 s mel."""
+    return _own("mn10_as")
+
+
+def musicnn() -> Baseline:
+    """MusiCNN, of our own zoo, on its 3 s mel."""
+    return _own("musicnn-msd")
+
+
+def _own(name: str) -> Baseline:
     from audiopatch.zoo.cards import find_card
     from audiopatch.zoo.load import random_tagger
 
-    net = random_tagger(find_card("mn10_as"))
-    frontend = net.frontend
-    return Baseline(
-        net, lambda net, mel: net(mel), (frontend.n_mels, frontend.frames_of(10 * frontend.sample_rate)), 10.0
-    )
+    net = random_tagger(find_card(name))
+    frontend, segment_s = net.frontend, net.card.segment_s
+    n_frames = frontend.frames_of(round(segment_s * frontend.sample_rate))
+    return Baseline(net, lambda net, mel: net(mel), (frontend.n_mels, n_frames), segment_s)
 
 
 def efficientnet_b0() -> Baseline:

@@ -89,9 +89,10 @@ def info(name: Name, json: Json = False) -> None:
 def download(name: Annotated[str, typer.Argument(help="A name from the list.")]) -> None:
     """Bring a model's published weights into the cache; its licence is shown first."""
     from audiopatch.zoo import fetch, find_card
+    from audiopatch.zoo.cards import shipped_folder
 
     card = find_card(name)
-    typer.echo(fetch.download(card, progress=fetch.progress_bar(card)))
+    typer.echo(shipped_folder(name) or fetch.download(card, progress=fetch.progress_bar(card)))
 
 
 @app.command()

@@ -9,5 +9,6 @@ FRONTENDS = Catalog(
         "maest-hub": "audiopatch.frontends.maest:MaestHubFrontend",
         "passt": "audiopatch.frontends.passt:PasstFrontend",
         "ast": "audiopatch.frontends.ast:AstFrontend",
+        "musicnn": "audiopatch.frontends.musicnn:MusicnnFrontend",
     },
 )

@@ -81,7 +81,32 @@ class MobileNetConfig:
         return 6 * scaled_channels(160, self.width)
 
 
-BackboneConfig = TransformerConfig | MobileNetConfig
+@dataclass(frozen=True)
+class MusicnnConfig:
+    """MusiCNN: musically motivated convolutions, then dense ones (Pons & Serra 2019). It has one published size."""
+
+    n_mels: int = 96
+    kind: Literal["musicnn"] = "musicnn"
+
+    @property
+    def n_features(self) -> int:
+        return 200
+
+
+@dataclass(frozen=True)
+class VggConfig:
+    """MusiCNN's VGG baseline; ``pools`` names the data set whose file has these max-pools."""
+
+    pools: Literal["msd", "mtt"]
+    n_mels: int = 96
+    kind: Literal["vgg"] = "vgg"
+
+    @property
+    def n_features(self) -> int:
+        return 256
+
+
+BackboneConfig = TransformerConfig | MobileNetConfig | MusicnnConfig | VggConfig
 
 
 @dataclass(frozen=True)
@@ -171,6 +196,8 @@ _BACKBONES: dict[str, type[BackboneConfig]] = {
     "transformer": TransformerConfig,
     "ham": HamConfig,
     "mobilenet": MobileNetConfig,
+    "musicnn": MusicnnConfig,
+    "vgg": VggConfig,
 }
 _T = TypeVar("_T")
 

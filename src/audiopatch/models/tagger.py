@@ -10,10 +10,19 @@ from torch import Tensor, nn
 
 from audiopatch.frontends import FRONTENDS
 from audiopatch.frontends.frontend import Frontend
-from audiopatch.models.card import BackboneConfig, HamConfig, MobileNetConfig, ModelCard, TransformerConfig
+from audiopatch.models.card import (
+    BackboneConfig,
+    HamConfig,
+    MobileNetConfig,
+    ModelCard,
+    MusicnnConfig,
+    TransformerConfig,
+    VggConfig,
+)
 from audiopatch.models.ham import HybridTransformer
 from audiopatch.models.heads import build_head
 from audiopatch.models.mobilenet import MobileNet
+from audiopatch.models.musicnn import Musicnn, Vgg
 from audiopatch.models.transformer import SpectrogramTransformer
 from audiopatch.reducers.plan import NO_REDUCTION, Plan
 
@@ -98,6 +107,8 @@ _BACKBONES: dict[type, type[nn.Module]] = {
     TransformerConfig: SpectrogramTransformer,
     HamConfig: HybridTransformer,
     MobileNetConfig: MobileNet,
+    MusicnnConfig: Musicnn,
+    VggConfig: Vgg,
 }
 
 

@@ -11,10 +11,10 @@ from types import ModuleType
 from audiopatch.catalog import nearest
 from audiopatch.errors import UsageError
 from audiopatch.models.card import FrontendConfig, HeadConfig, ModelCard, TransformerConfig
-from audiopatch.zoo import ast, audiomae, efficientat, maest, passt
+from audiopatch.zoo import ast, audiomae, efficientat, maest, musicnn, passt
 
 # A family's file holds its cards (``CARDS``) and its reader (``matches``, ``read``); readers are asked in this order.
-FAMILIES: tuple[ModuleType, ...] = (maest, passt, ast, audiomae, efficientat)
+FAMILIES: tuple[ModuleType, ...] = (maest, passt, ast, audiomae, efficientat, musicnn)
 
 _SHIPPED = Path(__file__).parent / "packaged"
 
@@ -44,13 +44,12 @@ def shipped_cards() -> tuple[ModelCard, ...]:
 
 DEFAULT_MODEL = "audiopatch-small"
 
+_PUBLISHED = (card for family in FAMILIES for card in family.CARDS)
+_SHIPPED_CARDS = {card.name: card for card in shipped_cards()}
+
+# A model that ships is the same one that its authors publish, in the package's own format.
 CARDS: dict[str, ModelCard] = {
-    card.name: card
-    for card in (
-        *shipped_cards(),
-        *(card for family in FAMILIES for card in family.CARDS),
-        _TINY_RANDOM,
-    )
+    card.name: _SHIPPED_CARDS.get(card.name, card) for card in (*_SHIPPED_CARDS.values(), *_PUBLISHED, _TINY_RANDOM)
 }
 
 

@@ -1,0 +1,120 @@
+"""MusiCNN and its VGG baseline: convolutional networks on three seconds of 96 log-mel bands.
+
+Pons, Serra: "musicnn: pre-trained convolutional neural networks for music audio tagging", 2019, arXiv 1909.06654.
+Every convolution is followed by ReLU and then by batch norm, as theirs are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from audiopatch.errors import UsageError
+from audiopatch.models.card import MusicnnConfig, VggConfig
+from audiopatch.models.transformer import Features
+from audiopatch.reducers.plan import NO_REDUCTION, Plan
+
+_batch_norm_1d, _batch_norm_2d = partial(nn.BatchNorm1d, eps=1e-3), partial(nn.BatchNorm2d, eps=1e-3)
+
+_TIMBRAL_BANDS, _N_TIMBRAL = (38, 67), 204  # 40 and 70 % of the bands
+_TEMPORAL_FRAMES, _N_TEMPORAL = (128, 64, 32), 51  # 2, 1 and 0.5 s
+_N_MID = 64
+N_FRONT = len(_TIMBRAL_BANDS) * _N_TIMBRAL + len(_TEMPORAL_FRAMES) * _N_TEMPORAL
+N_POOLED = 2 * (N_FRONT + 3 * _N_MID)
+
+# Max-pools of the VGG, kernel and stride, frequency × time. The two published files have different ones; those of
+# "msd" are the training graph's: the authors' package builds "mtt"'s for both, which fit by chance and score wrongly.
+_POOLS = {
+    "msd": (((1, 4), (1, 4)), ((4, 1), (4, 1)), ((2, 2), (2, 2)), ((2, 2), (2, 2)), ((4, 4), (4, 4))),
+    "mtt": (((1, 4), (2, 2)), ((2, 2), (2, 2)), ((2, 2), (2, 2)), ((2, 2), (2, 2)), ((4, 4), (4, 4))),
+}
+
+
+class ConvolutionalTagger(nn.Module):
+    """A backbone without tokens: mel (B, n_mels, frames) -> Features with ``pooled`` (B, E) alone."""
+
+    def forward(
+        self,
+        mel: Tensor,
+        plan: Plan = NO_REDUCTION,
+        taps: Sequence[int] = (),
+        *,
+        last: int | None = None,
+        seeds: Tensor | None = None,
+    ) -> Features:
+        """A plan, blocks to tap, or a last block are a UsageError: there are no tokens."""
+        if plan or taps or last is not None:
+            raise UsageError("this model is a convolutional network without tokens: no patchout, no blocks to tap")
+        return Features(self.pooled(mel), None, {})
+
+    def pooled(self, mel: Tensor) -> Tensor:
+        """mel (B, n_mels, frames) -> what the head classifies (B, E)."""
+        raise NotImplementedError
+
+
+class Musicnn(ConvolutionalTagger):
+    """mel (B, 96, frames) -> pooled (B, 200); any number of frames, trained on 187."""
+
+    def __init__(self, config: MusicnnConfig):
+        super().__init__()
+        self.config = config
+        self.norm = _batch_norm_2d(1)
+        self.timbral = nn.ModuleList(
+            ConvReluNorm(nn.Conv2d(1, _N_TIMBRAL, (bands, 7), padding=(0, 3))) for bands in _TIMBRAL_BANDS
+        )
+        self.temporal = nn.ModuleList(
+            ConvReluNorm(nn.Conv2d(1, _N_TEMPORAL, (1, frames)), pad=((frames - 1) // 2, frames // 2))
+            for frames in _TEMPORAL_FRAMES
+        )
+        self.mid = nn.ModuleList(
+            ConvReluNorm(nn.Conv1d(n_inside, _N_MID, 7, padding=3)) for n_inside in (N_FRONT, _N_MID, _N_MID)
+        )
+        self.pooled_norm = _batch_norm_1d(N_POOLED)
+        self.dense = nn.Linear(N_POOLED, config.n_features)
+        self.dense_norm = _batch_norm_1d(config.n_features)
+
+    def pooled(self, mel: Tensor) -> Tensor:
+        x = self.norm(mel[:, None])
+        branches = (*self.timbral, *self.temporal)
+        front = torch.cat([branch(x).amax(dim=2) for branch in branches], dim=1)  # (B, 561, T)
+        first, second, third = self.mid
+        c1 = first(front)
+        c2 = c1 + second(c1)
+        c3 = c2 + third(c2)
+        maps = torch.cat([front, c1, c2, c3], dim=1)  # (B, 753, T)
+        pooled = torch.stack([maps.amax(dim=2), maps.mean(dim=2)], dim=2).flatten(1)  # max and mean side by side
+        return self.dense_norm(F.relu(self.dense(self.pooled_norm(pooled))))
+
+
+class Vgg(ConvolutionalTagger):
+    """mel (B, 96, 187) -> pooled (B, 256)."""
+
+    def __init__(self, config: VggConfig):
+        super().__init__()
+        self.config = config
+        self.norm = _batch_norm_2d(1)
+        channels = (1, *[128] * 5)
+        self.layers = nn.ModuleList(ConvReluNorm(nn.Conv2d(n_inside, 128, 3, padding=1)) for n_inside in channels[:-1])
+
+    def pooled(self, mel: Tensor) -> Tensor:
+        x = self.norm(mel[:, None])
+        for layer, (kernel, stride) in zip(self.layers, _POOLS[self.config.pools], strict=True):
+            x = F.max_pool2d(layer(x), kernel, stride)
+        return x.permute(0, 3, 2, 1).flatten(1)  # time, frequency, channel, as TensorFlow flattens
+
+
+class ConvReluNorm(nn.Module):
+    """Convolution, ReLU, batch norm, in this order; ``pad`` adds zero frames before and after."""
+
+    def __init__(self, conv: nn.Conv1d | nn.Conv2d, pad: tuple[int, int] = (0, 0)):
+        super().__init__()
+        self.conv = conv
+        self.norm = (_batch_norm_1d if isinstance(conv, nn.Conv1d) else _batch_norm_2d)(conv.out_channels)
+        self.pad = pad  # TensorFlow's "same" puts the odd zero of an even kernel at the end, which no Conv2d does
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(F.relu(self.conv(F.pad(x, self.pad) if any(self.pad) else x)))

@@ -1,0 +1,137 @@
+"""MusiCNN: the shipped weights against recordings of the original, the layout against a plain twin.
+
+The recordings are the TensorFlow graphs' own scores; the shipped weights are rounded to float16, which is what the
+tolerance is for. The second implementation keeps TensorFlow's order (time, frequency) and its names.
+"""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from audiopatch.errors import UsageError, WeightsError
+from audiopatch.reducers.plan import parse_plan
+from audiopatch.zoo import CARDS, load_model
+
+VGG_POOLS = {  # (time, frequency): size, stride
+    "MSD": (((4, 1), (4, 1)), ((1, 4), (1, 4)), ((2, 2), (2, 2)), ((2, 2), (2, 2)), ((4, 4), (4, 4))),
+    "MTT": (((4, 1), (2, 2)), ((2, 2), (2, 2)), ((2, 2), (2, 2)), ((2, 2), (2, 2)), ((4, 4), (4, 4))),
+}
+
+
+@pytest.mark.parametrize("data", ["MSD", "MTT"])
+def test_shipped_weights_give_the_recorded_scores(golden, data: str):
+    recorded = golden.arrays("musicnn/io.npz")
+    tagger = load_model(f"musicnn-{data.lower()}", device="cpu", offline=True)
+    mel = tagger.frontend.whole(golden.wave("musicnn/wave9s.flac"))
+    np.testing.assert_allclose(mel[0].T[recorded["mel_frames"]], recorded["mel_values"], atol=1e-5)
+    segments = torch.stack(mel[..., : 3 * 187].split(187, dim=2), dim=1)[0]
+    synthetic = torch.from_numpy(recorded["mel_synthetic"]).transpose(1, 2)
+    with torch.inference_mode():
+        for inputs, name in ((segments, "9s"), (synthetic, "synthetic")):
+            scores = tagger.scores(tagger(inputs).logits).numpy()
+            assert np.abs(scores - recorded[f"scores_{name}_{data}"]).max() < 4e-4
+
+
+def test_loud_music_gives_finite_scores(golden):
+    """The authors' float16 logarithm overflows from 10000 mel = 65 520 on, and every score becomes NaN."""
+    tagger = load_model("musicnn-msd", device="cpu")
+    mel = tagger.frontend(torch.sign(golden.wave("musicnn/wave9s.flac"))[:, :48_000])
+    assert 10 ** mel.max() > 65_520 and tagger(mel).logits.isfinite().all()
+
+
+def test_a_convolutional_network_has_no_tokens():
+    tagger = load_model("musicnn-mtt", device="cpu")
+    assert tagger.grid is None and CARDS["musicnn-mtt"].licence == "ISC"
+    with pytest.raises(UsageError, match="without tokens"):
+        tagger(torch.zeros(1, 96, 187), parse_plan("F3T2"))
+
+
+def variables(layers: dict[str, tuple[int, ...]]) -> dict[str, Tensor]:
+    """Random variables under TensorFlow's names; a layer of one size is a batch norm."""
+    state = {}
+    for name, shape in layers.items():
+        if len(shape) == 1:
+            state |= {f"{name}/gamma": 1 + torch.randn(shape) * 0.1, f"{name}/beta": torch.randn(shape) * 0.1}
+            state |= {f"{name}/moving_mean": torch.randn(shape) * 0.1, f"{name}/moving_variance": torch.rand(shape) + 1}
+        else:
+            state[f"{name}/kernel"] = torch.randn(shape) / np.prod(shape[:-1]) ** 0.5
+            state[f"{name}/bias"] = torch.randn(shape[-1]) * 0.1
+    return state
+
+
+def convolved(x: Tensor, state, conv: str, norm: str, pad: tuple[int, ...] = (0, 0, 0, 0)) -> Tensor:
+    """x (B, time, frequency, in) -> (B, time, frequency, out)."""
+    kernel, bias = state[f"{conv}/kernel"], state[f"{conv}/bias"]
+    return normed(F.conv2d(F.pad(x.permute(0, 3, 1, 2), pad), kernel.permute(3, 2, 0, 1), bias).relu(), state, norm)
+
+
+def normed(x: Tensor, state, norm: str) -> Tensor:
+    """x (B, channels, ...) by batch norm; of an image, its channels come last afterwards."""
+    mean, variance = state[f"{norm}/moving_mean"], state[f"{norm}/moving_variance"]
+    x = F.batch_norm(x, mean, variance, state[f"{norm}/gamma"], state[f"{norm}/beta"], eps=1e-3)
+    return x.permute(0, 2, 3, 1) if x.ndim == 4 else x
+
+
+MUSICNN = {
+    "conv2d": (7, 38, 1, 204), "conv2d_1": (7, 67, 1, 204), "conv2d_2": (128, 1, 1, 51), "conv2d_3": (64, 1, 1, 51),
+    "conv2d_4": (32, 1, 1, 51), "conv2d_5": (7, 561, 1, 64), "conv2d_6": (7, 64, 1, 64), "conv2d_7": (7, 64, 1, 64),
+    "dense": (1506, 200), "dense_1": (200, 50), "batch_normalization": (1,),
+    **{f"batch_normalization_{1 + index}": (n,)
+       for index, n in enumerate((204, 204, 51, 51, 51, 64, 64, 64, 1506, 200))},
+}  # fmt: skip
+VGG = {
+    **{f"{1 + index}CNN": (3, 3, 128 if index else 1, 128) for index in range(5)},
+    "dense": (256, 50), "batch_normalization": (1,), **{f"batch_normalization_{1 + i}": (128,) for i in range(5)},
+}  # fmt: skip
+
+
+def musicnn_logits(state, mel: Tensor) -> Tensor:
+    """mel (B, time, 96) -> logits (B, 50), layer by layer as the paper's section 2 draws them."""
+    x = normed(mel[:, None], state, "batch_normalization")
+    front = []
+    for index, name in enumerate(("conv2d", "conv2d_1", "conv2d_2", "conv2d_3", "conv2d_4")):
+        frames = state[f"{name}/kernel"].shape[0]
+        pad = (0, 0, (frames - 1) // 2, frames // 2)
+        front.append(convolved(x, state, name, f"batch_normalization_{1 + index}", pad).amax(dim=2))
+    maps = [torch.cat(front, dim=2)]
+    for index in range(3):
+        inside = maps[-1]
+        out = convolved(
+            inside[..., None], state, f"conv2d_{5 + index}", f"batch_normalization_{6 + index}", (0, 0, 3, 3)
+        )
+        maps.append(out[:, :, 0] + inside if index else out[:, :, 0])
+    every = torch.cat(maps, dim=2)
+    pooled = torch.stack([every.amax(dim=1), every.mean(dim=1)], dim=2).flatten(1)
+    x = normed(pooled, state, "batch_normalization_9") @ state["dense/kernel"] + state["dense/bias"]
+    return normed(x.relu(), state, "batch_normalization_10") @ state["dense_1/kernel"] + state["dense_1/bias"]
+
+
+def vgg_logits(state, mel: Tensor, data: str) -> Tensor:
+    x = normed(mel[:, None], state, "batch_normalization")
+    for index, (size, stride) in enumerate(VGG_POOLS[data]):
+        x = convolved(x, state, f"{1 + index}CNN", f"batch_normalization_{1 + index}", (1, 1, 1, 1))
+        x = F.max_pool2d(x.permute(0, 3, 1, 2), size, stride).permute(0, 2, 3, 1)
+    return x.flatten(1) @ state["dense/kernel"] + state["dense/bias"]
+
+
+def test_a_checkpoints_variables_become_the_same_network(save):
+    state, mel = variables(MUSICNN), torch.rand(2, 187, 96) * 3
+    tagger = load_model(save(state, "my_MSD_musicnn.pt"), device="cpu")
+    assert tagger.labels[0] == "rock" and sum(p.numel() for p in tagger.parameters()) == 787_159
+    torch.testing.assert_close(tagger(mel.transpose(1, 2)).logits, musicnn_logits(state, mel), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("data", ["MSD", "MTT"])
+def test_the_two_vggs_have_pools_of_their_own(save, data: str):
+    state, mel = variables(VGG), torch.rand(2, 187, 96) * 3
+    tagger = load_model(save(state, f"{data}_vgg.pt"), device="cpu")
+    assert tagger.frontend.frames_of(tagger.frontend.min_samples) == 187
+    torch.testing.assert_close(tagger(mel.transpose(1, 2)).logits, vgg_logits(state, mel, data), atol=1e-5, rtol=1e-4)
+
+
+def test_the_name_must_say_which_tags_a_file_gives(save):
+    for name in ("weights.pt", "MSD_or_MTT.pt"):
+        with pytest.raises(WeightsError, match="put MSD or MTT into the file's name"):
+            load_model(save(variables(MUSICNN), name), device="cpu")
