@@ -6,7 +6,15 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from audiopatch.errors import UsageError
-from audiopatch.models.card import FrontendConfig, HamConfig, HeadConfig, MobileNetConfig, ModelCard, TransformerConfig
+from audiopatch.models.card import (
+    FrontendConfig,
+    HamConfig,
+    HeadConfig,
+    MobileNetConfig,
+    ModelCard,
+    StemConfig,
+    TransformerConfig,
+)
 from audiopatch.models.cost import cost_of
 from audiopatch.models.tagger import Tagger
 from audiopatch.reducers.plan import parse_plan
@@ -80,6 +88,18 @@ def test_a_hybrid_networks_own_layers_are_counted_too(text):
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         tagger(mel, plan)
     assert cost_of(ham, plan).macs == counter.get_total_flops() // 2
+
+
+@pytest.mark.parametrize("text", ["none", "F3T2", "topk:0.5/token@2", "structured:F1T3+random:U20", "tome:20@1"])
+def test_a_stem_and_a_tail_are_counted_too(text):
+    stem = TransformerConfig(
+        grid=(8, 19), n_mels=128, dim=64, depth=2, prefix=1, patch_stride=(16, 16), stem=StemConfig(0.4)
+    )
+    tagger, plan = Tagger(card(stem, segment_s=3.0), ()).eval(), parse_plan(text)
+    mel = tagger.frontend(torch.randn(1, 96000))
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        tagger(mel, plan, seeds=torch.zeros(1, dtype=torch.int64))
+    assert cost_of(tagger.card, plan).macs == counter.get_total_flops() // 2
 
 
 def test_a_convolutional_network_is_counted_too():

@@ -1,9 +1,9 @@
-"""Tiny twins of the four families' geometries, with attention sharp enough that scores do not tie."""
+"""Tiny twins of the families' geometries, with attention sharp enough that scores do not tie."""
 
 import pytest
 import torch
 
-from audiopatch.models.card import TransformerConfig
+from audiopatch.models.card import StemConfig, TransformerConfig
 from audiopatch.models.transformer import SpectrogramTransformer
 
 _TINY = {"dim": 128, "depth": 4}
@@ -20,6 +20,9 @@ GEOMETRIES = {
         pool="patch",
         final_norm=False,
         **_TINY,
+    ),
+    "stem": TransformerConfig(
+        grid=(8, 16), n_mels=128, patch_stride=(16, 16), prefix=1, pool="both", stem=StemConfig(0.1), **_TINY
     ),
 }
 
@@ -49,6 +52,8 @@ def _network(config: TransformerConfig) -> SpectrogramTransformer:
         torch.manual_seed(0)
         network = SpectrogramTransformer(config)
         for name, parameter in network.named_parameters():
-            if parameter.ndim > 1:
+            if parameter.ndim == 4 and name.startswith("stem."):
+                torch.nn.init.normal_(parameter, std=1.4 / parameter[0].numel() ** 0.5)
+            elif parameter.ndim > 1:
                 torch.nn.init.normal_(parameter, std=0.15 if "qkv" in name else 0.05)
     return network

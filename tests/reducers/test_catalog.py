@@ -96,7 +96,7 @@ def test_a_training_step_reaches_every_block(text, backbone, mel):
     backbone.train().zero_grad()
     backbone(mel, parse_plan(text)).pooled.square().sum().backward()
     backbone.eval()
-    for part in (backbone.patch_embed, *backbone.blocks):
+    for part in (getattr(backbone, "stem", None) or backbone.patch_embed, *backbone.blocks):
         gradients = [parameter.grad for parameter in part.parameters()]
         assert all(gradient.isfinite().all() for gradient in gradients)
         assert any(gradient.abs().max() > 0 for gradient in gradients)

@@ -11,6 +11,7 @@ from torch import Tensor
 from audiopatch.errors import UsageError
 from audiopatch.models.card import TransformerConfig
 from audiopatch.models.tagger import Prediction, Tagger
+from audiopatch.models.transformer import mel_patches
 from audiopatch.reducers.plan import Plan
 from audiopatch.reducers.reducer import Reducer
 from audiopatch.tokens import MelPatches, Signals, TokenGrid
@@ -73,8 +74,7 @@ def attention_by_block(tagger: Tagger, mel: Tensor) -> dict[int, Tensor]:
 
 def patches_of(tagger: Tagger, mel: Tensor) -> MelPatches:
     """The log-mel behind each token of the model."""
-    config = transformer_of(tagger)
-    return MelPatches.cut(mel, config.patch_size, config.patch_stride)
+    return mel_patches(mel, transformer_of(tagger))
 
 
 def transformer_of(tagger: Tagger) -> TransformerConfig:

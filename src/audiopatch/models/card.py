@@ -11,6 +11,50 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 from audiopatch.errors import WeightsError
 
+# kernel, expanded channels, output channels, squeeze-excitation, hardswish, stride (MobileNetV3-Large, table 1)
+MOBILENET_ROWS = (
+    (3, 16, 16, False, False, 1),
+    (3, 64, 24, False, False, 2),
+    (3, 72, 24, False, False, 1),
+    (5, 72, 40, True, False, 2),
+    (5, 120, 40, True, False, 1),
+    (5, 120, 40, True, False, 1),
+    (3, 240, 80, False, True, 2),
+    (3, 200, 80, False, True, 1),
+    (3, 184, 80, False, True, 1),
+    (3, 184, 80, False, True, 1),
+    (3, 480, 112, True, True, 1),
+    (3, 672, 112, True, True, 1),
+    (5, 672, 160, True, True, 2),
+    (5, 960, 160, True, True, 1),
+    (5, 960, 160, True, True, 1),
+)
+
+
+@dataclass(frozen=True)
+class StemConfig:
+    """A MobileNet around a transformer: its first ``n_layers`` of 17 make the tokens, its others take them back.
+
+    A token is one cell of the map between them, of ``channels`` channels, for ``stride`` × ``stride`` points of the
+    mel. Without a ``tail`` the transformer's own pooling ends the network.
+    """
+
+    width: float
+    n_layers: int = 13
+    tail: bool = True
+
+    @property
+    def channels(self) -> int:
+        return scaled_channels(MOBILENET_ROWS[self.n_layers - 2][2], self.width)
+
+    @property
+    def stride(self) -> int:
+        return 2 * math.prod(row[5] for row in MOBILENET_ROWS[: self.n_layers - 1])
+
+    @property
+    def n_features(self) -> int:
+        return MobileNetConfig(self.width).n_features if self.tail else 0
+
 
 @dataclass(frozen=True)
 class TransformerConfig:
@@ -21,6 +65,8 @@ class TransformerConfig:
     ``positions``: "split" adds a frequency and a time encoding (PaSST, section 3.1), "full" one table per cell.
     ``pool`` makes the clip's features: the mean of the prefix tokens, of the patch tokens, the sum of both, or the
     tokens that ``stack`` names ("cls", "dist", "avg" for the patch mean), one after the other.
+    ``stem``: tokens are cells of a convolutional map instead of patches of the mel. Where it has a tail, the tail's
+    features come first, and those that ``pool`` makes after them.
     """
 
     grid: tuple[int, int]
@@ -36,6 +82,7 @@ class TransformerConfig:
     final_norm: bool = True
     norm_eps: float = 1e-6
     mlp_ratio: int = 4
+    stem: StemConfig | None = None
     kind: Literal["transformer", "ham"] = "transformer"
 
     @property
@@ -44,7 +91,8 @@ class TransformerConfig:
 
     @property
     def n_features(self) -> int:
-        return self.dim * max(1, len(self.stack))
+        n_tokens = len(self.stack) if self.pool == "stack" else 1
+        return n_tokens * self.dim + (self.stem.n_features if self.stem else 0)
 
     @property
     def stack_index(self) -> list[int]:
@@ -53,8 +101,10 @@ class TransformerConfig:
         return [names.index(token) for token in self.stack]
 
     def patch_grid(self, n_frames: int) -> tuple[int, int]:
-        """(rows, cols) of patches that an input of ``n_frames`` gives; no padding anywhere."""
+        """(rows, cols) of patches that an input of ``n_frames`` gives; only convolutional stems pad."""
         (h, w), (dh, dw) = self.patch_size, self.patch_stride
+        if self.stem:
+            return math.ceil(self.n_mels / dh), math.ceil(n_frames / dw)
         return (self.n_mels - h) // dh + 1, (n_frames - w) // dw + 1
 
 
@@ -114,14 +164,18 @@ class HeadConfig:
     """From features to logits.
 
     LayerNorm + Linear, a plain Linear, EfficientAT's two-layer MLP, a probe (MLP with ReLU, as MAEST's), one
-    LayerNorm + Linear each for CLS and DIST (``separated``), or none (embeddings only).
+    LayerNorm + Linear each for CLS and DIST (``separated``), none (embeddings only), or several heads, the named
+    ``parts``, whose logits follow each other (``joint``). A part reads the first ``n_inputs`` features, or all.
     """
 
     n_classes: int
-    kind: Literal["norm_linear", "linear", "mlp", "probe", "separated", "none"] = "norm_linear"
+    kind: Literal["norm_linear", "linear", "mlp", "probe", "separated", "joint", "none"] = "norm_linear"
     eps: float = 1e-5
     n_hidden: int = 0
     dropout: float = 0.2
+    name: str = ""
+    n_inputs: int = 0
+    parts: tuple[HeadConfig, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -177,8 +231,8 @@ class ModelCard:
         try:
             values = json.loads(text)
             values["frontend"] = _typed(FrontendConfig, values["frontend"])
-            values["backbone"] = _typed(_BACKBONES[values["backbone"]["kind"]], values["backbone"])
-            values["head"] = _typed(HeadConfig, values["head"])
+            values["backbone"] = _backbone(values["backbone"])
+            values["head"] = _head(values["head"])
             values["weights"] = _typed(Weights, values["weights"]) if values.get("weights") else None
             return _typed(cls, values)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
@@ -200,6 +254,15 @@ _BACKBONES: dict[str, type[BackboneConfig]] = {
     "vgg": VggConfig,
 }
 _T = TypeVar("_T")
+
+
+def _backbone(values: dict[str, Any]) -> BackboneConfig:
+    stem = _typed(StemConfig, values["stem"]) if values.get("stem") else None
+    return _typed(_BACKBONES[values["kind"]], values | ({"stem": stem} if stem else {}))
+
+
+def _head(values: dict[str, Any]) -> HeadConfig:
+    return _typed(HeadConfig, values | {"parts": tuple(map(_head, values.get("parts", ())))})
 
 
 def _typed(kind: type[_T], values: Mapping[str, Any]) -> _T:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, cast
 
 import torch
+from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -17,7 +18,7 @@ from audiopatch.models.card import ModelCard, TransformerConfig
 from audiopatch.models.tagger import Tagger
 from audiopatch.models.transformer import SpectrogramTransformer
 from audiopatch.reducers.plan import NO_REDUCTION, Plan
-from audiopatch.reducers.trace import trace
+from audiopatch.reducers.trace import Stage, trace
 from audiopatch.tokens import TokenGrid
 
 
@@ -26,10 +27,10 @@ class Cost:
     """One input's cost. MACs count matrix products and convolutions, as the papers do; norms and softmax are left out.
 
     tokens       patch tokens after block 0 (patchout), 1, 2, ...; empty for a network without tokens
-    patch_macs   the patch projection; for a convolutional network all of it
+    patch_macs   the patch projection, after the stem where there is one; for a convolutional network all of it
     block_macs   block 1, 2, ...
     scoring_macs what the plan's reducers compute to choose, such as the CLS row of an attention map
-    head_macs    the classifier, and what a hybrid network has between its blocks and that
+    head_macs    the classifier, and what a hybrid network or one with a tail has between its blocks and that
     """
 
     n_params: int
@@ -51,32 +52,41 @@ def cost_of(card: ModelCard, plan: Plan = NO_REDUCTION, *, segment_s: float | No
     n_params = sum(parameter.numel() for parameter in tagger.parameters())
     n_frames = tagger.frontend.frames_of(round((segment_s or card.segment_s) * tagger.frontend.sample_rate))
     head_macs = _counted(tagger.head, torch.zeros(1, card.backbone.n_features, device="meta"))
+    mel = torch.zeros(1, card.backbone.n_mels, n_frames, device="meta")
     if isinstance(card.backbone, TransformerConfig):
-        tokens, scoring_macs = _tokens(card.backbone, plan, n_frames)
+        backbone = cast(SpectrogramTransformer, tagger.backbone.eval())
+        grid = card.backbone.patch_grid(n_frames)
+        heads = (card.backbone.n_heads, card.backbone.dim // card.backbone.n_heads)
+        stages = trace(plan, grid, depth=card.backbone.depth, prefix=card.backbone.prefix, heads=heads)
+        tokens = _tokens(stages, math.prod(grid), card.backbone.depth)
+        rectangle = stages[-1].rectangle if stages else grid
         return Cost(
             n_params=n_params,
             tokens=tokens,
-            patch_macs=tokens[0] * card.backbone.dim * math.prod(card.backbone.patch_size),
+            patch_macs=_patch_macs(backbone, mel, tokens[0]),
             block_macs=tuple(_block_macs(card.backbone, *counts) for counts in pairwise(tokens)),
-            scoring_macs=scoring_macs,
-            head_macs=_after_blocks_macs(cast(SpectrogramTransformer, tagger.backbone), tokens[-1]) + head_macs,
+            scoring_macs=sum(stage.macs for stage in stages),
+            head_macs=_after_blocks_macs(backbone, tokens[-1], rectangle) + head_macs,
         )
     if plan:
         raise UsageError(f"{card.name} has no tokens to reduce")
-    mel = torch.zeros(1, card.backbone.n_mels, n_frames, device="meta")
     return Cost(n_params, (), _counted(tagger.backbone.eval(), mel), (), 0, head_macs)
 
 
-def _tokens(config: TransformerConfig, plan: Plan, n_frames: int) -> tuple[tuple[int, ...], int]:
-    """Patch tokens after block 0, 1, 2, ..., and the multiply-adds that choosing them takes."""
-    rows, cols = config.patch_grid(n_frames)
-    heads = (config.n_heads, config.dim // config.n_heads)
-    stages = trace(plan, (rows, cols), depth=config.depth, prefix=config.prefix, heads=heads)
+def _tokens(stages: Sequence[Stage], n_all: int, depth: int) -> tuple[int, ...]:
+    """Patch tokens after block 0, 1, 2, ..."""
     after = {stage.block: stage.n_after for stage in stages}
-    tokens = [after.get(0, rows * cols)]
-    for block in range(1, config.depth + 1):
+    tokens = [after.get(0, n_all)]
+    for block in range(1, depth + 1):
         tokens.append(after.get(block, tokens[-1]))
-    return tuple(tokens), sum(stage.macs for stage in stages)
+    return tuple(tokens)
+
+
+def _patch_macs(backbone: SpectrogramTransformer, mel: Tensor, n_patches: int) -> int:
+    config = backbone.config
+    if config.stem is None:
+        return n_patches * config.dim * math.prod(config.patch_size)
+    return _counted(backbone.stem.layers, mel[:, None]) + n_patches * config.dim * config.stem.channels
 
 
 def _block_macs(config: TransformerConfig, n_before: int, n_after: int) -> int:
@@ -87,14 +97,19 @@ def _block_macs(config: TransformerConfig, n_before: int, n_after: int) -> int:
     return projections + attention + 2 * config.mlp_ratio * n_after * config.dim**2
 
 
-def _after_blocks_macs(backbone: SpectrogramTransformer, n_patches: int) -> int:
-    """Of a hybrid network's own layers, for which only the number of tokens matters; 0 for any other."""
-    dim, prefix = backbone.config.dim, backbone.config.prefix
-    tokens = TokenGrid.whole(
-        torch.zeros(1, dim, 1, n_patches, device="meta"), torch.zeros(1, prefix, dim, device="meta")
-    )
+def _after_blocks_macs(backbone: SpectrogramTransformer, n_patches: int, rectangle: tuple[int, int]) -> int:
+    """Of a hybrid network's own layers, and of a tail's on the last rectangle there was; 0 for any other."""
+    config = backbone.config
+    patches = torch.zeros(1, config.dim, 1, n_patches, device="meta")
+    tokens = TokenGrid.whole(patches, torch.zeros(1, config.prefix, config.dim, device="meta"))
     with sdpa_kernel(SDPBackend.MATH):  # fused attention is not counted
-        return _counted(backbone.eval().after_blocks, tokens)
+        macs = _counted(backbone.after_blocks, tokens)
+    if config.stem is None or not config.stem.tail:
+        return macs
+    n_cells, channels = math.prod(rectangle), config.stem.channels
+    filling = 0 if n_patches == n_cells else n_cells**2 * (channels + 1)  # TokenGrid.as_filled_grid
+    tail = _counted(backbone.stem.tail, torch.zeros(1, channels, *rectangle, device="meta"))
+    return macs + n_patches * config.dim * channels + filling + tail
 
 
 def _counted(compute: Callable[[Any], object], x: Any) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from audiopatch.models.card import HeadConfig
@@ -51,6 +52,22 @@ class SeparatedHeads(nn.Module):
         return (cls + dist) / 2
 
 
+class JointHead(nn.Module):
+    """features (B, E) -> the logits of several heads, each in ``heads`` by its name, one after the other."""
+
+    def __init__(self, config: HeadConfig, n_features: int):
+        super().__init__()
+        self.n_inputs = {part.name: part.n_inputs or n_features for part in config.parts}
+        self.heads = nn.ModuleDict({part.name: build_head(part, self.n_inputs[part.name]) for part in config.parts})
+
+    def apart(self, features: Tensor) -> dict[str, Tensor]:
+        """features (B, E) -> each head's logits (B, its n_classes)."""
+        return {name: head(features[:, : self.n_inputs[name]]) for name, head in self.heads.items()}
+
+    def forward(self, features: Tensor) -> Tensor:
+        return torch.cat(list(self.apart(features).values()), dim=1)
+
+
 class NoHead(nn.Module):
     """For backbones without a classifier: features (B, E) -> logits (B, 0)."""
 
@@ -68,5 +85,6 @@ _HEADS = {
     "mlp": _mlp,
     "probe": _probe,
     "separated": SeparatedHeads,
+    "joint": JointHead,
     "none": _none,
 }

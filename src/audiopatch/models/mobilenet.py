@@ -12,30 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from audiopatch.errors import UsageError
-from audiopatch.models.card import MobileNetConfig, scaled_channels
-from audiopatch.models.transformer import Features
+from audiopatch.models.card import MOBILENET_ROWS, MobileNetConfig, scaled_channels
+from audiopatch.models.features import Features
 from audiopatch.reducers.plan import NO_REDUCTION, Plan
 
 _batch_norm = partial(nn.BatchNorm2d, eps=1e-3)
-
-# kernel, expanded channels, output channels, squeeze-excitation, hardswish, stride (MobileNetV3-Large, table 1)
-_ROWS = (
-    (3, 16, 16, False, False, 1),
-    (3, 64, 24, False, False, 2),
-    (3, 72, 24, False, False, 1),
-    (5, 72, 40, True, False, 2),
-    (5, 120, 40, True, False, 1),
-    (5, 120, 40, True, False, 1),
-    (3, 240, 80, False, True, 2),
-    (3, 200, 80, False, True, 1),
-    (3, 184, 80, False, True, 1),
-    (3, 184, 80, False, True, 1),
-    (3, 480, 112, True, True, 1),
-    (3, 672, 112, True, True, 1),
-    (5, 672, 160, True, True, 2),
-    (5, 960, 160, True, True, 1),
-    (5, 960, 160, True, True, 1),
-)
 
 
 class MobileNet(nn.Module):
@@ -44,17 +25,7 @@ class MobileNet(nn.Module):
     def __init__(self, config: MobileNetConfig):
         super().__init__()
         self.config = config
-        width = partial(scaled_channels, width=config.width)
-        layers: list[nn.Module] = [_conv(1, width(16), 3, stride=2, act=nn.Hardswish)]
-        previous = width(16)
-        for kernel, expanded, out, squeeze, hardswish, stride in _ROWS:
-            act = nn.Hardswish if hardswish else nn.ReLU
-            layers.append(
-                InvertedResidual(previous, width(expanded), width(out), kernel, squeeze=squeeze, act=act, stride=stride)
-            )
-            previous = width(out)
-        layers.append(_conv(previous, config.n_features, 1, act=nn.Hardswish))
-        self.features = nn.Sequential(*layers)
+        self.features = nn.Sequential(*mobilenet_layers(config.width))
 
     def forward(
         self,
@@ -73,6 +44,22 @@ class MobileNet(nn.Module):
     def feature_map(self, mel: Tensor) -> Tensor:
         """mel (B, 128, frames) -> the last convolution's map (B, E, about 128 / 32, frames / 32)."""
         return self.features(mel[:, None])
+
+
+def mobilenet_layers(width: float) -> list[nn.Module]:
+    """The 17 layers in order; layer k of EfficientAT's ``features.k`` is number k here, too."""
+    channels = partial(scaled_channels, width=width)
+    layers: list[nn.Module] = [_conv(1, channels(16), 3, stride=2, act=nn.Hardswish)]
+    previous = channels(16)
+    for kernel, expanded, out, squeeze, hardswish, stride in MOBILENET_ROWS:
+        act = nn.Hardswish if hardswish else nn.ReLU
+        layers.append(
+            InvertedResidual(
+                previous, channels(expanded), channels(out), kernel, squeeze=squeeze, act=act, stride=stride
+            )
+        )
+        previous = channels(out)
+    return [*layers, _conv(previous, MobileNetConfig(width).n_features, 1, act=nn.Hardswish)]
 
 
 class InvertedResidual(nn.Module):

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from audiopatch.errors import UsageError
 from audiopatch.models.card import MusicnnConfig, VggConfig
-from audiopatch.models.transformer import Features
+from audiopatch.models.features import Features
 from audiopatch.reducers.plan import NO_REDUCTION, Plan
 
 _batch_norm_1d, _batch_norm_2d = partial(nn.BatchNorm1d, eps=1e-3), partial(nn.BatchNorm2d, eps=1e-3)

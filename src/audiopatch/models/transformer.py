@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -11,26 +11,14 @@ from torch import Tensor, nn
 
 from audiopatch.errors import UsageError
 from audiopatch.models.card import TransformerConfig
+from audiopatch.models.features import Features
 from audiopatch.models.linear import Linear
+from audiopatch.models.stem import ConvolutionalStem
 from audiopatch.reducers.plan import NO_REDUCTION, Plan
 from audiopatch.reducers.reducer import Reducer
 from audiopatch.tokens import MelPatches, Signals, TokenGrid
 
 _LONG = 1024  # tokens from which the fused kernel wins in float32 on a CPU
-
-
-@dataclass(frozen=True)
-class Features:
-    """What a backbone gives.
-
-    pooled  (B, E)                     the clip's features, which the head classifies
-    tokens  TokenGrid or None          after the last block that ran and, if that was the very last, the final norm
-    stacks  block -> (B, P + 1, D)     CLS, DIST, mean of patch tokens of the raw residual stream (MAEST, section 3.3)
-    """
-
-    pooled: Tensor
-    tokens: TokenGrid | None
-    stacks: dict[int, Tensor]
 
 
 class SpectrogramTransformer(nn.Module):
@@ -40,7 +28,10 @@ class SpectrogramTransformer(nn.Module):
         super().__init__()
         self.config = config
         dim, (rows, cols) = config.dim, config.grid
-        self.patch_embed = PatchEmbed(dim, config.patch_size, config.patch_stride)
+        if config.stem:
+            self.stem = ConvolutionalStem(config.stem, dim)
+        else:
+            self.patch_embed = PatchEmbed(dim, config.patch_size, config.patch_stride)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, dim))
         if config.prefix == 2:
             self.dist_token = nn.Parameter(torch.zeros(1, 1, dim))
@@ -73,19 +64,24 @@ class SpectrogramTransformer(nn.Module):
         last = depth if last is None else last
         _check_blocks(plan, taps, last, depth)
         places = self._places(mel)
-        signals = Signals(MelPatches.cut(mel, self.config.patch_size, self.config.patch_stride), seeds, self.training)
+        signals = Signals(mel_patches(mel, self.config), seeds, self.training)
         if 0 in plan:
             places = plan[0](places, signals)
-        tokens = self._embed(places, signals.mel)
+        tokens = self._embed(places, mel, signals.mel)
         stacks = {0: tokens.stack()} if 0 in taps else {}
         for number, block in enumerate(self.blocks[:last], start=1):
             tokens = block(tokens, plan.get(number), signals)
             if number in taps:
                 stacks[number] = tokens.stack()
-        if last == depth:
-            tokens = self.after_blocks(tokens)
-            tokens = tokens.with_x(self.norm(tokens.x))
-        return Features(self._pool(tokens), tokens, stacks)
+        if last < depth:
+            return Features(self._pool(tokens), tokens, stacks)
+        tokens = self.after_blocks(tokens)
+        tokens = tokens.with_x(self.norm(tokens.x))
+        if self.config.stem is None or not self.config.stem.tail:
+            return Features(self._pool(tokens), tokens, stacks)
+        feature_map = self.stem.leave(tokens)
+        pooled = torch.cat([feature_map.mean(dim=(2, 3)), self._pool(tokens)], dim=1)
+        return Features(pooled, tokens, stacks, feature_map)
 
     def after_blocks(self, tokens: TokenGrid) -> TokenGrid:
         """What a hybrid network does between its last block and the final norm."""
@@ -93,7 +89,7 @@ class SpectrogramTransformer(nn.Module):
 
     def embed(self, mel: Tensor) -> TokenGrid:
         """mel (B, n_mels, frames) -> the full token grid with positions added."""
-        return self._embed(self._places(mel), MelPatches.cut(mel, self.config.patch_size, self.config.patch_stride))
+        return self._embed(self._places(mel), mel, mel_patches(mel, self.config))
 
     def _places(self, mel: Tensor) -> TokenGrid:
         """The full grid as tokens of no width, from which patchout can choose before anything is computed."""
@@ -108,13 +104,17 @@ class SpectrogramTransformer(nn.Module):
         batch = mel.shape[0]
         return TokenGrid.whole(mel.new_empty(batch, 0, rows, cols), mel.new_empty(batch, self.config.prefix, 0))
 
-    def _embed(self, places: TokenGrid, mel: MelPatches) -> TokenGrid:
+    def _embed(self, places: TokenGrid, mel: Tensor, patches_of_mel: MelPatches) -> TokenGrid:
         """The tokens at ``places``, with positions added."""
         prefix = torch.cat([self.cls_token, self.dist_token], 1) if self.config.prefix == 2 else self.cls_token
         prefix_position, patch_position = self._positions(*places.full)
         prefix = (prefix + prefix_position).expand(places.x.shape[0], -1, -1)
-        pixels = places.gather(mel.values.flatten(1, 2).flatten(2))
-        patches = self.patch_embed(pixels) + places.gather(patch_position.flatten(2).transpose(1, 2))
+        if self.config.stem:
+            places = replace(places, carried=self.stem.enter(mel, places))
+            patches = self.stem.to_token(places.carried)
+        else:
+            patches = self.patch_embed(places.gather(patches_of_mel.values.flatten(1, 2).flatten(2)))
+        patches = patches + places.gather(patch_position.flatten(2).transpose(1, 2))
         return places.with_x(torch.cat([prefix, patches], dim=1))
 
     def _pool(self, tokens: TokenGrid) -> Tensor:
@@ -135,6 +135,14 @@ class SpectrogramTransformer(nn.Module):
         first = int(torch.randint(spare + 1, ())) if self.training else 0
         time = self.time_new_pos_embed[..., first : first + cols]
         return self.new_pos_embed, self.freq_new_pos_embed[:, :, :rows] + time
+
+
+def mel_patches(mel: Tensor, config: TransformerConfig) -> MelPatches:
+    """mel (B, n_mels, frames) -> the part of it behind each token; a stem's last column may reach past the end."""
+    if config.stem:
+        n_cols = config.patch_grid(mel.shape[2])[1]
+        mel = F.pad(mel, (0, n_cols * config.patch_stride[1] - mel.shape[2]), mode="replicate")
+    return MelPatches.cut(mel, config.patch_size, config.patch_stride)
 
 
 def _check_blocks(plan: Plan, taps: Sequence[int], last: int, depth: int) -> None:

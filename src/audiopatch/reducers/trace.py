@@ -16,13 +16,17 @@ from audiopatch.tokens import MelPatches, Signals, TokenGrid
 
 @dataclass(frozen=True)
 class Stage:
-    """One act of a plan: what it does in words, the patch tokens before and after, and its own multiply-adds."""
+    """One act of a plan: what it does in words, the patch tokens before and after, and its own multiply-adds.
+
+    ``rectangle`` is that of the tokens after it, or, where they are ragged, the last one there was.
+    """
 
     block: int
     words: str
     n_before: int
     n_after: int
     macs: int
+    rectangle: tuple[int, int]
 
 
 def trace(
@@ -53,7 +57,8 @@ def trace(
             words, before = step.describe(tokens), tokens.n_patches
             with FlopCounterMode(display=False) as counter:
                 tokens = step(tokens, signals)
-            stages.append(Stage(block, words, before, tokens.n_patches, counter.get_total_flops() // 2))
+            macs = counter.get_total_flops() // 2
+            stages.append(Stage(block, words, before, tokens.n_patches, macs, tokens.last_rectangle))
     return stages
 
 

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from audiopatch.errors import UsageError, first_line
 from audiopatch.models.engines.openvino_program import Program, ProgramKey, Unconvertible, convert, openvino, quantise
 from audiopatch.models.engines.traced import Traceable, check_fixed, code_of, identity
+from audiopatch.models.features import Features
 from audiopatch.models.processor import processor
 from audiopatch.models.tagger import Tagger
-from audiopatch.models.transformer import Features
 from audiopatch.reducers.plan import NO_REDUCTION, Plan
 from audiopatch.storage.cache import cache_folder
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from audiopatch.errors import UsageError
-from audiopatch.models.transformer import Features
+from audiopatch.models.features import Features
 from audiopatch.reducers.chain import steps_of
 from audiopatch.reducers.plan import Plan
 

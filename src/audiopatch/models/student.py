@@ -1,0 +1,111 @@
+"""A student that begins as its teacher: a MobileNet kept whole, with transformer blocks put in among its layers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from audiopatch.errors import UsageError
+from audiopatch.models.card import HeadConfig, MobileNetConfig, ModelCard, StemConfig, TransformerConfig
+from audiopatch.models.tagger import Tagger
+
+TEACHER_HEAD = "teacher"
+
+
+def stem_student(
+    teacher: Tagger,
+    *,
+    width: int = 128,
+    n_blocks: int = 2,
+    n_layers: int = 13,
+    heads: Mapping[str, Sequence[str]] | None = None,
+    n_hidden: int = 256,
+    seed: int = 0,
+) -> Tagger:
+    """A Tagger whose logits are, before any training and with every token kept, those of ``teacher``, a MobileNet.
+
+    ``n_layers`` of the teacher make the tokens, of ``width`` dimensions (whole heads of 64); ``n_blocks`` blocks begin
+    as the identity; the teacher's other layers and its head follow. ``heads`` adds further ones, name -> labels, which
+    read the pooled map, CLS and the mean of the tokens through a hidden layer of ``n_hidden``; their logits follow the
+    teacher's.
+    """
+    if not isinstance(teacher.card.backbone, MobileNetConfig):
+        raise UsageError(
+            f"{teacher.card.name} is no MobileNet, so there are no layers to put transformer blocks between"
+        )
+    heads = heads or {}
+    card = replace(
+        teacher.card,
+        backbone=_backbone(teacher, teacher.card.backbone, width=width, depth=n_blocks, n_layers=n_layers),
+        head=_head(teacher.card, {name: len(labels) for name, labels in heads.items()}, n_hidden),
+        weights=None,
+        scores={},
+        thresholds={},
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        student = Tagger(card, [*teacher.labels, *(label for labels in heads.values() for label in labels)])
+        _start_blocks(student.backbone)
+    _copy_teacher(student, teacher, n_layers)
+    student.weights_sha256 = teacher.weights_sha256
+    return student.to(teacher.device)
+
+
+def _backbone(teacher: Tagger, network: MobileNetConfig, *, width: int, depth: int, n_layers: int) -> TransformerConfig:
+    stem = StemConfig(network.width, n_layers)
+    plain = TransformerConfig(
+        grid=(0, 0),
+        n_mels=network.n_mels,
+        dim=width,
+        depth=depth,
+        prefix=1,
+        patch_size=(stem.stride, stem.stride),
+        patch_stride=(stem.stride, stem.stride),
+        pool="stack",
+        stack=("cls", "avg"),
+        stem=stem,
+    )
+    n_samples = round(teacher.card.segment_s * teacher.frontend.sample_rate)
+    return replace(plain, grid=plain.patch_grid(teacher.frontend.frames_of(n_samples)))
+
+
+def _head(card: ModelCard, n_classes: Mapping[str, int], n_hidden: int) -> HeadConfig:
+    first = replace(card.head, name=TEACHER_HEAD, n_inputs=card.backbone.n_features)
+    others = [HeadConfig(n, "mlp", n_hidden=n_hidden, name=name) for name, n in n_classes.items()]
+    parts = (first, *others)
+    return HeadConfig(sum(part.n_classes for part in parts), "joint", parts=parts)
+
+
+@torch.no_grad()
+def _start_blocks(backbone: Any) -> None:
+    """Positions become sinusoids, and every block the identity."""
+    rows, cols = backbone.config.grid
+    dim = backbone.config.dim
+    nn.init.trunc_normal_(backbone.cls_token, std=0.02)
+    backbone.freq_new_pos_embed.copy_(_sinusoids(rows, dim).T[None, :, :, None] * 0.5)
+    backbone.time_new_pos_embed.copy_(_sinusoids(cols, dim).T[None, :, None, :] * 0.2)
+    for block in backbone.blocks:
+        for layer in (block.attn.proj, block.mlp.fc2):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+
+def _copy_teacher(student: Tagger, teacher: Tagger, n_layers: int) -> None:
+    source: Any = teacher.backbone
+    stem: Any = student.backbone.stem
+    head: Any = student.head
+    stem.layers.load_state_dict(source.features[:n_layers].state_dict())
+    for layer, wanted in zip(stem.tail, source.features[n_layers:], strict=True):
+        layer.load_state_dict(wanted.state_dict())
+    head.heads[TEACHER_HEAD].load_state_dict(teacher.head.state_dict())
+
+
+def _sinusoids(length: int, dim: int) -> Tensor:
+    """(length, dim): sines and cosines, 4 to 4 x length places long (after Vaswani et al. 2017, section 3.5)."""
+    wavelength = 4 * length ** torch.linspace(0, 1, dim // 2)
+    angle = 2 * torch.pi * torch.arange(length)[:, None] / wavelength
+    return torch.cat([angle.sin(), angle.cos()], dim=1)

@@ -1,0 +1,193 @@
+"""A stem and a tail around a transformer: it starts as the MobileNet it was made from, and every part can learn."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from audiopatch.errors import UsageError
+from audiopatch.models.card import FrontendConfig, HamConfig, HeadConfig, ModelCard, StemConfig, TransformerConfig
+from audiopatch.models.heads import JointHead
+from audiopatch.models.student import TEACHER_HEAD, stem_student
+from audiopatch.models.tagger import Tagger
+from audiopatch.reducers.plan import parse_plan
+from audiopatch.tokens import TokenGrid
+from audiopatch.zoo import load_model
+from audiopatch.zoo.efficientat import efficientat_card
+from audiopatch.zoo.labels import load_labels
+from audiopatch.zoo.native import save
+
+SEEDS = torch.tensor([1, 2])
+HEADS = {"moods": ("happy", "sad"), "eras": ("60s", "70s", "80s")}
+
+
+def lively(tagger: Tagger) -> Tagger:
+    """Random weights under which a signal neither dies out nor explodes in a MobileNet's many layers."""
+    for parameter in tagger.parameters():
+        if parameter.ndim > 1:
+            torch.nn.init.normal_(parameter, std=1.4 / parameter[0].numel() ** 0.5)
+    for buffer_name, buffer in tagger.named_buffers():
+        if buffer_name.endswith("running_mean"):
+            torch.nn.init.normal_(buffer, std=0.1)
+    return tagger.eval()
+
+
+@pytest.fixture(scope="module")
+def teacher() -> Tagger:
+    torch.manual_seed(0)
+    return lively(Tagger(efficientat_card("mn", width=0.1, n_classes=8), load_labels("classes-8")))
+
+
+@pytest.fixture
+def student(teacher) -> Tagger:
+    return stem_student(teacher, width=64, n_blocks=2, heads=HEADS, n_hidden=16).eval()
+
+
+@pytest.fixture
+def mel() -> torch.Tensor:
+    return torch.randn(2, 128, 500, generator=torch.Generator().manual_seed(3))
+
+
+def test_at_step_0_it_is_the_teacher(teacher, student, mel):
+    assert student.grid == (8, 63)
+    with torch.no_grad():
+        wanted, found = teacher(mel), student(mel)
+    torch.testing.assert_close(found.logits[:, :8], wanted.logits, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(found.features[:, :96], wanted.features, atol=1e-5, rtol=1e-5)
+    assert found.logits.shape == (2, 13) and found.features.shape == (2, 96 + 2 * 64)
+    assert student.labels == (*teacher.labels, "happy", "sad", "60s", "70s", "80s")
+
+
+@pytest.mark.parametrize(
+    ("plan", "rows", "cols"), [("F0T2", slice(None), slice(0, None, 2)), ("F3T2", slice(1, 6), slice(0, None, 2))]
+)
+def test_at_step_0_a_plan_thins_the_teachers_own_map(teacher, student, mel, plan, rows, cols):
+    layers = teacher.backbone.features
+    with torch.no_grad():
+        thinned = layers[:13](mel[:, None])[:, :, rows, cols]
+        wanted = teacher.head(layers[13:](thinned).mean(dim=(2, 3)))
+        found = student(mel, parse_plan(plan)).logits[:, :8]
+    torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
+    assert not torch.allclose(found, teacher(mel).logits, atol=1e-2)
+
+
+@pytest.mark.parametrize("plan", ["none", "F1T2", "random:0.6", "topk:0.7@1,2", "tome:30@1"])
+def test_every_part_gets_a_gradient(student, mel, plan):
+    optimizer = torch.optim.SGD(student.parameters(), lr=0.05)
+    for _ in range(3):  # the first step leaves the zeros, the next ones reach what lies behind them
+        optimizer.zero_grad()
+        student.train()(mel, parse_plan(plan)).logits.square().sum().backward()
+        optimizer.step()
+    still = {
+        name for name, parameter in student.named_parameters() if parameter.grad is None or not parameter.grad.any()
+    }
+    assert not still
+
+
+def test_it_learns_in_bfloat16_and_its_tail_sees_reduced_maps(student, mel):
+    norm = student.backbone.stem.tail[0].block[1][1]
+    before = norm.running_mean.clone()
+    student.train()
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = student(mel, parse_plan("structured:F2T9+random:U20")).logits.square().mean()
+    loss.backward()
+    assert all(p.grad.isfinite().all() for p in student.parameters() if p.grad is not None)
+    assert not torch.equal(norm.running_mean, before)
+
+
+@pytest.mark.parametrize("plan", ["F3T2", "random:0.5", "adaptive:F2T10@1,2", "topk:0.5/token@2", "tome:40@1,2"])
+def test_taps_and_early_exit_agree(student, mel, plan):
+    with torch.no_grad():
+        whole = student(mel, parse_plan(plan), (0, 1, 2), seeds=SEEDS).stacks
+        early = student.stacks(mel, (1,), parse_plan(plan.replace("@1,2", "@1").replace("@2", "@1")), seeds=SEEDS)
+    assert {block: stack.shape for block, stack in whole.items()} == dict.fromkeys((0, 1, 2), (2, 2, 64))
+    if "@2" not in plan and "@1,2" not in plan:
+        torch.testing.assert_close(early[1], whole[1])
+
+
+def test_it_is_saved_and_read_again(student, mel, tmp_path):
+    torch.nn.init.normal_(student.backbone.stem.to_map.weight, std=0.1)
+    save(student, tmp_path)
+    again = load_model(tmp_path, device="cpu")
+    assert again.card == student.card and again.labels == student.labels
+    plan = parse_plan("F1T3")
+    assert torch.equal(again(mel, plan).logits, student(mel, plan).logits)
+
+
+def test_too_long_an_input_is_refused(student):
+    with pytest.raises(UsageError, match="at most 63 columns"):
+        student(torch.zeros(1, 128, 1009))
+
+
+def test_only_mobilenets_have_layers_to_put_blocks_between(student):
+    with pytest.raises(UsageError, match="is no MobileNet"):
+        stem_student(student)
+
+
+def test_heads_read_what_they_are_told_to(student):
+    head = student.head
+    assert isinstance(head, JointHead)
+    features = torch.randn(3, 224)
+    apart = head.eval().apart(features)
+    assert {name: logits.shape[1] for name, logits in apart.items()} == {TEACHER_HEAD: 8, "moods": 2, "eras": 3}
+    torch.testing.assert_close(head(features), torch.cat([apart[TEACHER_HEAD], apart["moods"], apart["eras"]], dim=1))
+    features[:, 96:] += 1  # the tokens' part, which the teacher did not have
+    assert torch.equal(head.apart(features)[TEACHER_HEAD], apart[TEACHER_HEAD])
+    assert not torch.allclose(head.apart(features)["moods"], apart["moods"])
+
+
+@pytest.mark.parametrize(("n_layers", "stride", "grid"), [(5, 8, (16, 125)), (7, 8, (16, 125)), (11, 16, (8, 63))])
+def test_other_depths_have_finer_or_equal_cells(teacher, mel, n_layers, stride, grid):
+    student = stem_student(teacher, width=64, n_blocks=1, n_layers=n_layers).eval()
+    assert student.card.backbone.patch_size == (stride, stride) and student.grid == grid
+    with torch.no_grad():
+        torch.testing.assert_close(student(mel).logits, teacher(mel).logits, atol=1e-5, rtol=1e-5)
+
+
+def network(kind: type[TransformerConfig], stem: StemConfig, **options) -> Tagger:
+    config = kind(
+        grid=(8, 32), n_mels=128, dim=64, depth=2, prefix=1, patch_stride=(16, 16), pool="both", stem=stem, **options
+    )
+    card = ModelCard("stem", "own", FrontendConfig("passt"), config, HeadConfig(3), "classes-3", 5.0)
+    assert ModelCard.from_json(card.to_json()) == card
+    torch.manual_seed(0)
+    return lively(Tagger(card, load_labels("classes-3")))
+
+
+def test_without_a_tail_the_tokens_are_pooled_as_ever(mel):
+    tagger = network(TransformerConfig, StemConfig(0.1, tail=False))
+    found = tagger(mel, parse_plan("random:0.5@0+topk:0.5@1"), seeds=SEEDS)
+    assert found.features.shape == (2, 64) and found.logits.isfinite().all()
+
+
+def test_conformer_blocks_go_between_stem_and_tail_too(mel):
+    tagger = network(HamConfig, StemConfig(0.1), n_conformers=1, conv_kernel=5)
+    assert tagger(mel, parse_plan("structured:F2T3"), seeds=SEEDS).features.shape == (2, 96 + 64)
+    with pytest.raises(UsageError, match="whole rows and columns"):
+        tagger(mel, parse_plan("topk:0.5@1"))
+
+
+def ragged(values: torch.Tensor, cells: list[int]) -> tuple[TokenGrid, torch.Tensor]:
+    """The tokens at ``cells`` of a map (W, rows, cols), and their values."""
+    grid = TokenGrid.whole(values[None], torch.zeros(1, 1, len(values))).keep(torch.tensor([cells]))
+    return grid, grid.patches
+
+
+def test_gaps_are_filled_from_near_tokens():
+    values = torch.arange(12.0).view(1, 3, 4) // 4  # each row has its own value
+    kept = [0, 2, 3, 5, 6, 8, 9, 11]
+    grid, tokens = ragged(values, kept)
+    filled = grid.as_filled_grid(tokens)[0, 0]
+    assert torch.equal(filled.flatten()[kept], values.flatten()[kept])
+    torch.testing.assert_close(filled, values[0], atol=0.05, rtol=0)  # a row's own tokens count far more than others
+    grid, tokens = ragged(torch.full((2, 3, 4), 7.0), [1])
+    torch.testing.assert_close(grid.as_filled_grid(tokens), torch.full((1, 2, 3, 4), 7.0))
+
+
+def test_gaps_lie_in_the_last_rectangle_only():
+    whole = TokenGrid.whole(torch.arange(12.0).view(1, 1, 3, 4), torch.zeros(1, 1, 1))
+    rectangle = whole.keep_rows_cols(torch.tensor([0, 2]), torch.tensor([1, 2, 3]))
+    left = rectangle.keep(torch.tensor([[0, 2, 3, 5]])).keep(torch.tensor([[0, 1, 3]]))
+    filled = left.as_filled_grid(left.patches)
+    assert filled.shape == (1, 1, 2, 3)
+    assert filled[0, 0, 0, 0] == 1 and filled[0, 0, 0, 2] == 3 and filled[0, 0, 1, 2] == 11
