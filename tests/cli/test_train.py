@@ -58,12 +58,20 @@ def test_evaluate_writes_a_report_and_keeps_thresholds(home, monkeypatch):
     facts = json.loads((home / "report" / "evaluation.json").read_text())
     assert facts["thresholds_from"] == "valid" and facts["n_clips"] == 2
     card = ModelCard.from_json((home / "a" / "model" / "card.json").read_text())
-    assert set(card.thresholds) == {"a", "b"} and any("csv test" in name for name in card.scores)
+    (measured,) = card.thresholds
+    assert set(measured.values) == {"a", "b"} and any("csv test" in name for name in card.scores)
+    assert (measured.plan, measured.pool, measured.overlap) == ("none", "mean", 0.5)
+    assert (measured.dataset, measured.split) == ("csv", "valid")
     tagged = run("tag", MINI / "csv", "--model", "a/model", "--thresholds", "-o", "meant", "--no-show")
     assert tagged.exit_code == 0, tagged.output
     tags = pd.read_parquet(home / "meant" / "tags")
-    assert (tags.score >= tags.label.astype(str).map(card.thresholds).astype("float32")).all()
+    assert (tags.score >= tags.label.astype(str).map(measured.values).astype("float32")).all()
     assert 0 < len(tags) < 12  # of six clips with two labels each
+    other = run("tag", MINI / "csv", "--model", "a/model", "--thresholds", "--patchout", "F3T2", "-o", "other")
+    assert other.exit_code == 2
+    said = " ".join(other.output.split())
+    assert "measured with --patchout none --pool mean --overlap 0.5, on csv (valid)" in said
+    assert "nothing about scores with --patchout F3T2 --pool mean --overlap 0.5" in said
     monkeypatch.setenv("AUDIOPATCH_MODEL", "tiny-random")  # two models named beat one that is set
     result = run("evaluate", "csv", MINI / "csv", "--compare", "a/model", "b/model", "--resamples", 50, "-o", "both")
     assert result.exit_code == 0 and "b/model minus a/model" in result.output

@@ -118,7 +118,7 @@ def new_student(student: str, teacher: Tagger, *, name: str) -> Tagger:
     before = _read(student)
     labels: Sequence[str] = before.labels
     card = replace(
-        before.card, name=name, weights=None, scores={}, thresholds={}, licence="", multilabel=teacher.card.multilabel,
+        before.card, name=name, weights=None, scores={}, thresholds=(), licence="", multilabel=teacher.card.multilabel,
         paper=f"distilled from {teacher.card.name} by function matching (Beyer et al. 2022)",
     )  # fmt: skip
     known = all(_at(label, teacher.labels) is not None for label in labels)

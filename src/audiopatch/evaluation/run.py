@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from audiopatch.evaluation import metrics
 from audiopatch.evaluation.evaluate import Evaluation, compare, evaluate
 from audiopatch.evaluation.report import Report
 from audiopatch.inference.settings import check_overlap
+from audiopatch.models.card import Thresholds
 from audiopatch.models.tagger import Tagger
 from audiopatch.reducers.plan import parse_plan
 from audiopatch.storage.cache import cache_folder
@@ -130,6 +132,9 @@ def _remember(
     figures = facts["figures"]["clip"]
     scores = {f"{name}, {dataset.name} {split}, {facts['plan']}": figures[name]["value"] for name in dataset.metrics}
     finite = {name: value for name, value in scores.items() if np.isfinite(value)}
-    known = dict(zip(dataset.labels, map(float, thresholds), strict=True))
-    card = replace(tagger.card, scores={**tagger.card.scores, **finite}, thresholds={**tagger.card.thresholds, **known})
+    measured = Thresholds(
+        dict(zip(dataset.labels, map(float, thresholds), strict=True)), facts["plan"], "mean", facts["overlap"],
+        dataset.name, facts["thresholds_from"], f"{datetime.now(UTC):%Y-%m-%d}",
+    )  # fmt: skip
+    card = replace(tagger.card, scores={**tagger.card.scores, **finite}).with_thresholds(measured)
     native.save_card(card, folder)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from audiopatch.errors import TrackError, UsageError
 from audiopatch.inference.settings import Analysis, Stack
-from audiopatch.models.card import TransformerConfig
+from audiopatch.models.card import Thresholds, TransformerConfig, require_thresholds
 from audiopatch.models.tagger import Tagger
 from audiopatch.reducers.plan import Plan, parse_plan
 from audiopatch.types import Segment
@@ -182,15 +182,16 @@ def _numpy(values: Tensor) -> np.ndarray:
 NEVER = 2.0  # no score reaches it
 
 
-def label_thresholds(tagger: Tagger) -> tuple[float, ...]:
-    """(C,) in the order of the model's labels; one that nobody measured is never meant.
+def find_thresholds(tagger: Tagger, analysis: Analysis) -> Thresholds | None:
+    """What ``thresholds=True`` asks for, None where it does not; a UsageError where none fit this plan and pool."""
+    if not analysis.thresholds:
+        return None
+    plan = str(find_plan(tagger, analysis.patchout))
+    return require_thresholds(tagger.card, plan, analysis.pool, analysis.overlap)
 
-    A model whose card holds no threshold of any of its labels is a UsageError.
-    """
-    measured = tagger.card.thresholds
-    if not any(label in measured for label in tagger.labels):
-        raise UsageError(
-            f"{tagger.card.name} has no thresholds yet; measure them on labelled clips: "
-            f"audiopatch evaluate DATASET DIR --model MODEL"
-        )
-    return tuple(measured.get(label, NEVER) for label in tagger.labels)
+
+def label_thresholds(tagger: Tagger, thresholds: Thresholds | None) -> tuple[float, ...]:
+    """(C,) in the order of the model's labels; one that nobody measured is never meant. Empty without thresholds."""
+    if thresholds is None:
+        return ()
+    return tuple(thresholds.values.get(label, NEVER) for label in tagger.labels)

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from audiopatch.audio.inputs import Inputs
 from audiopatch.inference.budget import part_bytes, within
-from audiopatch.inference.extract import Extractor, label_thresholds
+from audiopatch.inference.extract import Extractor, find_thresholds, label_thresholds
 from audiopatch.inference.progress import Counts, Observer, Silent
 from audiopatch.inference.recognise import Repeats, recognise
 from audiopatch.inference.record import Record, parameters_of
@@ -83,7 +83,7 @@ class Run:
             labels=self.tagger.labels if wanted.tags else (),
             parents=label_parents(self.tagger.card.labels),
             top_k=wanted.top_k,
-            min_scores=label_thresholds(self.tagger) if wanted.thresholds else (),
+            min_scores=label_thresholds(self.tagger, find_thresholds(self.tagger, wanted)),
             min_score=wanted.min_score,
             dense=wanted.dense,
             timeline=wanted.timeline,
@@ -100,6 +100,9 @@ class Run:
         )
         if tagger.weights_sha256 == "random":
             self.observer.note(f"{tagger.card.name} has random weights: its tags and embeddings are noise")
+        thresholds = find_thresholds(tagger, self.analysis)
+        if thresholds is not None and thresholds.plan is None:
+            self.observer.note(f"the thresholds of {tagger.card.name} were measured {thresholds.origin}")
         if plan and tagger.grid and isinstance(config := tagger.card.backbone, TransformerConfig):
             self.observer.note(f"patchout {plan}: {describe(plan, tagger.grid, config.depth)}")
 

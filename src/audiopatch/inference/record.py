@@ -14,7 +14,7 @@ import torch
 
 import audiopatch
 from audiopatch.audio.inputs import Inputs
-from audiopatch.inference.extract import find_plan
+from audiopatch.inference.extract import find_plan, find_thresholds
 from audiopatch.inference.progress import Counts
 from audiopatch.inference.settings import Analysis, Runtime
 from audiopatch.models.tagger import Tagger
@@ -66,10 +66,11 @@ def _now() -> str:
 
 def parameters_of(tagger: Tagger, analysis: Analysis, file_format: str) -> dict[str, Any]:
     """Every parameter that decides a number in the tables, as JSON values."""
+    thresholds = find_thresholds(tagger, analysis)
     chosen = asdict(analysis) | {
         "model": tagger.card.name,
         "patchout": str(find_plan(tagger, analysis.patchout)),
-        "thresholds": fingerprint(tagger.card.thresholds) if analysis.thresholds else None,
+        "thresholds": None if thresholds is None else fingerprint(thresholds.values),
         "format": file_format,
         "weights_sha256": tagger.weights_sha256,
         "labels_hash": labels_hash(tagger.labels),
