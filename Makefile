@@ -1,5 +1,11 @@
 # make demo     tag the example music and print the tags
-# make test     run the tests
+# make test     run the tests; those of optional parts where these are installed
+# make test-all run them with every optional part (Ray, transformers, S3, OpenVINO, ...)
+# make numerics run the numeric part once more with the instruction set held down to AVX2
+# make coverage the same with branch coverage, and its floor
+# make docs     the documentation as a site, in build/site
+# make dist     wheel and sdist in build/dist, checked, and the demo run from the wheel alone
+# make sbom     what an installation consists of, as CycloneDX
 # make faults   kill, starve and mislead runs on purpose, and print what was survived (half an hour)
 # make soak     two thousand tracks in a row: is memory flat?
 # make default-model   the recipe of the model inside the package, from music to model folder (days on a CPU: SEGMENTS)
@@ -11,7 +17,7 @@ BIN = $(VENV)/bin
 # The constraints name a CPU build of torch where that is enough: a bare "torch" brings several GB of CUDA.
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test faults soak default-model card check clean
+.PHONY: demo test test-all numerics coverage docs dist sbom faults soak default-model card check clean
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit("audiopatch needs Python 3.11 or newer: make PYTHON=python3.11") if sys.version_info < (3, 11) else 0'
@@ -36,10 +42,40 @@ demo: $(VENV)/.run
 test: $(VENV)/.test
 	$(BIN)/python -m pytest
 
-faults: $(VENV)/.test
+test-all: $(VENV)/.dev
+	$(BIN)/python -m pytest
+
+# Kernels differ from processor to processor: what holds on a new one must hold on one of ten years ago.
+NUMERIC = tests/frontends tests/models tests/reducers tests/zoo tests/inference tests/test_tokens.py
+numerics: $(VENV)/.test
+	ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2 $(BIN)/python -m pytest $(NUMERIC)
+
+coverage: $(VENV)/.dev
+	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
+
+docs: $(VENV)/.dev
+	$(BIN)/python scripts/generate_docs.py --check
+	$(BIN)/mkdocs build --strict --quiet
+
+# The wheel alone, in a venv that has never seen the sources.
+dist: $(VENV)/.dev
+	rm -rf build/dist build/wheel-venv
+	$(BIN)/python -m build --outdir build/dist .
+	$(BIN)/twine check --strict build/dist/*
+	$(PYTHON) -m venv build/wheel-venv
+	build/wheel-venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt build/dist/*.whl
+	cd build && wheel-venv/bin/audiopatch tag ../examples/music --output wheel-demo --force
+	@test $$(stat -c %s build/dist/*.whl) -le 26214400 || (echo "the wheel is larger than 25 MB" && exit 1)
+
+sbom: $(VENV)/.run
+	$(PYTHON) -m venv build/sbom-venv
+	build/sbom-venv/bin/python -m pip install --quiet cyclonedx-bom
+	build/sbom-venv/bin/cyclonedx-py environment $(BIN)/python --output-file build/sbom.json
+
+faults: $(VENV)/.dev
 	$(BIN)/python -m pytest -m fault
 
-soak: $(VENV)/.test
+soak: $(VENV)/.dev
 	$(BIN)/python -m pytest -m fault tests/faults/test_soak.py
 
 MUSIC ?= build/music
@@ -61,8 +97,9 @@ card: $(VENV)/.dev
 	$(BIN)/python scripts/measure_default.py $(MUSIC)
 
 check: $(VENV)/.dev
-	$(BIN)/ruff check src tests
-	$(BIN)/ruff format --check src tests
+	$(BIN)/ruff check src tests scripts examples
+	$(BIN)/ruff format --check src tests scripts examples
+	$(BIN)/actionlint
 	$(BIN)/pyright
 	$(BIN)/python -m pytest
 

@@ -130,3 +130,45 @@ def split_label(label: str, parents: Mapping[str, str]) -> tuple[str | None, str
         return parents[label] or None, label
     parent, separator, leaf = label.partition("---")
     return (parent, leaf) if separator else (None, label)
+
+
+MEANINGS: Mapping[str, str] = {
+    "track_id": "hash of the path relative to the library's root: 16 hexadecimal digits",
+    "path": "path relative to the library's root, with forward slashes; what is no UTF-8 in it is replaced",
+    "path_bytes": "the path's bytes where it is not UTF-8",
+    "root": "the folder or bucket that `path` starts from",
+    "size_bytes": "size of the file in bytes",
+    "mtime_ns": "time of its last change, nanoseconds since 1970 (UTC)",
+    "audio_hash": "hash of the decoded audio: the same for retagged, renamed and copied files; empty for parts",
+    "duration_s": "seconds of audio that were decoded, or declared where only parts were",
+    "sample_rate": "of the file, in Hz",
+    "channels": "of the file",
+    "codec": "as FFmpeg names it",
+    "n_segments": "segments that were analysed",
+    "coverage": "share of the track's seconds that lie in an analysed segment, 0 to 1",
+    "status": "ok, or damaged: what could be decoded was analysed",
+    "processed_at": "when the row was made (UTC)",
+    "artist": "from the file's own tags",
+    "album": "from the file's own tags",
+    "title": "from the file's own tags",
+    "genre": "from the file's own tags",
+    "rank": "1 is the label with the highest score of its track",
+    "label": "the class as the model's authors write it",
+    "parent": "its parent in the label set's tree, empty where there is none",
+    "leaf": "the label without its parent",
+    "group": "genre, mood, era, voice, instrument, role or sound; empty where unknown",
+    "score": "mean of the segments' scores, 0 to 1",
+    "score_max": "the highest score of one segment, 0 to 1",
+    "code": "what failed, as in `E_DECODE`",
+    "stage": "where: walk, decode, infer, write",
+    "message": "the same in words",
+    "decoders_tried": "decoders that were asked",
+    "position_s": "seconds into the track where it failed, if known",
+    "label_id": "number of the class in the model's output",
+    "segment": "number of the segment in its track, from 0",
+    "start_s": "where it begins, seconds into the track",
+    "end_s": "where it ends, seconds into the track",
+    "embedding": "the vector, float16 or float32 as the run says",
+    "scores": "all scores as a vector, in the order of `labels`",
+}
+"""What each column holds, with its unit; the documentation's page of tables is made from it."""

@@ -1,0 +1,166 @@
+"""Write the pages of the documentation that come from the code: commands, tables, Python, changes.
+
+python scripts/generate_docs.py           # writes docs/reference/*.md
+python scripts/generate_docs.py --check   # exits with 1, and names them, where pages differ from the code
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import typer
+
+import audiopatch
+from audiopatch.cli.main import COMMANDS, app, find_command
+from audiopatch.tables import schema
+
+REFERENCE = Path(__file__).parents[1] / "docs/reference"
+MADE = "<!-- made by scripts/generate_docs.py: change the code, not this page -->"
+MARKUP = re.compile(r"\[/?(?:bold|dim|italic|green|red|yellow|cyan)\]")
+
+
+def commands_page() -> Iterator[str]:
+    """Every command with its options, as ``--help`` has them."""
+    yield "# Commands"
+    yield MADE
+    yield prose(typer.main.get_command(app).help or "")
+    for name in COMMANDS:
+        yield from command_section(find_command(name), f"audiopatch {name}", level=2)
+
+
+def command_section(command: Any, name: str, *, level: int) -> Iterator[str]:
+    yield f"{'#' * level} {name}"
+    yield prose(command.help or "")
+    if hasattr(command, "commands"):
+        for sub, inner in command.commands.items():
+            yield from command_section(inner, f"{name} {sub}", level=level + 1)
+        return
+    context = command.make_context(name, [], resilient_parsing=True)
+    usage = " ".join(command.collect_usage_pieces(context))
+    yield f"```\n{name} {usage}\n```"
+    records = (parameter.get_help_record(context) for parameter in command.get_params(context))
+    rows = [
+        f"| `{cell(names)}` | {cell(meaning)} |" for names, meaning in filter(None, records) if "--help" not in names
+    ]
+    if rows:
+        yield "\n".join(["| option | meaning |", "|---|---|", *rows])
+
+
+def tables_page() -> Iterator[str]:
+    """Every table with its columns, types and units."""
+    yield "# Tables"
+    yield MADE
+    yield (
+        f"Schema version {schema.SCHEMA_VERSION}. An output folder holds `run.json` (how it was made, enough to repeat "
+        "it), `labels.parquet`, and a folder of Parquet parts per table. Every file carries model, weights' sha256, "
+        "licence, plan and parameters as JSON under the metadata key `audiopatch`."
+    )
+    vector = schema.vector(768, "float16")
+    tables = {
+        "tracks": (schema.TRACKS, "one row per file"),
+        "tags": (schema.TAGS, "one row per track and label"),
+        "embeddings": (schema.embeddings_schema(vector, vector), "one row per track, where vectors are asked for"),
+        "segments": (schema.segments_schema(vector, vector), "one row per segment, with `--timeline`"),
+        "errors": (schema.ERRORS, "one row per failed or damaged file"),
+        "labels": (schema.LABELS, "one row per class of the model"),
+    }
+    for name, (columns, about) in tables.items():
+        yield f"## {name}"
+        yield f"{about[0].upper()}{about[1:]}."
+        rows = ["| column | type | empty | meaning |", "|---|---|---|---|"]
+        for column in columns:
+            meaning = schema.MEANINGS[column.name]
+            rows.append(
+                f"| `{column.name}` | {type_name(column.type)} | {'yes' if column.nullable else ''} | {meaning} |"
+            )
+        yield "\n".join(rows)
+
+
+def type_name(kind: pa.DataType) -> str:
+    if pa.types.is_dictionary(kind):
+        return "string"
+    if pa.types.is_fixed_size_list(kind):
+        return "list of numbers"
+    return str(kind).replace("timestamp[us, tz=UTC]", "timestamp, UTC")
+
+
+def python_page() -> Iterator[str]:
+    """The public functions with their signatures and docstrings."""
+    yield "# Python"
+    yield MADE
+    yield "`import audiopatch` imports neither torch nor pyarrow; each name below is loaded when it is first used."
+    for name in audiopatch.__all__:
+        thing = getattr(audiopatch, name)
+        if not callable(thing):
+            continue
+        yield f"## audiopatch.{name}"
+        yield f"```python\n{name}{signature(thing)}\n```"
+        yield inspect.getdoc(thing) or ""
+
+
+def signature(thing: Any) -> str:
+    found = inspect.signature(thing)
+    parameters, has_star = [], False
+    for one in found.parameters.values():
+        if one.name == "self":
+            continue
+        if one.kind is one.KEYWORD_ONLY and not has_star:
+            parameters.append("*")
+        has_star = has_star or one.kind in (one.KEYWORD_ONLY, one.VAR_POSITIONAL)
+        stars = {one.VAR_POSITIONAL: "*", one.VAR_KEYWORD: "**"}.get(one.kind, "")
+        kind = "" if one.annotation is one.empty else f": {annotation(one.annotation)}"
+        value = "" if one.default is one.empty else f" = {one.default!r}"
+        parameters.append(f"{stars}{one.name}{kind}{value}")
+    result = "" if found.return_annotation is found.empty else f" -> {annotation(found.return_annotation)}"
+    short = f"({', '.join(parameters)}){result}"
+    return short if len(short) < 90 else "(\n    " + ",\n    ".join(parameters) + f",\n){result}"
+
+
+def annotation(kind: Any) -> str:
+    return kind if isinstance(kind, str) else inspect.formatannotation(kind)
+
+
+def prose(text: str) -> str:
+    """Help text as Markdown: its columns of examples stay columns."""
+    text = MARKUP.sub("", inspect.cleandoc(text)).replace("\b\n", "")
+    blocks = []
+    for block in text.split("\n\n"):
+        examples = any(re.match(r"\s*audiopatch .+\S {2,}\S", line) for line in block.splitlines())
+        blocks.append(f"```\n{block}\n```" if examples else block)
+    return "\n\n".join(blocks)
+
+
+def cell(text: str) -> str:
+    return MARKUP.sub("", " ".join(text.split())).replace("|", "\\|").replace("\\[", "[")
+
+
+PAGES = {"commands.md": commands_page, "tables.md": tables_page, "python.md": python_page}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 where a page is not current")
+    check = parser.parse_args().check
+    stale = []
+    for name, page in PAGES.items():
+        text, path = "\n\n".join(part for part in page() if part) + "\n", REFERENCE / name
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            stale.append(name)
+            if not check:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(text, encoding="utf-8")
+    if check and stale:
+        print(f"not what the code says: {', '.join(stale)}; run: python scripts/generate_docs.py", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
