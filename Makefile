@@ -17,7 +17,7 @@ BIN = $(VENV)/bin
 # The constraints name a CPU build of torch where that is enough: a bare "torch" brings several GB of CUDA.
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-all numerics coverage docs dist sbom faults soak default-model card check clean
+.PHONY: demo test test-all numerics coverage docs dist sbom faults soak default-model card check workflows clean
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit("audiopatch needs Python 3.11 or newer: make PYTHON=python3.11") if sys.version_info < (3, 11) else 0'
@@ -99,9 +99,12 @@ card: $(VENV)/.dev
 check: $(VENV)/.dev
 	$(BIN)/ruff check src tests scripts examples
 	$(BIN)/ruff format --check src tests scripts examples
-	$(BIN)/actionlint
 	$(BIN)/pyright
 	$(BIN)/python -m pytest
+
+# Needs https://github.com/rhysd/actionlint on the path, which PyPI has no wheel of.
+workflows:
+	actionlint
 
 clean:
 	rm -rf $(VENV) build
