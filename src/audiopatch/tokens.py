@@ -217,6 +217,11 @@ class Signals:
 
     def cls_attention(self, tokens: TokenGrid) -> Tensor:
         """(B, N): mean over heads of softmax(q_cls kᵀ / √d) on the patch tokens (EViT; AASPatchout, section 3)."""
+        if not tokens.prefix:
+            raise UsageError(
+                "this model has no CLS token to score by; score by token-to-token attention or by the mel instead: "
+                "topk:0.7/token, topk:0.7/intensity, topk:0.7/variation"
+            )
         q, k = self._queries_keys()
         return _attention(q[:, :, :1], k, tokens.key_bias()).mean(dim=1)[:, 0, tokens.prefix :]
 

@@ -50,8 +50,8 @@ def vit_blocks(dim: int, depth: int, prefix: str = "") -> State:
     return state
 
 
-def patch_embed(dim: int, prefix: str = "") -> State:
-    return {f"{prefix}patch_embed.proj.weight": rand(dim, 1, 16, 16), f"{prefix}patch_embed.proj.bias": rand(dim)}
+def patch_embed(dim: int, prefix: str = "", size: tuple[int, int] = (16, 16)) -> State:
+    return {f"{prefix}patch_embed.proj.weight": rand(dim, 1, *size), f"{prefix}patch_embed.proj.bias": rand(dim)}
 
 
 def passt_state(rows: int, cols: int, n_classes: int, *, dim: int = 64, depth: int = 2) -> State:
@@ -102,6 +102,64 @@ def audiomae_state(n_patches: int, n_classes: int, *, dim: int = 64, depth: int 
     return state | norm("norm", dim) | {"mask_token": rand(1, 1, 32)} | decoder | vit_blocks(32, 1, "decoder_")
 
 
+def ced_state(cols: int, n_classes: int, *, dim: int = 64, depth: int = 2, dasheng: bool = False) -> State:
+    """CED's keys, or Dasheng's, which are the same with patches of 64 × 4; no classes gives an encoder."""
+    state = {
+        "time_pos_embed": rand(1, dim, 1, cols),
+        "freq_pos_embed": rand(1, dim, 1 if dasheng else 4, 1),
+        "front_end.0.spectrogram.window": torch.hann_window(512),
+        "front_end.0.mel_scale.fb": torch.ones(257, 64),
+        **norm("init_bn.1", 64),
+        "init_bn.1.running_mean": -60 + rand(64),
+        "init_bn.1.running_var": 400 + rand(64),
+        "init_bn.1.num_batches_tracked": torch.tensor(1000),
+        **patch_embed(dim, size=(64, 4) if dasheng else (16, 16)),
+        **vit_blocks(dim, depth),
+        **norm("norm", dim),
+    }
+    return state | norm("outputlayer.0", dim) | linear("outputlayer.1", n_classes, dim) if n_classes else state
+
+
+def eat_state(cols: int, n_classes: int, *, dim: int = 64, depth: int = 2) -> State:
+    """The hub's keys of EAT and SSLAM; no classes gives a pre-trained encoder."""
+    state = {
+        "local_encoder.proj.weight": rand(dim, 1, 16, 16),
+        "local_encoder.proj.bias": rand(dim),
+        "extra_tokens": rand(1, 1, dim),
+        "fixed_positional_encoder.positions": rand(1, 8 * cols, dim),
+        **norm("pre_norm", dim),
+        **vit_blocks(dim, depth),
+        **(norm("fc_norm", dim) | linear("head", n_classes, dim) if n_classes else {}),
+    }
+    return {f"model.{key}": value for key, value in state.items()}
+
+
+_MUSICNN = {
+    "conv2d": (7, 38, 1, 204), "conv2d_1": (7, 67, 1, 204), "conv2d_2": (128, 1, 1, 51), "conv2d_3": (64, 1, 1, 51),
+    "conv2d_4": (32, 1, 1, 51), "conv2d_5": (7, 561, 1, 64), "conv2d_6": (7, 64, 1, 64), "conv2d_7": (7, 64, 1, 64),
+    "dense": (1506, 200), "dense_1": (200, 50), "batch_normalization": (1,),
+    **{f"batch_normalization_{1 + index}": (n,)
+       for index, n in enumerate((204, 204, 51, 51, 51, 64, 64, 64, 1506, 200))},
+}  # fmt: skip
+_VGG = {
+    **{f"{1 + index}CNN": (3, 3, 128 if index else 1, 128) for index in range(5)},
+    "dense": (256, 50), "batch_normalization": (1,), **{f"batch_normalization_{1 + i}": (128,) for i in range(5)},
+}  # fmt: skip
+
+
+def tensorflow_state(layers: dict[str, tuple[int, ...]]) -> dict[str, Tensor]:
+    """Random tensorflow_state under TensorFlow's names; a layer of one size is a batch norm."""
+    state = {}
+    for name, shape in layers.items():
+        if len(shape) == 1:
+            state |= {f"{name}/gamma": 1 + torch.randn(shape) * 0.1, f"{name}/beta": torch.randn(shape) * 0.1}
+            state |= {f"{name}/moving_mean": torch.randn(shape) * 0.1, f"{name}/moving_variance": torch.rand(shape) + 1}
+        else:
+            state[f"{name}/kernel"] = torch.randn(shape) / np.prod(shape[:-1]) ** 0.5
+            state[f"{name}/bias"] = torch.randn(shape[-1]) * 0.1
+    return state
+
+
 _SPELLINGS = {
     4: ("encoder.layer", ("attention.attention.query", "attention.attention.key", "attention.attention.value"),
         "attention.output.dense", "intermediate.dense", "output.dense"),
@@ -136,7 +194,16 @@ def hub_state(n_patches: int, n_classes: int, *, dim: int = 64, depth: int = 2, 
 @pytest.fixture(scope="session")
 def states() -> SimpleNamespace:
     """The builders above; tests cannot import from here under pytest's importlib mode."""
-    return SimpleNamespace(passt=passt_state, ast=ast_state, audiomae=audiomae_state, hub=hub_state)
+    return SimpleNamespace(
+        passt=passt_state,
+        ast=ast_state,
+        audiomae=audiomae_state,
+        hub=hub_state,
+        ced=ced_state,
+        eat=eat_state,
+        musicnn=lambda: tensorflow_state(_MUSICNN),
+        vgg=lambda: tensorflow_state(_VGG),
+    )
 
 
 @pytest.fixture(scope="session")

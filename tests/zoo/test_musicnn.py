@@ -48,19 +48,6 @@ def test_a_convolutional_network_has_no_tokens():
         tagger(torch.zeros(1, 96, 187), parse_plan("F3T2"))
 
 
-def variables(layers: dict[str, tuple[int, ...]]) -> dict[str, Tensor]:
-    """Random variables under TensorFlow's names; a layer of one size is a batch norm."""
-    state = {}
-    for name, shape in layers.items():
-        if len(shape) == 1:
-            state |= {f"{name}/gamma": 1 + torch.randn(shape) * 0.1, f"{name}/beta": torch.randn(shape) * 0.1}
-            state |= {f"{name}/moving_mean": torch.randn(shape) * 0.1, f"{name}/moving_variance": torch.rand(shape) + 1}
-        else:
-            state[f"{name}/kernel"] = torch.randn(shape) / np.prod(shape[:-1]) ** 0.5
-            state[f"{name}/bias"] = torch.randn(shape[-1]) * 0.1
-    return state
-
-
 def convolved(x: Tensor, state, conv: str, norm: str, pad: tuple[int, ...] = (0, 0, 0, 0)) -> Tensor:
     """x (B, time, frequency, in) -> (B, time, frequency, out)."""
     kernel, bias = state[f"{conv}/kernel"], state[f"{conv}/bias"]
@@ -72,19 +59,6 @@ def normed(x: Tensor, state, norm: str) -> Tensor:
     mean, variance = state[f"{norm}/moving_mean"], state[f"{norm}/moving_variance"]
     x = F.batch_norm(x, mean, variance, state[f"{norm}/gamma"], state[f"{norm}/beta"], eps=1e-3)
     return x.permute(0, 2, 3, 1) if x.ndim == 4 else x
-
-
-MUSICNN = {
-    "conv2d": (7, 38, 1, 204), "conv2d_1": (7, 67, 1, 204), "conv2d_2": (128, 1, 1, 51), "conv2d_3": (64, 1, 1, 51),
-    "conv2d_4": (32, 1, 1, 51), "conv2d_5": (7, 561, 1, 64), "conv2d_6": (7, 64, 1, 64), "conv2d_7": (7, 64, 1, 64),
-    "dense": (1506, 200), "dense_1": (200, 50), "batch_normalization": (1,),
-    **{f"batch_normalization_{1 + index}": (n,)
-       for index, n in enumerate((204, 204, 51, 51, 51, 64, 64, 64, 1506, 200))},
-}  # fmt: skip
-VGG = {
-    **{f"{1 + index}CNN": (3, 3, 128 if index else 1, 128) for index in range(5)},
-    "dense": (256, 50), "batch_normalization": (1,), **{f"batch_normalization_{1 + i}": (128,) for i in range(5)},
-}  # fmt: skip
 
 
 def musicnn_logits(state, mel: Tensor) -> Tensor:
@@ -116,22 +90,22 @@ def vgg_logits(state, mel: Tensor, data: str) -> Tensor:
     return x.flatten(1) @ state["dense/kernel"] + state["dense/bias"]
 
 
-def test_a_checkpoints_variables_become_the_same_network(save):
-    state, mel = variables(MUSICNN), torch.rand(2, 187, 96) * 3
+def test_a_checkpoints_variables_become_the_same_network(states, save):
+    state, mel = states.musicnn(), torch.rand(2, 187, 96) * 3
     tagger = load_model(save(state, "my_MSD_musicnn.pt"), device="cpu")
     assert tagger.labels[0] == "rock" and sum(p.numel() for p in tagger.parameters()) == 787_159
     torch.testing.assert_close(tagger(mel.transpose(1, 2)).logits, musicnn_logits(state, mel), atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("data", ["MSD", "MTT"])
-def test_the_two_vggs_have_pools_of_their_own(save, data: str):
-    state, mel = variables(VGG), torch.rand(2, 187, 96) * 3
+def test_the_two_vggs_have_pools_of_their_own(states, save, data: str):
+    state, mel = states.vgg(), torch.rand(2, 187, 96) * 3
     tagger = load_model(save(state, f"{data}_vgg.pt"), device="cpu")
     assert tagger.frontend.frames_of(tagger.frontend.min_samples) == 187
     torch.testing.assert_close(tagger(mel.transpose(1, 2)).logits, vgg_logits(state, mel, data), atol=1e-5, rtol=1e-4)
 
 
-def test_the_name_must_say_which_tags_a_file_gives(save):
+def test_the_name_must_say_which_tags_a_file_gives(states, save):
     for name in ("weights.pt", "MSD_or_MTT.pt"):
         with pytest.raises(WeightsError, match="put MSD or MTT into the file's name"):
-            load_model(save(variables(MUSICNN), name), device="cpu")
+            load_model(save(states.musicnn(), name), device="cpu")

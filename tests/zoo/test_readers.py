@@ -9,6 +9,8 @@ from safetensors.torch import save_file
 
 from audiopatch.errors import UsageError, WeightsError
 from audiopatch.zoo import CARDS, load_model
+from audiopatch.zoo.cards import FAMILIES
+from audiopatch.zoo.checkpoint import unwrap
 from audiopatch.zoo.load import read_weights_file
 
 # name of the file, (rows, cols) of the table, classes -> stride, hop, seconds, columns that one segment fills
@@ -111,6 +113,11 @@ FORMATS = {
     "ast": lambda states: states.ast(144, 35),
     "audiomae": lambda states: states.audiomae(64, 30),
     "audiomae pre-trained": lambda states: states.audiomae(64, 0),
+    "ced": lambda states: states.ced(63, 527),
+    "dasheng": lambda states: states.ced(252, 9, dasheng=True),
+    "dasheng encoder": lambda states: states.ced(252, 0, dasheng=True),
+    "eat": lambda states: states.eat(64, 527),
+    "eat pre-trained": lambda states: states.eat(64, 0),
 }
 
 
@@ -143,6 +150,13 @@ def test_documented_leftovers_are_ignored(states, save, form, unused):
 def test_half_precision_files_become_float32(states, save):
     path = save({key: value.half() for key, value in states.passt(9, 31, 400).items()})
     assert load_model(path, device="cpu").head[1].weight.dtype == torch.float32
+
+
+def test_no_two_readers_claim_one_file(states):
+    for form, state in FORMATS.items():
+        claims = [family.__name__ for family in FAMILIES if family.matches(unwrap(state(states), form))]
+        assert claims[0].endswith(form.split()[0])
+        assert len(claims) == 1 or claims == ["audiopatch.zoo.maest", "audiopatch.zoo.passt"]  # asked in this order
 
 
 def test_unknown_files_are_named_with_their_first_keys(save):

@@ -9,6 +9,7 @@ FRONTENDS = Catalog(
         "maest-hub": "audiopatch.frontends.maest:MaestHubFrontend",
         "passt": "audiopatch.frontends.passt:PasstFrontend",
         "ast": "audiopatch.frontends.ast:AstFrontend",
+        "ced": "audiopatch.frontends.ced:CedFrontend",
         "musicnn": "audiopatch.frontends.musicnn:MusicnnFrontend",
     },
 )

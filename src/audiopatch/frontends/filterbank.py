@@ -1,4 +1,4 @@
-"""Triangular mel filterbanks, in the two conventions that published models were trained with."""
+"""Triangular mel filterbanks, in the conventions that published models were trained with."""
 
 from __future__ import annotations
 
@@ -15,10 +15,17 @@ def slaney_filterbank(n_mels: int, n_fft: int, sample_rate: int) -> Tensor:
     """
     hz = torch.linspace(0, sample_rate / 2, n_fft // 2 + 1, dtype=torch.float64)
     corners = _slaney_to_hz(torch.linspace(0, _hz_to_slaney(sample_rate / 2), n_mels + 2, dtype=torch.float64))
-    left, centre, right = corners[:-2], corners[1:-1], corners[2:]
-    rise = (hz[:, None] - left) / (centre - left)
-    fall = (right - hz[:, None]) / (right - centre)
-    return (torch.minimum(rise, fall).clamp(min=0) * 2 / (right - left)).float()
+    return (_triangles(hz, corners) * 2 / (corners[2:] - corners[:-2])).float()
+
+
+def htk_filterbank(n_mels: int, n_fft: int, sample_rate: int) -> Tensor:
+    """(n_fft / 2 + 1, n_mels): triangles linear in Hz between corners on the HTK mel scale, of height 1, 0 to Nyquist.
+
+    torchaudio's default ("htk", no norm), which CED and Dasheng use.
+    """
+    hz = torch.linspace(0, sample_rate / 2, n_fft // 2 + 1, dtype=torch.float64)
+    mels = torch.linspace(0, _hz_to_htk(sample_rate / 2), n_mels + 2, dtype=torch.float64)
+    return _triangles(hz, 700 * torch.expm1(mels / 1127)).float()
 
 
 def kaldi_filterbank(n_mels: int, n_fft: int, sample_rate: int, low_hz: float, high_hz: float) -> Tensor:
@@ -27,11 +34,16 @@ def kaldi_filterbank(n_mels: int, n_fft: int, sample_rate: int, low_hz: float, h
     Kaldi's convention (mel = 1127 ln(1 + f / 700)), which PaSST, EfficientAT and AST use.
     """
     edges = torch.linspace(_hz_to_htk(low_hz), _hz_to_htk(high_hz), n_mels + 2, dtype=torch.float64)
-    left, centre, right = edges[:-2], edges[1:-1], edges[2:]
     hz = torch.arange(n_fft // 2, dtype=torch.float64) * sample_rate / n_fft
-    mel = (1127 * torch.log1p(hz / 700))[:, None]
-    triangles = torch.minimum((mel - left) / (centre - left), (right - mel) / (right - centre)).clamp(min=0)
+    triangles = _triangles(1127 * torch.log1p(hz / 700), edges)
     return torch.cat([triangles, triangles.new_zeros(1, n_mels)]).float()
+
+
+def _triangles(place: Tensor, corners: Tensor) -> Tensor:
+    """(bins,), (n_mels + 2,) -> (bins, n_mels): up from one corner to the next, and down to the one after."""
+    left, centre, right = corners[:-2], corners[1:-1], corners[2:]
+    rise, fall = (place[:, None] - left) / (centre - left), (right - place[:, None]) / (right - centre)
+    return torch.minimum(rise, fall).clamp(min=0)
 
 
 def _hz_to_htk(hz: float) -> float:

@@ -104,7 +104,7 @@ class Run:
         if thresholds is not None and thresholds.plan is None:
             self.observer.note(f"the thresholds of {tagger.card.name} were measured {thresholds.origin}")
         if plan and tagger.grid and isinstance(config := tagger.card.backbone, TransformerConfig):
-            self.observer.note(f"patchout {plan}: {describe(plan, tagger.grid, config.depth)}")
+            self.observer.note(f"patchout {plan}: {describe(plan, tagger.grid, config.depth, prefix=config.prefix)}")
 
     def process(
         self, plan: Plan, destination: Destination, *, every_n: int, every_s: float, repeats: Repeats | None = None

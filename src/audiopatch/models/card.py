@@ -58,10 +58,12 @@ class StemConfig:
 
 @dataclass(frozen=True)
 class TransformerConfig:
-    """A pre-LN vision transformer on a mel spectrogram (the lineage of PaSST, MAEST, AST and AudioMAE).
+    """A vision transformer on a mel spectrogram (the lineage of PaSST, MAEST, AST, AudioMAE, CED, EAT, Dasheng).
 
     ``grid`` is the size of the position table in patches (rows, cols); inputs may have fewer columns, never more.
-    ``prefix`` counts the special tokens: 1 = CLS, 2 = CLS and DIST.
+    ``prefix`` counts the special tokens: 0 = none, 1 = CLS, 2 = CLS and DIST. Attention heads are ``head_dim`` wide.
+    ``norm_order``: layer norms stand before attention and MLP, or ("post", EAT) after them and once before block 1.
+    ``mel_affine``: a scale and a shift per mel band come first (CED's batch norm).
     ``positions``: "split" adds a frequency and a time encoding (PaSST, section 3.1), "full" one table per cell.
     ``pool`` makes the clip's features: the mean of the prefix tokens, of the patch tokens, the sum of both, or the
     tokens that ``stack`` names ("cls", "dist", "avg" for the patch mean), one after the other.
@@ -73,7 +75,7 @@ class TransformerConfig:
     n_mels: int
     dim: int = 768
     depth: int = 12
-    prefix: Literal[1, 2] = 2
+    prefix: Literal[0, 1, 2] = 2
     patch_size: tuple[int, int] = (16, 16)
     patch_stride: tuple[int, int] = (10, 10)
     positions: Literal["split", "full"] = "split"
@@ -83,11 +85,18 @@ class TransformerConfig:
     norm_eps: float = 1e-6
     mlp_ratio: int = 4
     stem: StemConfig | None = None
+    head_dim: int = 64
+    norm_order: Literal["pre", "post"] = "pre"
+    mel_affine: bool = False
     kind: Literal["transformer", "ham"] = "transformer"
+
+    def __post_init__(self) -> None:
+        if not self.prefix and self.pool in ("prefix", "both"):
+            raise ValueError(f"a network without prefix tokens cannot pool by '{self.pool}'")
 
     @property
     def n_heads(self) -> int:
-        return self.dim // 64
+        return self.dim // self.head_dim
 
     @property
     def n_features(self) -> int:
@@ -97,7 +106,7 @@ class TransformerConfig:
     @property
     def stack_index(self) -> list[int]:
         """Where the tokens that ``stack`` names lie in ``TokenGrid.stack()``."""
-        names = ("cls", "dist", "avg") if self.prefix == 2 else ("cls", "avg")
+        names = (*("cls", "dist")[: self.prefix], "avg")
         return [names.index(token) for token in self.stack]
 
     def patch_grid(self, n_frames: int) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""The one spectrogram transformer behind PaSST, MAEST, AST and AudioMAE."""
+"""The one spectrogram transformer behind PaSST, MAEST, AST, AudioMAE, CED, EAT and Dasheng."""
 
 from __future__ import annotations
 
@@ -32,17 +32,23 @@ class SpectrogramTransformer(nn.Module):
             self.stem = ConvolutionalStem(config.stem, dim)
         else:
             self.patch_embed = PatchEmbed(dim, config.patch_size, config.patch_stride)
-        self.cls_token = nn.Parameter(torch.zeros(1, 1, dim))
-        if config.prefix == 2:
-            self.dist_token = nn.Parameter(torch.zeros(1, 1, dim))
+        if config.mel_affine:
+            self.mel_scale = nn.Parameter(torch.ones(config.n_mels))
+            self.mel_shift = nn.Parameter(torch.zeros(config.n_mels))
+        for name in ("cls_token", "dist_token")[: config.prefix]:
+            self.register_parameter(name, nn.Parameter(torch.zeros(1, 1, dim)))
         if config.positions == "split":
-            self.new_pos_embed = nn.Parameter(torch.zeros(1, config.prefix, dim))
+            if config.prefix:
+                self.new_pos_embed = nn.Parameter(torch.zeros(1, config.prefix, dim))
             self.freq_new_pos_embed = nn.Parameter(torch.zeros(1, dim, rows, 1))
             self.time_new_pos_embed = nn.Parameter(torch.zeros(1, dim, 1, cols))
         else:
             self.pos_embed = nn.Parameter(torch.zeros(1, config.prefix + rows * cols, dim))
+        if config.norm_order == "post":
+            self.pre_norm = nn.LayerNorm(dim, eps=config.norm_eps)
+        block = _BLOCKS[config.norm_order]
         self.blocks = nn.ModuleList(
-            Block(dim, config.n_heads, mlp_ratio=config.mlp_ratio, eps=config.norm_eps) for _ in range(config.depth)
+            block(dim, config.n_heads, mlp_ratio=config.mlp_ratio, eps=config.norm_eps) for _ in range(config.depth)
         )
         self.norm = nn.LayerNorm(dim, eps=config.norm_eps) if config.final_norm else nn.Identity()
 
@@ -63,11 +69,14 @@ class SpectrogramTransformer(nn.Module):
         depth = self.config.depth
         last = depth if last is None else last
         _check_blocks(plan, taps, last, depth)
+        mel = self.scaled(mel)
         places = self._places(mel)
         signals = Signals(mel_patches(mel, self.config), seeds, self.training)
         if 0 in plan:
             places = plan[0](places, signals)
         tokens = self._embed(places, mel, signals.mel)
+        if self.config.norm_order == "post":
+            tokens = tokens.with_x(self.pre_norm(tokens.x))
         stacks = {0: tokens.stack()} if 0 in taps else {}
         for number, block in enumerate(self.blocks[:last], start=1):
             tokens = block(tokens, plan.get(number), signals)
@@ -87,8 +96,13 @@ class SpectrogramTransformer(nn.Module):
         """What a hybrid network does between its last block and the final norm."""
         return tokens
 
+    def scaled(self, mel: Tensor) -> Tensor:
+        """mel (B, n_mels, frames) -> the same by the network's own scale and shift per band, where it has them."""
+        return mel * self.mel_scale[:, None] + self.mel_shift[:, None] if self.config.mel_affine else mel
+
     def embed(self, mel: Tensor) -> TokenGrid:
         """mel (B, n_mels, frames) -> the full token grid with positions added."""
+        mel = self.scaled(mel)
         return self._embed(self._places(mel), mel, mel_patches(mel, self.config))
 
     def _places(self, mel: Tensor) -> TokenGrid:
@@ -106,15 +120,17 @@ class SpectrogramTransformer(nn.Module):
 
     def _embed(self, places: TokenGrid, mel: Tensor, patches_of_mel: MelPatches) -> TokenGrid:
         """The tokens at ``places``, with positions added."""
-        prefix = torch.cat([self.cls_token, self.dist_token], 1) if self.config.prefix == 2 else self.cls_token
         prefix_position, patch_position = self._positions(*places.full)
-        prefix = (prefix + prefix_position).expand(places.x.shape[0], -1, -1)
         if self.config.stem:
             places = replace(places, carried=self.stem.enter(mel, places))
             patches = self.stem.to_token(places.carried)
         else:
             patches = self.patch_embed(places.gather(patches_of_mel.values.flatten(1, 2).flatten(2)))
         patches = patches + places.gather(patch_position.flatten(2).transpose(1, 2))
+        if not self.config.prefix:
+            return places.with_x(patches)
+        prefix = torch.cat([self.cls_token, self.dist_token], 1) if self.config.prefix == 2 else self.cls_token
+        prefix = (prefix + prefix_position).expand(places.x.shape[0], -1, -1)
         return places.with_x(torch.cat([prefix, patches], dim=1))
 
     def _pool(self, tokens: TokenGrid) -> Tensor:
@@ -123,7 +139,7 @@ class SpectrogramTransformer(nn.Module):
         return _POOLS[self.config.pool](tokens)
 
     def _positions(self, rows: int, cols: int) -> tuple[Tensor, Tensor]:
-        """Encodings of the prefix (1, P, D) and of the patches (1, D, rows, cols).
+        """Encodings of the prefix (1, P, D), without meaning where P is 0, and of the patches (1, D, rows, cols).
 
         Shorter inputs take the first columns; in training PaSST's split encodings take a random contiguous run.
         """
@@ -134,7 +150,8 @@ class SpectrogramTransformer(nn.Module):
         spare = self.config.grid[1] - cols
         first = int(torch.randint(spare + 1, ())) if self.training else 0
         time = self.time_new_pos_embed[..., first : first + cols]
-        return self.new_pos_embed, self.freq_new_pos_embed[:, :, :rows] + time
+        prefix_position = self.new_pos_embed if prefix else time.new_empty(1, 0, self.config.dim)
+        return prefix_position, self.freq_new_pos_embed[:, :, :rows] + time
 
 
 def mel_patches(mel: Tensor, config: TransformerConfig) -> MelPatches:
@@ -194,6 +211,20 @@ class Block(nn.Module):
         if reducer is not None:
             tokens = reducer(tokens, signals.at(q, k))
         return tokens.with_x(tokens.x + self.mlp(self.norm2(tokens.x)))
+
+
+class PostNormBlock(Block):
+    """The same with each norm after its residual sum, as EAT has it (data2vec 2.0); the drop sits after the first."""
+
+    def forward(self, tokens: TokenGrid, reducer: Reducer | None, signals: Signals) -> TokenGrid:
+        attended, q, k = self.attn(tokens.x, tokens.key_bias())
+        tokens = tokens.with_x(self.norm1(tokens.x + attended))
+        if reducer is not None:
+            tokens = reducer(tokens, signals.at(q, k))
+        return tokens.with_x(self.norm2(tokens.x + self.mlp(tokens.x)))
+
+
+_BLOCKS: dict[str, type[Block]] = {"pre": Block, "post": PostNormBlock}
 
 
 class Mlp(nn.Module):

@@ -66,6 +66,11 @@ def check_keep_rate(keep_rate: float) -> None:
 
 def kept_count(n: int, n_drop: int, what: str) -> int:
     """How many of ``n`` stay after ``n_drop`` went; nothing left is a UsageError that names ``what``."""
+    if n == 1 and n_drop and what == "rows":
+        raise UsageError(
+            f"this plan drops {counted(n_drop, 'row')}, but each patch of this model spans all frequencies: there is "
+            "one row; drop columns only"
+        )
     if n_drop >= n:
         raise UsageError(f"this plan drops {n_drop} {what}, but this input has only {n}")
     return n - n_drop

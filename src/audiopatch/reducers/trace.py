@@ -62,13 +62,13 @@ def trace(
     return stages
 
 
-def describe(plan: Mapping[int, Reducer], grid: tuple[int, int], depth: int | None = None) -> str:
-    """What a plan does to a grid of (rows, cols), in words:
+def describe(plan: Mapping[int, Reducer], grid: tuple[int, int], depth: int | None = None, *, prefix: int = 1) -> str:
+    """What a plan does to a grid of (rows, cols) behind ``prefix`` special tokens, in words:
 
     "drop rows 0, 7, 8 of 9, keep every 2nd of 186 columns: 558 of 1674 tokens, 33 %".
     """
     n_all = grid[0] * grid[1]
-    stages = trace(plan, grid, depth=depth)
+    stages = trace(plan, grid, depth=depth, prefix=prefix)
     if not stages:
         return f"keep all {n_all} tokens"
     words = "; ".join(dict.fromkeys(stage.words for stage in stages))

@@ -91,4 +91,4 @@ def probe_card(
 
 
 def _tokens(backbone: TransformerConfig) -> tuple[str, ...]:
-    return ("cls", "dist", "avg") if backbone.prefix == 2 else ("cls", "avg")
+    return (*("cls", "dist")[: backbone.prefix], "avg")

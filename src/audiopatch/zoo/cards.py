@@ -11,10 +11,12 @@ from types import ModuleType
 from audiopatch.catalog import nearest
 from audiopatch.errors import UsageError
 from audiopatch.models.card import FrontendConfig, HeadConfig, ModelCard, TransformerConfig
-from audiopatch.zoo import ast, audiomae, efficientat, maest, musicnn, passt
+from audiopatch.zoo import ast, audiomae, ced, dasheng, eat, efficientat, maest, musicnn, passt
 
 # A family's file holds its cards (``CARDS``) and its reader (``matches``, ``read``); readers are asked in this order.
-FAMILIES: tuple[ModuleType, ...] = (maest, passt, ast, audiomae, efficientat, musicnn)
+FAMILIES: tuple[ModuleType, ...] = (
+    maest, passt, ast, audiomae, ced, dasheng, eat, efficientat, musicnn,
+)  # fmt: skip
 
 _SHIPPED = Path(__file__).parent / "packaged"
 

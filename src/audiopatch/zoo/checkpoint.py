@@ -6,6 +6,7 @@ tensor's shape and where it lies; only a file whose sizes add up is then given t
 
 from __future__ import annotations
 
+import _codecs
 import argparse
 import io
 import json
@@ -19,6 +20,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -88,7 +90,7 @@ def _json_object(text: bytes, name: str) -> dict[str, Any]:
 def _read_torch(path: Path) -> Mapping[str, Any]:
     _check_torch_file(path)
     try:
-        with torch.serialization.safe_globals([argparse.Namespace]):  # MAE-style files keep their arguments so
+        with torch.serialization.safe_globals(_harmless_globals()):
             state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise WeightsError(f"{path.name} cannot be loaded safely: {first_line(error)}") from error
@@ -97,6 +99,17 @@ def _read_torch(path: Path) -> Mapping[str, Any]:
     if (n_bytes := _tensor_bytes(state)) > 2 * path.stat().st_size:  # one record under many names
         raise WeightsError(f"{path.name}: its tensors claim {n_bytes:,} bytes, more than the file holds")
     return state
+
+
+def _harmless_globals() -> list[Any]:
+    """What torch may build besides tensors: arguments as MAE-style files keep them, fairseq's NumPy scalars.
+
+    ``_check_torch_file`` has seen by then that the scalars are plain numbers and that nothing else is encoded.
+    """
+    scalar = np.float64(0).__reduce__()[0]
+    dtypes = [type(np.dtype(code)) for code in _NUMBER_BYTES]
+    names = [(scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
+    return [argparse.Namespace, _codecs.encode, np.dtype, *dtypes, *names]
 
 
 def _tensor_bytes(content: Any, depth: int = 3) -> int:
@@ -133,6 +146,41 @@ class _StandIn:
         pass
 
 
+def _latin1(text: Any, encoding: Any) -> bytes:
+    """``_codecs.encode``, as pickles of protocol 2 write bytes; any other use of it is refused."""
+    if type(text) is not str or encoding != "latin1":
+        raise WeightsError("the pickle encodes text in another way than NumPy's scalars do")
+    return text.encode("latin1")
+
+
+class _PlainDtype:
+    """Stands in for a NumPy dtype of plain numbers, so that no object, field or flag hides in one."""
+
+    n_bytes: int
+
+    def __new__(cls, code: Any = "", *args: Any) -> _PlainDtype:
+        dtype = super().__new__(cls)
+        dtype.n_bytes = _NUMBER_BYTES.get(code, 0) if type(code) is str else 0
+        if not dtype.n_bytes:
+            raise WeightsError(f"the pickle holds a NumPy scalar of type {code!r}")
+        return dtype
+
+    def __setstate__(self, state: Any) -> None:
+        if state not in [(3, order, None, None, None, -1, -1, 0) for order in "<>|="]:
+            raise WeightsError("the pickle holds a NumPy type that is more than a number")
+
+
+def _scalar(dtype: Any, content: Any) -> None:
+    """A NumPy scalar, such as the best score that fairseq notes beside its weights."""
+    if type(dtype) is not _PlainDtype or type(content) is not bytes or len(content) != dtype.n_bytes:
+        raise WeightsError("a NumPy scalar is not as long as its type says")
+
+
+_NUMBER_BYTES = {"f8": 8, "f4": 4, "f2": 2, "i8": 8, "i4": 4, "i2": 2, "i1": 1, "u8": 8, "u4": 4, "u2": 2, "u1": 1}
+_NUMPY = {("_codecs", "encode"): _latin1, ("numpy", "dtype"): _PlainDtype} | {
+    (f"numpy.{core}.multiarray", "scalar"): _scalar for core in ("core", "_core")
+}
+
 # What a state dict may name, with the stand-in for it; everything else is refused by name.
 _ALLOWED: dict[tuple[str, str], Any] = {
     ("collections", "OrderedDict"): OrderedDict,
@@ -140,6 +188,7 @@ _ALLOWED: dict[tuple[str, str], Any] = {
     ("torch", "Size"): tuple,
     ("torch", "device"): _StandIn,
     **{("torch", dtype): _StandIn for dtype in ("float32", "float16", "bfloat16", "float64", "int64")},
+    **_NUMPY,
     **{("torch", storage): item_bytes for storage, item_bytes in _ITEM_BYTES.items()},
 }
 
@@ -189,6 +238,7 @@ _CONTAINERS = ("state_dict", "model")
 _NETWORKS = ("net_swa.", "net.")
 _FRONTENDS = ("mel.", "melspectrogram.")  # buffers of the mel, beside the networks
 _DATA_PARALLEL = "module."
+_BESIDE = ("_ema",)  # data2vec's teacher, among the tensors of its student
 
 
 def unwrap(content: Mapping[str, Any], name: str) -> dict[str, Tensor]:
@@ -196,6 +246,7 @@ def unwrap(content: Mapping[str, Any], name: str) -> dict[str, Tensor]:
     for container in _CONTAINERS:
         if isinstance(content.get(container), Mapping):
             content = content[container]
+    content = {key: value for key, value in content.items() if key not in _BESIDE}
     if not content or not all(isinstance(key, str) and isinstance(value, Tensor) for key, value in content.items()):
         raise WeightsError(f"{name} is no plain state dict (a mapping from names to tensors)")
     if any(value.layout is not torch.strided or value.is_quantized for value in content.values()):

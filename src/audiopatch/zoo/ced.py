@@ -1,0 +1,132 @@
+"""CED: four sizes of a plain transformer on a decibel mel, permissively licensed (Dinkel et al. 2024)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from audiopatch.models.card import FrontendConfig, HeadConfig, ModelCard, TransformerConfig, Weights
+from audiopatch.zoo.published import Published, depth_of, shape_of, width_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+N_MELS = 64
+_PATCH = (16, 16)
+_COLS, _N_FRAMES = 63, 1012  # of the published position table, and the frames it reaches over
+_NORM_EPS = 1e-5  # of the batch norm
+_UNUSED = ("front_end.", "init_bn.num_batches_tracked")
+_RENAMES = {
+    "time_pos_embed": "backbone.time_new_pos_embed",
+    "freq_pos_embed": "backbone.freq_new_pos_embed",
+    "outputlayer.": "head.",
+}
+
+
+def ced_card(
+    name: str,
+    *,
+    dim: int,
+    depth: int = 12,
+    cols: int = _COLS,
+    n_classes: int = 527,
+    weights: Weights | None = None,
+    scores: Mapping[str, float] | None = None,
+) -> ModelCard:
+    """The card of a CED; inputs stay short, for padding them would change their scores."""
+    backbone = TransformerConfig(
+        grid=(4, cols),
+        n_mels=N_MELS,
+        dim=dim,
+        depth=depth,
+        prefix=0,
+        patch_size=_PATCH,
+        patch_stride=_PATCH,
+        pool="patch",
+        mel_affine=True,
+    )
+    n_frames = _N_FRAMES if cols == _COLS else 16 * cols
+    return ModelCard(
+        name=name,
+        family="ced",
+        frontend=FrontendConfig("ced", n_frames),
+        backbone=backbone,
+        head=HeadConfig(n_classes),
+        labels="audioset" if n_classes == 527 else f"classes-{n_classes}",
+        segment_s=min(10.0, n_frames / 100),
+        weights=weights,
+        scores=scores or {},
+        licence="Apache-2.0",
+        paper="Dinkel, Wang, Yan, Zhang, Wang 2024, arXiv 2308.11957",
+        summary="sound events of AudioSet, segments of 10 s",
+    )
+
+
+# size, width, mAP on AudioSet's evaluation set
+_PUBLISHED = (("tiny", 192, 0.481), ("mini", 256, 0.490), ("small", 384, 0.496), ("base", 768, 0.500))
+CARDS = tuple(
+    ced_card(
+        f"ced-{size}",
+        dim=dim,
+        weights=Weights(hub=f"mispeech/ced-{size}"),
+        scores={"mAP, AudioSet eval (the repository's README)": score},
+    )
+    for size, dim, score in _PUBLISHED
+)
+
+
+def matches(state: Mapping[str, Tensor]) -> bool:
+    """Whether a state dict is CED's: split encodings, a batch norm on the mel, and square patches."""
+    return patch_size_of(state) == _PATCH
+
+
+def read(state: Mapping[str, Tensor], name: str) -> Published:
+    """A state dict (of the authors' or of the hub's naming) -> card and renamed tensors; sizes are read off shapes."""
+    state = plain_names(state)
+    card = ced_card(
+        name,
+        dim=width_of(state, "norm.weight"),
+        depth=depth_of(state),
+        cols=shape_of(state, "time_pos_embed", 4)[3],
+        n_classes=shape_of(state, "outputlayer.1.weight", 2)[0],
+    )
+    return Published(card, to_tagger(state))
+
+
+def plain_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Without the hub's ``encoder.``, and with the batch norm as ``init_bn.`` however it was nested."""
+    return {key.removeprefix("encoder.").replace("init_bn.1.", "init_bn."): value for key, value in state.items()}
+
+
+def patch_size_of(state: Mapping[str, Tensor]) -> tuple[int, ...] | None:
+    """The patches of CED or Dasheng, which share all keys; None for a file of another family."""
+    state = plain_names(state)
+    if not {"time_pos_embed", "freq_pos_embed", "init_bn.running_mean", "patch_embed.proj.weight"} <= state.keys():
+        return None
+    return tuple(state["patch_embed.proj.weight"].shape[2:])
+
+
+def to_tagger(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """CED's names -> the Tagger's; the batch norm becomes one scale and one shift per band."""
+    kept = {key: value for key, value in state.items() if not key.startswith((*_UNUSED, "init_bn."))}
+    left = [key for key in state if key.startswith("init_bn.") and key not in (*_BATCH_NORM, *_UNUSED)]
+    renamed = {_rename(key): value for key, value in (kept | {key: state[key] for key in left}).items()}
+    return renamed | _folded(state)
+
+
+_BATCH_NORM = tuple(f"init_bn.{name}" for name in ("weight", "bias", "running_mean", "running_var"))
+
+
+def _folded(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    for key in _BATCH_NORM:
+        shape_of(state, key, 1)
+    weight, bias, mean, variance = (state[key].double() for key in _BATCH_NORM)
+    scale = weight / (variance + _NORM_EPS).sqrt()
+    return {"backbone.mel_scale": scale.float(), "backbone.mel_shift": (bias - mean * scale).float()}
+
+
+def _rename(key: str) -> str:
+    for old, new in _RENAMES.items():
+        if key.startswith(old):
+            return new + key.removeprefix(old)
+    return f"backbone.{key}"

@@ -1,0 +1,108 @@
+"""Dasheng: CED's transformer on patches that span all frequencies (Dinkel et al. 2024), as a tagger and as encoders."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from audiopatch.models.card import FrontendConfig, HeadConfig, ModelCard, TransformerConfig, Weights
+from audiopatch.zoo.ced import patch_size_of, plain_names, to_tagger
+from audiopatch.zoo.published import Published, depth_of, shape_of, width_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+N_MELS = 64
+_PATCH = (64, 4)
+_COLS = 252
+_HEAD_DIMS = {1280: 80}  # of the 0.6B model alone; the others have heads of 64
+
+
+def dasheng_card(
+    name: str,
+    *,
+    dim: int,
+    depth: int,
+    cols: int = _COLS,
+    n_classes: int = 0,
+    weights: Weights | None = None,
+    scores: Mapping[str, float] | None = None,
+) -> ModelCard:
+    """The card of a Dasheng; ``n_classes`` 0 is an encoder, whose features are the mean of its tokens."""
+    backbone = TransformerConfig(
+        grid=(1, cols),
+        n_mels=N_MELS,
+        dim=dim,
+        depth=depth,
+        prefix=0,
+        patch_size=_PATCH,
+        patch_stride=_PATCH,
+        pool="patch",
+        head_dim=_HEAD_DIMS.get(dim, 64),
+        mel_affine=True,
+    )
+    return ModelCard(
+        name=name,
+        family="dasheng",
+        frontend=FrontendConfig("ced", 4 * cols, {"min_frames": 4}),
+        backbone=backbone,
+        head=HeadConfig(n_classes) if n_classes else HeadConfig(0, kind="none"),
+        labels="audioset" if n_classes == 527 else f"classes-{n_classes}",
+        segment_s=min(10.0, 4 * cols / 100),
+        weights=weights,
+        scores=scores or {},
+        licence="Apache-2.0",
+        paper="Dinkel et al. 2024, arXiv 2406.06992",
+        summary="sound events of AudioSet, segments of 10 s" if n_classes else "pre-trained encoder, embeds only",
+    )
+
+
+_ZENODO = "https://zenodo.org/records/13315686/files/dasheng_audioset_mAP497.pt"
+# hub name, card's name, width, blocks, HEAR averages of environment, speech and music
+_ENCODERS = (
+    ("dasheng-base", "dasheng-base", 768, 12, (0.802, 0.725, 0.840)),
+    ("dasheng-0.6B", "dasheng-0.6b", 1280, 32, (0.824, 0.749, 0.840)),
+    ("dasheng-1.2B", "dasheng-1.2b", 1536, 40, (0.832, 0.757, 0.849)),
+)
+CARDS = (
+    dasheng_card(
+        "dasheng-base-audioset",
+        dim=768,
+        depth=12,
+        n_classes=527,
+        weights=Weights(url=_ZENODO, filename="dasheng_audioset_mAP497.pt"),
+        scores={"mAP, AudioSet eval (the repository's README)": 0.497},
+    ),
+    *(
+        dasheng_card(
+            name,
+            dim=dim,
+            depth=depth,
+            weights=Weights(hub=f"mispeech/{hub}"),
+            scores={
+                f"HEAR average, {what} (the repository's README)": score
+                for what, score in zip(("environment", "speech", "music"), hear, strict=True)
+            },
+        )
+        for hub, name, dim, depth, hear in _ENCODERS
+    ),
+)
+
+
+def matches(state: Mapping[str, Tensor]) -> bool:
+    """Whether a state dict is Dasheng's: CED's keys, and patches of 64 bands × 4 frames."""
+    return patch_size_of(state) == _PATCH
+
+
+def read(state: Mapping[str, Tensor], name: str) -> Published:
+    """A state dict (of the authors' or of the hub's naming) -> card and renamed tensors; without a head it embeds."""
+    state = plain_names(state)
+    has_head = "outputlayer.1.weight" in state
+    card = dasheng_card(
+        name,
+        dim=width_of(state, "norm.weight"),
+        depth=depth_of(state),
+        cols=shape_of(state, "time_pos_embed", 4)[3],
+        n_classes=shape_of(state, "outputlayer.1.weight", 2)[0] if has_head else 0,
+    )
+    return Published(card, to_tagger(state))
