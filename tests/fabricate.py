@@ -47,16 +47,18 @@ def music(seconds: float, sample_rate: int = 44_100, n_channels: int = 2, seed: 
     return (np.stack(channels) + 0.01 * rng.standard_normal((n_channels, t.size))).astype(np.float32)
 
 
-def encode(path: Path, wave: np.ndarray, sample_rate: int = 44_100, *, layout: str = "", **metadata: str) -> Path:
+def encode(
+    path: Path, wave: np.ndarray, sample_rate: int = 44_100, *, codec: str = "", layout: str = "", **metadata: str
+) -> Path:
     """Write wave (C, S) float32 in the format of the path's extension; ``metadata`` such as ``artist="..."``."""
-    codec = ENCODERS[path.suffix[1:]]
-    if codec is None:
+    chosen = codec or ENCODERS[path.suffix[1:]]
+    if chosen is None:
         soundfile.write(path, wave.T, sample_rate)
         return path
     with av.open(str(path), "w") as container:
         container.metadata.update(metadata)
         layout = layout or {1: "mono", 2: "stereo", 6: "5.1"}[len(wave)]
-        stream = container.add_stream(codec, rate=48_000 if codec == "libopus" else sample_rate, layout=layout)
+        stream = container.add_stream(chosen, rate=48_000 if chosen == "libopus" else sample_rate, layout=layout)
         stream.bit_rate = 160_000  # for the lossy ones
         for start in range(0, wave.shape[1], sample_rate):
             chunk = np.ascontiguousarray(wave[:, start : start + sample_rate])

@@ -20,6 +20,9 @@ _PUBLIC = {
     "playlist": "audiopatch.library.playlist",
     "write_playlist": "audiopatch.library.playlist_files",
     "duplicates": "audiopatch.library.duplicates",
+    "propose_changes": "audiopatch.writing.propose",
+    "apply_changes": "audiopatch.writing.apply",
+    "undo": "audiopatch.writing.undo",
     "Tagger": "audiopatch.models.tagger",
 }
 

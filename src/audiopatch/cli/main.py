@@ -25,6 +25,8 @@ COMMANDS = {
     "bench": "audiopatch.cli.bench",
     "estimate": "audiopatch.cli.estimate",
     "export": "audiopatch.cli.export",
+    "write": "audiopatch.cli.write",
+    "undo": "audiopatch.cli.undo",
     "compact": "audiopatch.cli.compact",
     "models": "audiopatch.cli.models",
     "doctor": "audiopatch.cli.doctor",

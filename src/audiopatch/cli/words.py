@@ -12,6 +12,13 @@ def number(value: int) -> str:
     return f"{value:,}".replace(",", " ")
 
 
+def size(n_bytes: int) -> str:
+    """``12 kB``, ``3.4 MB``, ``120 MB``."""
+    if n_bytes < 1_000_000:
+        return f"{-(-n_bytes // 1000)} kB"
+    return f"{n_bytes / 1e6:.1f} MB" if n_bytes < 10_000_000 else f"{number(round(n_bytes / 1e6))} MB"
+
+
 def duration(seconds: float) -> str:
     """``2 h 11 m``, ``3 m 05 s``, ``4.2 s``."""
     if seconds < 60:

@@ -1,0 +1,97 @@
+"""The packets of a file by their hash: what must not change when its tags do."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+
+import av
+from av.container import InputContainer
+from av.error import FFmpegError
+
+from audiopatch.errors import TrackError, first_line
+
+_OPTIONS = {"protocol_whitelist": "file"}  # what a file names is not fetched from a network
+_MAX_FAILURES = 8  # in a row; a demuxer that fails so often without giving a packet will not recover
+
+
+@dataclass(frozen=True)
+class Packets:
+    """``container`` as FFmpeg names it; a hash per audio stream, per other stream (pictures, text of chapters).
+
+    ``n_errors`` counts what could not be read; the rest is in the hashes.
+    """
+
+    container: str
+    audio: tuple[str, ...]
+    others: tuple[str, ...]
+    n_errors: int
+
+
+def packets_of(path: str, *, container: str | None = None, end: int | None = None) -> Packets:
+    """Read all packets of a file without decoding any. TrackError for no audio.
+
+    ``container`` saves guessing it; at ``end`` the audio ends, for demuxers that take tags behind it for its last
+    packet.
+    """
+    with open(path, "rb") as content:
+        source = f"file:{path}" if end is None else _Beginning(content, end)
+        form = container and container.split(",")[0]
+        try:
+            file = av.open(source, "r", options=_OPTIONS, metadata_errors="replace", format=form)
+        except (FFmpegError, ValueError) as error:
+            raise TrackError("E_DECODE", "open", f"FFmpeg cannot open it: {first_line(error)}") from None
+        return _read(file, container)
+
+
+def _read(file: InputContainer, container: str | None) -> Packets:
+    with file:
+        hashes = {stream.index: hashlib.blake2b(digest_size=16) for stream in file.streams}
+        for stream in file.streams:
+            codec = stream.codec_context
+            hashes[stream.index].update(f"{stream.type} {codec.name if codec else ''} ".encode())
+            hashes[stream.index].update(bytes(codec.extradata or b"") if codec else b"")
+        n_errors = 0
+        for packet in _packets(file):
+            if packet is None:
+                n_errors += 1
+            else:
+                hashes[packet.stream.index].update(packet)
+        of = lambda audio: tuple(  # noqa: E731
+            hashes[stream.index].hexdigest() for stream in file.streams if (stream.type == "audio") == audio
+        )
+        if not of(True):
+            raise TrackError("E_DECODE", "open", f"no audio stream in it ({file.format.name})")
+        return Packets(container or file.format.name, of(True), of(False), n_errors)
+
+
+class _Beginning:
+    """A file up to a place, as if it ended there."""
+
+    def __init__(self, file: BinaryIO, end: int):
+        self._file, self._end = file, end
+
+    def read(self, size: int) -> bytes:
+        return self._file.read(max(0, min(size, self._end - self._file.tell())))
+
+    def seek(self, place: int, whence: int = 0) -> int:
+        return self._file.seek(place + (self._end if whence == 2 else 0), 0 if whence == 2 else whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+
+def _packets(file: InputContainer) -> Iterator[av.Packet | None]:
+    """All packets of all streams; None for each failure to read one."""
+    failures = 0
+    while failures < _MAX_FAILURES:
+        try:
+            for packet in file.demux():
+                failures = 0
+                yield packet
+            return
+        except (FFmpegError, ValueError):
+            failures += 1
+            yield None

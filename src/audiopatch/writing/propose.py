@@ -1,0 +1,253 @@
+"""What would change: the labels in the tables, by the rules, against what the files hold now."""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from audiopatch.errors import UsageError
+from audiopatch.storage.place import is_remote
+from audiopatch.tables.read import Tables, read
+from audiopatch.writing.changes import Change, same
+from audiopatch.writing.containers import can_write, check_installed, open_tags
+from audiopatch.writing.evidence import own_values, written_before
+from audiopatch.writing.replace import Refused, words
+from audiopatch.writing.rules import LEAST_SCORE, FieldRule, Rules, make_rules
+from audiopatch.zoo.labels import GROUPS, group_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_IN_TABLES = "GENRE"  # the one field whose present values the tables have
+# Parents that say what kind of label it is, and are no label themselves: ours, and AudioSet's.
+_HEADS = {
+    "",
+    *(group.capitalize() for group in GROUPS),
+    "Music",
+    "Music genre",
+    "Music mood",
+    "Music role",
+    "Human voice",
+}
+
+
+class Scored(NamedTuple):
+    """A value for a field, and the score of the label it comes from."""
+
+    text: str
+    score: float
+
+
+@dataclass
+class Proposal:
+    """What would change, what would not and why.
+
+    ``refused``: (path, reason) of files that cannot be written; ``n_kept`` values of the user's that stay;
+    ``n_same`` fields that hold the values already; ``note`` where the scores were not measured against thresholds.
+    """
+
+    changes: list[Change] = field(default_factory=list)
+    refused: list[tuple[str, str]] = field(default_factory=list)
+    n_tracks: int = 0
+    n_kept: int = 0
+    n_same: int = 0
+    note: str = ""
+
+    def __iter__(self) -> Iterator[Change]:
+        return iter(self.changes)
+
+    def __len__(self) -> int:
+        return len(self.changes)
+
+    def counts(self) -> dict[str, Counter[str]]:
+        """Field -> how often each value would be written."""
+        counts: dict[str, Counter[str]] = {}
+        for change in self.changes:
+            counts.setdefault(change.field, Counter()).update(change.new)
+        return counts
+
+
+def propose_changes(
+    tables: Tables | str | os.PathLike[str] = "audiopatch.out",
+    *,
+    genre: int | None = None,
+    mood: int | None = None,
+    instrument: int | None = None,
+    comment: int | None = None,
+    policy: str | None = None,
+    min_score: float | None = None,
+    parents: bool = False,
+    rules: Rules | str | os.PathLike[str] | None = None,
+    look: bool | None = None,
+    advance: Callable[[int, int], object] = lambda done, total: None,
+) -> Proposal:
+    """What ``apply_changes`` would write, of the labels in a folder of tables; no file is changed.
+
+    ``genre``, ``mood``, ``instrument``, ``comment``: how many labels at most go into that field, 0 for none; without
+    any, and without ``rules`` (a TOML file, see ``read_rules``), two genres where a file has none. ``policy``,
+    ``min_score`` and ``parents`` are as in ``FieldRule``, for all fields.
+
+    ``look``: read the present values from the files. The tables know a file's genre alone, so by default they are
+    trusted where only empty genres are filled, and the files are read for anything else. Whatever is trusted here is
+    checked again before a file is written.
+    """
+    check_installed()
+    tables = tables if isinstance(tables, Tables) else read(tables)
+    best = {"genre": genre, "mood": mood, "instrument": instrument, "comment": comment}
+    if not isinstance(rules, Rules):
+        rules = make_rules(best, policy=policy, min_score=min_score, parents=parents, file=rules)
+    if not len(tables.tags):
+        raise UsageError(f"{tables.folder} holds no tags: make some with 'audiopatch tag'")
+    if look is None:
+        look = any(name != _IN_TABLES or rule.policy != "fill" for name, rule in rules.fields.items())
+    least, note = _least_scores(tables)
+    proposal = Proposal(note=note if any(rule.min_score is None for rule in rules.fields.values()) else "")
+    values = _values(tables, rules, least)
+    ours = {} if look else written_before(tables.folder)
+    tracks = tables.tracks
+    proposal.n_tracks = len(tracks)
+    track: Any
+    for done, track in enumerate(tracks.itertuples(), start=1):
+        wanted = values.get(track.track_id)
+        if wanted:
+            _propose_track(proposal, track, wanted, rules, look, ours)
+        advance(done, proposal.n_tracks)
+    return proposal
+
+
+def _propose_track(
+    proposal: Proposal,
+    track: Any,
+    wanted: Mapping[str, list[Scored]],
+    rules: Rules,
+    look: bool,
+    ours: Mapping[str, Any],
+) -> None:
+    path = path_on_disk(track)
+    try:
+        _check_writable(path)
+        present = _look(path, wanted) if look else {_IN_TABLES: _in_tables(track, ours.get(path, ()))}
+    except Refused as reason:
+        proposal.refused.append((path, str(reason)))
+        return
+    for name, scored in wanted.items():
+        now, own = present[name]
+        new = decide(rules.fields[name], now, own, scored)
+        if new is None:
+            proposal.n_kept += 1
+        elif same(new, now):
+            proposal.n_same += 1
+        else:
+            proposal.changes.append(_change(track, path, name, now, new, scored))
+
+
+def decide(rule: FieldRule, now: Sequence[str], own: Sequence[str], scored: Sequence[Scored]) -> tuple[str, ...] | None:
+    """The values a field should have; None where those of the user's stay alone. ``own`` among ``now`` are ours."""
+    mine = {value.casefold() for value in own}
+    theirs = [value for value in now if value.casefold() not in mine]
+    proposed = tuple(dict.fromkeys(one.text for one in scored))
+    if rule.joined:
+        proposed = (", ".join(proposed),)
+    if rule.policy == "fill" and theirs:
+        return None
+    if rule.policy == "append":
+        known = {value.casefold() for value in theirs}
+        return (*theirs, *(value for value in proposed if value.casefold() not in known))
+    return proposed
+
+
+def path_on_disk(track: Any) -> str:
+    """The path of a row of ``tracks``, as the system takes it."""
+    raw = getattr(track, "path_bytes", None)
+    if isinstance(raw, bytes):
+        return os.fsdecode(raw)
+    return os.fsdecode(base64.b64decode(raw)) if isinstance(raw, str) else track.path
+
+
+def _values(tables: Tables, rules: Rules, least: Mapping[str, float]) -> dict[str, dict[str, list[Scored]]]:
+    """track_id -> field -> the best labels for it, as they are written."""
+    tags: pd.DataFrame = tables.tags
+    labels = list(tags["label"].cat.categories)
+    described = _described(tables, labels)
+    plans = []  # per field: for each label what is written and from which score on; None where nothing is
+    for name, rule in rules.fields.items():
+        texts = [_texts(rules, rule, *described[label]) for label in labels]
+        from_score = [least.get(label, LEAST_SCORE) if rule.min_score is None else rule.min_score for label in labels]
+        plans.append((name, rule.best, texts, from_score))
+    found: dict[str, dict[str, list[Scored]]] = {}
+    counts: dict[tuple[str, str], int] = {}
+    rows = zip(tags["track_id"].tolist(), tags["label"].cat.codes.tolist(), tags["score"].tolist(), strict=True)
+    for track_id, code, score in rows:
+        for name, best, texts, from_score in plans:
+            if texts[code] and score >= from_score[code] and counts.get((track_id, name), 0) < best:
+                counts[track_id, name] = counts.get((track_id, name), 0) + 1
+                scored = found.setdefault(track_id, {}).setdefault(name, [])
+                known = {one.text for one in scored}
+                scored += [Scored(text, score) for text in texts[code] if text not in known]
+    return found
+
+
+def _texts(rules: Rules, rule: FieldRule, group: str, parent: str, label: str, leaf: str) -> tuple[str, ...]:
+    """What is written for a label; nothing where it is of another group, or never to be."""
+    if rule.groups and group not in rule.groups:
+        return ()
+    name = rules.name_of(label, leaf)
+    above = rules.name_of(parent, parent) if rule.parents and parent not in _HEADS else ""
+    return tuple(dict.fromkeys(text for text in (above, name) if text)) if name else ()
+
+
+def _described(tables: Tables, labels: Sequence[str]) -> dict[str, tuple[str, str, str, str]]:
+    """label -> its group, parent, itself, leaf."""
+    frame = tables.labels
+    frame = frame.astype(object).where(frame.notna(), "")
+    groups = frame["group"] if "group" in frame else frame["label"].map(group_of)
+    columns = (groups, frame["parent"], frame["label"], frame["leaf"])
+    known = {row[2]: row for row in zip(*(column.tolist() for column in columns), strict=True)}
+    return {label: known.get(label, ("", "", label, label)) for label in labels}
+
+
+def _least_scores(tables: Tables) -> tuple[Mapping[str, float], str]:
+    """(label -> the score from which on it is meant, what to say where nobody measured that for such a run)."""
+    return {}, f"no thresholds for this model: the best labels from a score of {LEAST_SCORE} on"
+
+
+def _check_writable(path: str) -> None:
+    if is_remote(path):
+        raise Refused("is in a store; only files on a disk are written")
+    if not can_write(path):
+        raise Refused(f"tags are not written into such files ({os.path.splitext(path)[1][1:] or 'no ending'})")  # noqa: PTH122
+
+
+def _look(path: str, names: Mapping[str, Any]) -> dict[str, tuple[tuple[str, ...], tuple[str, ...]]]:
+    """Field -> its values in the file, and those of them that we wrote."""
+    try:
+        _, tags = open_tags(path, upgrade=True)
+    except OSError as error:
+        raise Refused("no such file" if isinstance(error, FileNotFoundError) else words(error)) from None
+    return {name: (tags.read(name), own_values(tags, name)) for name in names}
+
+
+def _in_tables(track: Any, ours: Sequence[Sequence[str]]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The genre as the tables have it; ours where it is what we wrote."""
+    genre = track.genre if isinstance(track.genre, str) else ""
+    mine = next((tuple(values) for values in ours if values and "; ".join(values) == genre), ())
+    return (mine or ((genre,) if genre else ())), mine
+
+
+def _change(
+    track: Any, path: str, name: str, now: tuple[str, ...], new: tuple[str, ...], scored: Sequence[Scored]
+) -> Change:
+    score_of = {one.text: round(float(one.score), 4) for one in scored}
+    text = lambda value: value if isinstance(value, str) else ""  # noqa: E731 (a missing one is NaN)
+    joined = list(score_of.values()) if len(new) == 1 and new[0] not in score_of else None
+    return Change(
+        path, name, now, new,
+        scores=tuple(joined or [score_of.get(value) for value in new]),
+        artist=text(track.artist), album=text(track.album), title=text(track.title),
+        track_id=track.track_id, size_bytes=int(track.size_bytes), mtime_ns=int(track.mtime_ns),
+        audio_hash=text(track.audio_hash),
+    )  # fmt: skip

@@ -1,0 +1,111 @@
+"""One write or undo at a time: the journals of a folder of tables under a lock, and its rows kept true at the end."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from audiopatch.errors import OutputMismatchError, UsageError
+from audiopatch.tables.folder import Folder
+from audiopatch.tables.local import LocalFolder, disk_errors, locked
+from audiopatch.tables.restamp import Stamp, restamp
+from audiopatch.writing.journal import FOLDER, Journal, Write, find_write, new_write
+from audiopatch.writing.replace import clear_aside
+
+
+class Session:
+    """The journal of this write: begun when the first file needs one, or that of a write that was interrupted."""
+
+    def __init__(self, folder: LocalFolder, stack: ExitStack):
+        self._folder, self._stack = folder, stack
+        last = find_write(folder.path, None)
+        self.write = last if last is not None and last.state() == "unfinished" else None
+        self._journal: Journal | None = None
+        if self.write is not None:
+            clear_leftovers(self.write)
+
+    @property
+    def name(self) -> str:
+        """Empty as long as nothing was written."""
+        return self.write.name if self.write is not None else ""
+
+    def journal(self, path: str) -> Journal:
+        """The journal, which knows now that this file is next."""
+        if self._journal is None:
+            self.write = self.write or new_write(self._folder.path)
+            self._journal = self._stack.enter_context(Journal(self.write))
+        self._journal.append(kind="at", path=path, durable=False)
+        return self._journal
+
+    def finish(self, *, done: bool) -> str:
+        """Close the write, and let the tables follow its files; what to say where they could not."""
+        if self.write is None:
+            return ""
+        if not any(record.said["kind"] == "file" for record in self.write.records()):
+            self._stack.close()
+            self.write.delete()
+            self.write = None
+            return ""
+        if done:
+            with Journal(self.write) as journal:
+                journal.append(kind="end")
+        return follow(self._folder, self.write)
+
+
+@contextmanager
+def session(folder: Folder) -> Iterator[Session]:
+    """Holds the journals in a folder of tables; OutputMismatchError where another write or undo does."""
+    with ExitStack() as stack:
+        here = on_disk(folder)
+        stack.enter_context(held(here))
+        yield Session(here, stack)
+
+
+@contextmanager
+def held(folder: LocalFolder) -> Iterator[None]:
+    """The lock of the journals."""
+    with disk_errors(folder.path), locked(folder.path / FOLDER):
+        yield
+
+
+def on_disk(folder: Folder) -> LocalFolder:
+    """The folder itself; UsageError for one in a store, where a journal could not be made durable file by file."""
+    if not isinstance(folder, LocalFolder):
+        raise UsageError(f"{folder} is in a store: copy the tables to a disk, and name that folder with --in")
+    return folder
+
+
+def clear_leftovers(write: Write) -> None:
+    """Remove the copies beside the music that a crash left."""
+    for record in write.records():
+        if record.said["kind"] == "at":
+            clear_aside(record.said["path"])
+
+
+def follow(folder: LocalFolder, write: Write) -> str:
+    """Give the rows of a write's files the size, time and genre these have now; what to say where that cannot be."""
+    stamps: dict[str, Stamp] = {}
+    for record in write.records():
+        said = record.said
+        if said["kind"] == "file" and said["track_id"] and (stamp := _stamp(said)) is not None:
+            stamps[said["track_id"]] = stamp
+    try:
+        restamp(folder, stamps)
+    except OutputMismatchError:
+        return "the tables are in use by another run, which will know the files by their audio"
+    return ""
+
+
+def _stamp(said: dict[str, Any]) -> Stamp | None:
+    """The file's stamp, where it is as the write left it or as it was before."""
+    try:
+        about = os.stat(said["path"])  # noqa: PTH116
+    except OSError:
+        return None
+    for state in ("new", "old"):
+        if (about.st_size, about.st_mtime_ns) == (said[state]["size_bytes"], said[state]["mtime_ns"]):
+            genre = said["fields"].get("GENRE")
+            return Stamp(about.st_size, about.st_mtime_ns, "; ".join(genre[state]) if genre else None)
+    return None
