@@ -97,6 +97,23 @@ def wav_header(data_bytes: int, sample_rate: int = 44_100, channels: int = 2) ->
     return b"RIFF" + struct.pack("<I", riff_bytes) + b"WAVEfmt " + fmt + b"data" + struct.pack("<I", data_bytes)
 
 
+def wavex(
+    samples: np.ndarray | bytes, sample_rate: int, *, n_channels: int = 0, container: int = 16, valid: int = 0,
+    bits: int = 0, mask: int = 0, extensible: bool = True,
+) -> bytes:  # fmt: skip
+    """A PCM WAV of samples (S, C) or bytes, with whatever its header is to say of words, bits and places."""
+    n_channels = n_channels or np.asarray(samples).shape[1]
+    data = samples if isinstance(samples, bytes) else samples.tobytes()
+    block = n_channels * container // 8
+    tag = 0xFFFE if extensible else 1
+    fmt = struct.pack("<HHIIHH", tag, n_channels, sample_rate, sample_rate * block, block, bits or container)
+    if extensible:
+        guid = struct.pack("<H", 1) + bytes.fromhex("000000001000800000aa00389b71")
+        fmt += struct.pack("<HHI", 22, valid or container, mask) + guid
+    head = b"WAVEfmt " + struct.pack("<I", len(fmt)) + fmt + b"data" + struct.pack("<I", len(data))
+    return b"RIFF" + struct.pack("<I", len(head) + len(data)) + head + data
+
+
 def bad_files(folder: Path, seconds: float = 6.0) -> dict[str, str]:
     """Fill ``folder`` with files as disks hold them; name -> how it should end: "ok", "damaged" or an error code.
 

@@ -1,4 +1,5 @@
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,9 +13,10 @@ import soxr
 from audiopatch.audio.av_source import AvSource
 from audiopatch.audio.decode import DECODERS, decode_track
 from audiopatch.audio.ffmpeg_source import FfmpegSource
+from audiopatch.audio.file import opened
 from audiopatch.audio.soundfile_source import SoundfileSource
 from audiopatch.types import CutSpec, Decoded, Failed, Segment, Track
-from fabricate import ENCODERS, bad_files, encode, flipped, music
+from fabricate import ENCODERS, bad_files, encode, music, wavex
 
 NATIVE = CutSpec(sample_rate=44_100, segment_s=1.0)
 MODEL = CutSpec(sample_rate=16_000, segment_s=1.0)
@@ -91,14 +93,63 @@ def test_a_stream_resamples_as_the_whole_does(tmp_path, sample_rate):
     assert snr_db(ideal[1_000:-1_000], wave[1_000:-1_000]) > 100
 
 
-def test_stereo_is_averaged_and_surround_goes_through_stereo(tmp_path):
+def test_stereo_is_averaged_and_surround_is_weighted_by_place(tmp_path):
     left = np.ones(44_100, np.float32) * 0.5
     soundfile.write(tmp_path / "left.wav", np.stack([left, 0 * left]).T, 44_100, "FLOAT")
     assert decode(tmp_path / "left.wav", NATIVE)[0][0].wave == pytest.approx(left / 2)
     surround = np.zeros((44_100, 6), np.float32)
-    surround[:, 2] = 0.5  # the centre, 3 dB down in both channels of the stereo mix
+    surround[:, 2] = 0.5  # the centre, 3 dB down in both sides of a stereo mix that is no louder than its channels
     soundfile.write(tmp_path / "centre.wav", surround, 44_100, "FLOAT")
-    assert decode(tmp_path / "centre.wav", NATIVE)[0][0].wave == pytest.approx(left * np.sqrt(0.5), abs=1e-4)
+    expected = left * np.sqrt(0.5) / (1 + 2 * np.sqrt(0.5))
+    assert decode(tmp_path / "centre.wav", NATIVE)[0][0].wave == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("n_channels", [3, 4, 5, 6, 7, 8, 10, 16])
+@pytest.mark.parametrize("extension", ["wav", "flac", "tta", "wv", "opus"])
+def test_many_channels_are_as_loud_as_each_of_them(tmp_path, extension, n_channels):
+    """The same sound in every channel is that sound; also where FFmpeg has no way down to stereo."""
+    wave = np.tile(music(1.5, sample_rate=48_000, n_channels=1), (n_channels, 1))
+    path = tmp_path / f"x.{extension}"
+    if extension == "wav":
+        path.write_bytes(wavex(np.round(wave.T * 32767).astype("<i2"), 48_000, mask=(1 << n_channels) - 1))
+    else:
+        soundfile.write(tmp_path / "plain.wav", wave.T, 48_000)
+        command = ["ffmpeg", "-v", "error", "-i", tmp_path / "plain.wav", "-mapping_family", "255", path]
+        if shutil.which("ffmpeg") is None or subprocess.run(command, capture_output=True).returncode:
+            pytest.skip("this ffmpeg cannot write it")
+    segments, end = decode(path, CutSpec(48_000, 1.0))
+    if isinstance(end, Failed):
+        assert extension == "wv" and n_channels > 8  # the encoder writes what no decoder reads
+        return
+    assert end.channels == n_channels and not end.damaged
+    expected = np.delete(wave, 3, axis=0)[0] if n_channels > 3 else wave[0]
+    got = whole(segments, 48_000)
+    delay = 0 if extension != "opus" else None
+    if delay == 0:
+        np.testing.assert_allclose(got, expected, atol=2e-4)
+    else:
+        assert np.abs(got).std() == pytest.approx(np.abs(expected).std(), rel=0.1)
+
+
+def test_opposite_channels_are_no_silence(tmp_path):
+    left = music(2.0, n_channels=1)[0]
+    for name, right in (("opposite", -left), ("nearly", -0.9 * left), ("apart", np.roll(left, 4000))):
+        soundfile.write(tmp_path / f"{name}.wav", np.stack([left, right]).T, 44_100, "FLOAT")
+    for name, expected in (("opposite", left), ("nearly", left), ("apart", (left + np.roll(left, 4000)) / 2)):
+        np.testing.assert_allclose(whole(decode(tmp_path / f"{name}.wav", NATIVE)[0], 44_100), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(("container", "valid"), [(32, 24), (32, 20), (32, 18), (24, 12), (24, 20), (32, 32)])
+@pytest.mark.parametrize("extensible", [True, False])
+def test_samples_in_wider_words(tmp_path, container, valid, extensible):
+    wave = music(1.5, n_channels=2)
+    words = np.round(wave.T * (2 ** (valid - 1) - 1)).astype("<i4") << (container - valid)
+    data = np.frombuffer(words.tobytes(), np.uint8).reshape(-1, 4)[:, : container // 8].tobytes()
+    header = {"valid": valid} if extensible else {"bits": valid, "extensible": False}
+    (tmp_path / "x.wav").write_bytes(wavex(data, 44_100, n_channels=2, container=container, **header))
+    segments, end = decode(tmp_path / "x.wav", NATIVE)
+    assert end.duration_s == pytest.approx(1.5) and not end.damaged
+    np.testing.assert_allclose(whole(segments, 44_100), wave.mean(axis=0), atol=2 / 2**valid + 1e-6)
 
 
 @pytest.mark.parametrize(
@@ -168,14 +219,19 @@ def test_the_hash_names_the_audio_not_the_file(tmp_path):
     plain, tagged = encode(tmp_path / "a.mp3", wave), encode(tmp_path / "b.mp3", wave, title="Other", artist="Words")
     other = encode(tmp_path / "c.mp3", music(2.0, seed=9))
     hashes = [decode(path)[1].audio_hash for path in (plain, tagged, other)]
-    assert hashes[0] == hashes[1] != hashes[2] and len(hashes[0]) == 32
-    flac = tmp_path / "x.flac"
-    soundfile.write(flac, wave.T, 44_100)
-    md5 = flac.read_bytes()[4 + 4 + 18 :][:16].hex()  # STREAMINFO comes first in every FLAC file
-    assert decode(flac)[1].audio_hash == md5
-    flac.write_bytes(flipped(flac.read_bytes()))
-    damaged = decode(flac)[1]
-    assert damaged.damaged and damaged.audio_hash != md5
+    assert hashes[0] == hashes[1] != hashes[2] and re.fullmatch("v2:[0-9a-f]{32}", hashes[0])
+
+
+def test_what_flac_says_of_its_samples_is_not_believed(tmp_path):
+    """Albums cut without decoding carry the MD5 of the whole album in every track."""
+    sound = {name: encode(tmp_path / f"{name}.flac", music(2.0, seed=seed)) for seed, name in enumerate("ab")}
+    a, b = (bytearray(path.read_bytes()) for path in sound.values())
+    md5 = slice(4 + 4 + 18, 4 + 4 + 34)  # STREAMINFO comes first in every FLAC file
+    before = decode(sound["b"])[1].audio_hash
+    b[md5] = a[md5]
+    sound["b"].write_bytes(b)
+    hashes = {name: decode(path)[1].audio_hash for name, path in sound.items()}
+    assert hashes["a"] != hashes["b"] == before
 
 
 @pytest.mark.parametrize("source", [SoundfileSource, FfmpegSource])
@@ -183,16 +239,18 @@ def test_fallbacks_agree_with_the_first_decoder(songs, source):
     if source is FfmpegSource and shutil.which("ffmpeg") is None:
         pytest.skip("no ffmpeg command")
     path = str(songs["flac"])
-    reference = np.concatenate([block.wave for block in AvSource(path).blocks()])
-    opened = source(path)
-    wave = np.concatenate([block.wave for block in opened.blocks()])
-    rate = opened.header.sample_rate if source is SoundfileSource else 48_000
+    with opened(track(path), whole=True) as file:
+        reference = np.concatenate([block.wave for block in AvSource(file).blocks()])
+    with opened(track(path), whole=True) as file:
+        decoder = source(file)
+        wave = np.concatenate([block.wave for block in decoder.blocks()])
+        assert decoder.measure(lambda: None) == pytest.approx(5.3, abs=0.01) and len(decoder.audio_hash()) == 35
+        decoder.close()
+    rate = decoder.header.sample_rate if source is SoundfileSource else 48_000
     expected = reference if rate == 44_100 else soxr.resample(reference, 44_100, rate, quality="HQ")
     n = min(wave.size, expected.size) - 1_000
     assert abs(wave.size - expected.size) <= 2
     assert snr_db(expected[1_000:n], wave[1_000:n]) > (120 if rate == 44_100 else 30)
-    assert opened.measure(lambda: None) == pytest.approx(5.3, abs=0.01) and len(opened.audio_hash()) == 32
-    opened.close()
 
 
 def test_decoders_are_tried_in_turn(tmp_path, monkeypatch):

@@ -15,63 +15,98 @@ import numpy as np
 from av.audio.frame import AudioFrame
 from av.error import FFmpegError
 
+from audiopatch.audio.file import AudioFile
 from audiopatch.audio.source import (
     Block,
     Damage,
-    File,
     Header,
     Refused,
     check_rate,
     is_believable,
     measure_by_decoding,
     mono,
+    named_hash,
     own_tags,
 )
+from audiopatch.audio.surroundings import DELIMITED, after_tags, bounds
+from audiopatch.audio.wav import loose_pcm
 from audiopatch.errors import TrackError
-from audiopatch.storage.reader import RemoteFile
 
 av.logging.set_level(av.logging.CRITICAL)
 
 # Decoding warms up over this much audio before a cut: bit reservoirs, overlapping windows, the resampler's filter.
 PRE_ROLL_S = 0.25
+# Times that are off by more than this between one packet and the next: shorter than any packet, longer than rounding.
+# Ogg tells the time of a page's last packet only.
+_JUMP_S, _OGG_JUMP_S = 0.0012, 0.05
 # A demuxer that fails this often in a row without giving a packet will not recover.
 _MAX_DEMUX_FAILURES = 8
-# Formats whose seeking tests have shown to give the samples of a whole decode. The others (WMA and Matroska count in
-# milliseconds) are decoded whole.
-_SEEKABLE = {"wav", "aiff", "flac", "mp3", "ogg", "wv", "tta", "mov,mp4,m4a,3gp,3g2,mj2"}
-# What playlists and the like name is not fetched from a network.
-_OPTIONS = {"protocol_whitelist": "file"}
+# Container -> codecs, or how their names begin.
+_SEEKABLE: dict[str, tuple[str, ...]] = {
+    "wav": ("pcm_",), "w64": ("pcm_",), "aiff": ("pcm_",), "flac": ("flac",), "mp3": ("mp3",),
+    "ogg": ("vorbis", "opus"), "wv": ("wavpack",), "tta": ("tta",), "mov,mp4,m4a,3gp,3g2,mj2": ("aac", "alac"),
+}  # fmt: skip
+# What playlists and the like name is not fetched from a network, nor from this machine.
+_OPTIONS = {"protocol_whitelist": "none"}
 # FFmpeg looks for DTS hidden in WAV through all it may probe, 5 MB: 20 ms per file, where 128 kB settle it in 5.
 _WAV_PROBE = {"probesize": "131072"}
-_WAV_OPTIONS = _OPTIONS | _WAV_PROBE
-# A file that is elsewhere has nothing to name here.
-_REMOTE_OPTIONS = {"protocol_whitelist": "none"}
 # Demuxers that open other files or invent their input: what claims to be one of these is not a recording.
 _NOT_A_RECORDING = {"hls", "concat", "dash", "lavfi", "imf", "image2", "tty"}
-# Formats without a length, where FFmpeg guesses one from the first packets' bit rate.
-_GUESSED_LENGTH = {"aac", "ac3", "eac3", "dts", "amr", "truehd"}
+# Formats that state how long their audio is. With the others FFmpeg guesses, from the first packets or from the last.
+_STATES_LENGTH = {
+    "wav", "w64", "aiff", "caf", "au", "flac", "wv", "tta", "ape", "mpc", "mpc8", "tak", "dsf", "iff", "avi",
+    "mov,mp4,m4a,3gp,3g2,mj2",
+}  # fmt: skip
+# Formats that state how long the longest of their streams is, which may be the pictures.
+_STATES_LONGEST = {"matroska,webm", "asf"}
+# Demuxers that step over ID3v2 in front of the audio by themselves.
+_READS_ID3 = {"mp3", "aac", "flac", "tta", "ogg"}
 
 
 class AvSource:
     """One file opened by FFmpeg through PyAV. Raises ``TrackError`` (stage open) for what cannot be opened."""
 
-    def __init__(self, file: File):
+    def __init__(self, file: AudioFile):
         self.damage = Damage()
         self._file = file
+        self._format, self._options = None, _OPTIONS | (_WAV_PROBE if file.name.lower().endswith(".wav") else {})
         self._hash: Any = None  # of all packets, once they have been read
-        self._downmix: tuple[object, av.AudioResampler] | None = None
+        self._uneven = False  # whether the packets' times were seen to jump
+        file.narrow(0, file.size_bytes)
+        try:
+            self._open()
+        except TrackError:
+            start, end = bounds(file, "")
+            if start == 0:
+                raise
+            file.narrow(start, end)
+            self._open()
+        self._leave_out_surroundings()
+
+    def _leave_out_surroundings(self) -> None:
+        """Open again what lies between tags and junk, and PCM as what it is; the tags of the whole file stay."""
+        file, kind, header = self._file, self._container.format.name, self.header
+        pcm = loose_pcm(file) if kind == "wav" and file.start == 0 else None
+        if pcm is not None:
+            start, end, self._format = pcm.start, pcm.end, pcm.format
+            self._options = _OPTIONS | {"sample_rate": str(pcm.sample_rate), "ch_layout": pcm.layout}
+        elif kind in DELIMITED or file.start:
+            return
+        else:
+            start, end = bounds(file, kind)
+            if end == file.size_bytes and (start == 0 or (kind in _READS_ID3 and start == after_tags(file))):
+                return
+        self._container.close()
+        file.narrow(start, end)
         self._open()
+        self.header = replace(self.header, tags=header.tags)
 
     def _open(self) -> None:
+        self._file.seek(0)
         try:
-            if isinstance(self._file, str):
-                # "file:" keeps a name such as "concat:x" from naming a protocol.
-                options = _WAV_OPTIONS if self._file.lower().endswith(".wav") else _OPTIONS
-                self._container = av.open(f"file:{self._file}", options=options, metadata_errors="replace")
-            else:
-                self._file.seek(0)
-                options = _REMOTE_OPTIONS | (_WAV_PROBE if self._file.name.lower().endswith(".wav") else {})
-                self._container = av.open(self._file, "r", options=options, metadata_errors="replace")
+            self._container = av.open(
+                self._file, "r", format=self._format, options=self._options, metadata_errors="replace"
+            )
         except (FFmpegError, ValueError) as error:
             raise TrackError("E_DECODE", "open", f"FFmpeg cannot open it: {_words(error)}") from None
         try:
@@ -100,24 +135,27 @@ class AvSource:
         """Seconds of audio by the packets' own clock, found (with the hash) by demuxing all without decoding any.
 
         Of a file that is elsewhere, where that would fetch all of it, the header is believed if it counts exactly.
+        Where the clock jumps (files joined, cut out, or damaged), only decoding tells.
         """
         if (told_s := self._told_s()) is not None:
             return told_s
         self._start_over()
-        end = origin = self._stream.start_time or 0
+        clock = _Clock(self._stream)
         for n, packet in enumerate(self._packets()):
             self._hash.update(packet)
-            if packet.pts is not None:
-                end = max(end, packet.pts + (packet.duration or 0))
+            clock.see(packet)
             if n % 1000 == 0:
                 beat()
-        if end > origin and self._stream.time_base:
-            return float((end - origin) * self._stream.time_base)
+        self._uneven = clock.jumps
+        if not clock.jumps and clock.duration_s > 0:
+            return clock.duration_s
         return measure_by_decoding(self, beat)
 
     @property
     def seekable(self) -> bool:
-        return self._container.format.name in _SEEKABLE
+        """By tests over every container and codec: where seeking gives the samples of a whole decode."""
+        codecs = _SEEKABLE.get(self._container.format.name, ())
+        return not self._uneven and self.header.codec.startswith(tuple(codecs))
 
     def blocks_from(self, position: int) -> Iterator[Block]:
         """Blocks from exactly the native sample ``position`` on; only the pre-roll is decoded before it."""
@@ -136,22 +174,15 @@ class AvSource:
                 yield Block(block.sample_rate, block.wave[begin:])
 
     def audio_hash(self) -> str | None:
-        """The MD5 of the samples where FLAC states it and nothing contradicts it, else a hash of all packets."""
-        md5 = _flac_md5(self._stream.codec_context)
-        if md5 and not self.damage.n_errors:
-            return md5
-        return None if self._hash is None else self._hash.hexdigest()
+        """A hash of all packets: what the file says of itself (FLAC's MD5 of its samples) outlives the samples."""
+        return None if self._hash is None else named_hash(self._hash)
 
     def close(self) -> None:
         self._container.close()
 
     def _told_s(self) -> float | None:
         """Seconds by the header of a file that is read in pieces; None where it may guess."""
-        if isinstance(self._file, str) or self._file.whole or not self.seekable:
-            return None
-        if self._container.format.name == "mp3" and not _counts_frames(self._file):
-            return None
-        return self.header.declared_s
+        return None if self._file.whole or not self.seekable else self.header.declared_s
 
     def _best_stream(self) -> av.AudioStream:
         kind = self._container.format.name
@@ -169,23 +200,29 @@ class AvSource:
         codec = stream.codec_context
         codec.thread_count = 1
         check_rate(codec.sample_rate)
-        declared_s = None
-        if container.format.name not in _GUESSED_LENGTH:
-            if stream.duration is not None and stream.time_base:
-                declared_s = float(stream.duration * stream.time_base)
-            elif container.duration is not None:
-                declared_s = container.duration / av.time_base
+        declared_s = self._declared_s()
         tags = own_tags({**container.metadata, **stream.metadata})
         return Header(codec.sample_rate, codec.channels, codec.codec.canonical_name, declared_s, tags)
 
+    def _declared_s(self) -> float | None:
+        """Seconds by the header, where it has a place for them that is about this stream."""
+        container, stream, kind = self._container, self._stream, self._container.format.name
+        if kind in _STATES_LENGTH or (kind == "mp3" and _counts_frames(self._file)):
+            if stream.duration is not None and stream.time_base:
+                return float(stream.duration * stream.time_base)
+        elif kind in _STATES_LONGEST and len(container.streams) == 1 and container.duration is not None:
+            return container.duration / av.time_base
+        return None
+
     def _packets(self) -> Iterator[av.Packet]:
         """All packets, the empty one that flushes the decoder last; read errors are counted and stepped over."""
-        failures = 0
+        failures, skip = 0, _Tags(self._file) if self._container.format.name == "mp3" else None
         while failures < _MAX_DEMUX_FAILURES:
             try:
                 for packet in self._container.demux(self._stream):
                     failures = 0
-                    yield packet
+                    if skip is None or not skip.holds(packet):
+                        yield packet
                 return
             except (FFmpegError, ValueError) as error:
                 self.damage.add(f"FFmpeg: {_words(error)}")
@@ -223,21 +260,51 @@ class AvSource:
         first, planes = frames[0], _planes(frames)
         n_channels = first.layout.nb_channels
         channels = planes if first.format.is_planar else list(planes[0].reshape(-1, n_channels).T)
-        if n_channels > 2:
-            channels = self._to_stereo(channels, planes, first)
-        return Block(first.sample_rate, mono(channels))
+        places = [channel.name for channel in first.layout.channels] if n_channels > 2 else ()
+        return Block(first.sample_rate, mono(channels, places))
 
-    def _to_stereo(self, channels: list[np.ndarray], planes: list[np.ndarray], like: AudioFrame) -> list[np.ndarray]:
-        """Surround -> float stereo by FFmpeg's matrix, which knows each channel's place; we average the two."""
-        kind = (like.format.name, like.layout.name, like.sample_rate)
-        if self._downmix is None or self._downmix[0] != kind:
-            self._downmix = kind, av.AudioResampler(format="fltp", layout="stereo", rate=like.sample_rate)
-        try:
-            frame = AudioFrame.from_ndarray(np.stack(planes), format=kind[0], layout=kind[1])
-            frame.sample_rate = like.sample_rate
-            return _planes(self._downmix[1].resample(frame))
-        except (FFmpegError, ValueError):  # channels without a known layout: all count the same
-            return channels
+
+class _Tags:
+    """Tags between the files that an MP3 was joined of: FFmpeg gives them out as packets."""
+
+    def __init__(self, file: AudioFile):
+        self._file = file
+        self._end = 0
+
+    def holds(self, packet: av.Packet) -> bool:
+        """Whether the packet, which has a place in the file, lies in a tag."""
+        if not packet.size or packet.pos is None:
+            return False
+        at = self._file.start + packet.pos
+        if at >= self._end and _first_byte(packet) != 0xFF:
+            self._end = after_tags(self._file, at)
+        return at < self._end
+
+
+class _Clock:
+    """Whether packets follow each other without gap or overlap, and when the last one ends, by their own times."""
+
+    def __init__(self, stream: av.AudioStream):
+        self._origin = stream.start_time or 0
+        self._base = stream.time_base or Fraction(1, stream.codec_context.sample_rate)
+        is_ogg = stream.container.format.name == "ogg"
+        self._slack = max(1, round((_OGG_JUMP_S if is_ogg else _JUMP_S) / self._base))
+        self._is_mp3 = stream.container.format.name == "mp3"
+        self._end: int | None = None
+        self.jumps = False
+
+    def see(self, packet: av.Packet) -> None:
+        if packet.pts is None:
+            return
+        if self._is_mp3 and _first_byte(packet) != 0xFF:  # its demuxer counts what is no frame as one
+            self.jumps = True
+        if self._end is not None and abs(packet.pts - self._end) > self._slack:
+            self.jumps = True
+        self._end = max(self._end or 0, packet.pts + (packet.duration or 0))
+
+    @property
+    def duration_s(self) -> float:
+        return float(((self._end or self._origin) - self._origin) * self._base)
 
 
 _PCM = {"u8": np.uint8, "s16": np.int16, "s32": np.int32, "s64": np.int64, "flt": np.float32, "dbl": np.float64}
@@ -249,9 +316,12 @@ def _planes(frames: list[AudioFrame]) -> list[np.ndarray]:
     Read straight from the buffers: ``to_ndarray`` takes three times as long per frame, which a decoded MP3 notices.
     """
     form = frames[0].format
-    pcm, width = _PCM[form.name.removesuffix("p")], 1 if form.is_planar else frames[0].layout.nb_channels
+    n_channels = frames[0].layout.nb_channels
+    n_planes, width = (n_channels, 1) if form.is_planar else (1, n_channels)
+    pcm = _PCM[form.name.removesuffix("p")]
     pieces = [
-        [np.frombuffer(memoryview(plane), pcm, frame.samples * width) for plane in frame.planes]  # type: ignore[arg-type]
+        # beyond eight planes PyAV counts some that are none
+        [np.frombuffer(memoryview(plane), pcm, frame.samples * width) for plane in frame.planes[:n_planes]]  # type: ignore[arg-type]
         for frame in frames
     ]
     return [np.concatenate(plane) for plane in zip(*pieces, strict=True)]
@@ -276,25 +346,14 @@ def _agreed_position(frames: list[AudioFrame], origin: int, samples_per_tick: Fr
     return votes.most_common(1)[0][0] if votes else default
 
 
-def _counts_frames(file: RemoteFile) -> bool:
+def _first_byte(packet: av.Packet) -> int:
+    return memoryview(packet)[0] if packet.size else 0xFF  # type: ignore[arg-type]
+
+
+def _counts_frames(file: AudioFile) -> bool:
     """Whether an MP3 begins with the frame that tells how many there are; without it FFmpeg goes by the bit rate."""
-    before = file.tell()
-    file.seek(0)
-    head = file.read(10)
-    if head[:3] == b"ID3":
-        file.seek(10 + sum((head[6 + i] & 0x7F) << (21 - 7 * i) for i in range(4)))
-    first_frame = file.read(512)
-    file.seek(before)
+    first_frame = file.peek(max(file.start, after_tags(file)), 512)
     return any(name in first_frame for name in (b"Xing", b"Info", b"VBRI"))
-
-
-def _flac_md5(codec: av.CodecContext) -> str | None:
-    """The MD5 of the unencoded samples from FLAC's STREAMINFO block; None elsewhere, or where it is all zeros."""
-    stream_info = bytes(codec.extradata or b"")
-    if codec.name != "flac" or len(stream_info) < 34:
-        return None
-    md5 = stream_info[18:34]
-    return md5.hex() if any(md5) else None
 
 
 def _words(error: Exception) -> str:

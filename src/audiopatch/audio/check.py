@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from contextlib import closing
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -12,7 +13,9 @@ import av
 import numpy as np
 
 from audiopatch.audio.decode import DECODERS
+from audiopatch.audio.file import opened
 from audiopatch.errors import TrackError
+from audiopatch.types import Track
 
 # extension -> FFmpeg encoder that PyAV's wheels carry; Ogg Vorbis has none there and is written by libsndfile
 _SAMPLES = {
@@ -78,13 +81,10 @@ def _make(folder: Path, extension: str, encoder: str) -> Path | None:
 def _opens(decoder: str, path: Path) -> bool:
     """Whether the decoder gives at least nine tenths of the sound back."""
     try:
-        source = DECODERS[decoder](str(path))
+        with opened(Track(str(path), "", "", 0, 0), whole=True) as file, closing(DECODERS[decoder](file)) as source:
+            return sum(block.wave.size / block.sample_rate for block in source.blocks()) > 0.9 * _SECONDS
     except (TrackError, ImportError, OSError):
         return False
-    try:
-        return sum(block.wave.size / block.sample_rate for block in source.blocks()) > 0.9 * _SECONDS
-    finally:
-        source.close()
 
 
 def _version(decoder: str) -> str | None:

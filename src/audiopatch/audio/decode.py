@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import stat
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass, replace
 from math import gcd
 
@@ -14,16 +12,18 @@ import numpy as np
 from audiopatch.audio.av_source import PRE_ROLL_S, AvSource
 from audiopatch.audio.cut import Cutter, Picker, Resampler, segment_starts
 from audiopatch.audio.ffmpeg_source import FfmpegSource
+from audiopatch.audio.file import AudioFile, opened, os_code
 from audiopatch.audio.soundfile_source import SoundfileSource
-from audiopatch.audio.source import Block, Damage, File, Refused, Source, silence_nonsense
+from audiopatch.audio.source import Block, Damage, Refused, Source, silence_nonsense
 from audiopatch.errors import TrackError
-from audiopatch.storage.place import is_remote
-from audiopatch.storage.reader import RemoteFile
-from audiopatch.storage.store import about
 from audiopatch.types import CutSpec, Decoded, Failed, Segment, Track
 
 # Tried in this order. FFmpeg is first because it goes on after a bad packet, where libsndfile silently stops.
-DECODERS: dict[str, Callable[[File], Source]] = {"av": AvSource, "soundfile": SoundfileSource, "ffmpeg": FfmpegSource}
+DECODERS: dict[str, Callable[[AudioFile], Source]] = {
+    "av": AvSource,
+    "soundfile": SoundfileSource,
+    "ffmpeg": FfmpegSource,
+}
 # Below this share of the declared duration a track counts as damaged (declared durations are often a little off).
 _MIN_COVERAGE = 0.9
 
@@ -51,58 +51,13 @@ def decode_track(track: Track, spec: CutSpec, beat: Callable[[], None] = _no_bea
     except MemoryError:
         yield Failed(track, "E_OOM", "decode", "not enough memory to decode it", tuple(tried))
     except OSError as error:
-        yield Failed(track, _os_code(error), "decode", error.strerror or str(error), tuple(tried))
+        yield Failed(track, os_code(error), "decode", error.strerror or str(error), tuple(tried))
     except Exception as error:  # whatever a decoder does with a hostile file, it is one bad row
         yield Failed(track, "E_DECODE", "decode", f"{type(error).__name__}: {error}", tuple(tried))
 
 
-@contextmanager
-def opened(track: Track, *, whole: bool) -> Iterator[File]:
-    """What decoders open: the path, or for an address its file, read as a whole or in pieces.
-
-    TrackError or OSError for what is no readable file, or an empty one.
-    """
-    if not is_remote(track.path):
-        _check_file(track.path)
-        yield track.path
-        return
-    size_bytes = track.size_bytes
-    if not (size_bytes or track.mtime_ns):  # named in a list, and not there when it was read
-        found = about(track.path)
-        if found is None or found.is_folder:
-            raise TrackError("E_VANISHED", "open", "no such file")
-        size_bytes = found.size_bytes
-    if not size_bytes:
-        raise TrackError("E_EMPTY", "open", "the file is empty (0 bytes)")
-    with RemoteFile(track.path, size_bytes, whole=whole) as file:
-        yield file
-
-
-def _check_file(path: str) -> None:
-    """Raise what the file system can tell: better words than a decoder's, and no hang on a named pipe."""
-    try:
-        about = os.stat(path)  # noqa: PTH116 (a name that is no valid path must raise here, as OSError or ValueError)
-        if not stat.S_ISREG(about.st_mode):
-            raise TrackError("E_DECODE", "open", "not a regular file")
-        if about.st_size == 0:
-            raise TrackError("E_EMPTY", "open", "the file is empty (0 bytes)")
-        with open(path, "rb"):
-            pass
-    except (OSError, ValueError) as error:
-        code = _os_code(error) if isinstance(error, OSError) else "E_VANISHED"
-        raise TrackError(code, "open", getattr(error, "strerror", None) or str(error)) from None
-
-
-def _os_code(error: OSError) -> str:
-    if isinstance(error, PermissionError):
-        return "E_PERM"
-    if isinstance(error, ConnectionError | TimeoutError):
-        return "E_NETWORK"
-    return "E_VANISHED" if isinstance(error, FileNotFoundError | NotADirectoryError) else "E_DECODE"
-
-
 def _first_that_works(
-    track: Track, file: File, spec: CutSpec, tried: list[str], beat: Callable[[], None]
+    track: Track, file: AudioFile, spec: CutSpec, tried: list[str], beat: Callable[[], None]
 ) -> Iterator[Outcome]:
     """Outcomes of the first decoder that finds audio; when none does, the first one's reason is raised."""
     reasons: list[TrackError] = []
@@ -111,10 +66,14 @@ def _first_that_works(
         n_delivered = 0
         try:
             for outcome in _attempt(track, spec, lambda: open_source(file), tried, beat):  # noqa: B023 (called at once)
+                if isinstance(outcome, Decoded) and file.trouble is not None:  # taken for the end, or for damage
+                    raise file.trouble
                 yield outcome
                 n_delivered += 1
             return
         except TrackError as error:
+            if file.trouble is not None:
+                raise file.trouble from None
             if n_delivered or isinstance(error, Refused):
                 raise
             reasons.append(error)

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from audiopatch.audio.source import Block, Damage, File, Header, measure_by_decoding
+from audiopatch.audio.file import AudioFile
+from audiopatch.audio.source import Block, Damage, Header, measure_by_decoding, mono, named_hash
 from audiopatch.errors import TrackError
 
 # The command converts to one known shape, since a pipe carries no header: stereo, averaged by us as elsewhere.
@@ -25,14 +26,14 @@ class FfmpegSource:
     seekable = False
     header = Header(_RATE, 2, "ffmpeg")
 
-    def __init__(self, file: File):
-        if not isinstance(file, str):
+    def __init__(self, file: AudioFile):
+        if file.path is None:
             raise TrackError("E_DECODE", "open", "the ffmpeg command is given files of this machine only")
         command = shutil.which("ffmpeg")
         if command is None:
             raise TrackError("E_DECODE", "open", "no ffmpeg command to try")
         self.damage = Damage()
-        self._command = [command, *_QUIET, "-i", f"file:{file}", *_SHAPE, "pipe:1"]
+        self._command = [command, *_QUIET, "-i", f"file:{file.path}", *_SHAPE, "pipe:1"]
         self._hash = hashlib.blake2b(digest_size=16)
 
     def measure(self, beat: Callable[[], None]) -> float:
@@ -56,7 +57,7 @@ class FfmpegSource:
                     self._hash.update(data)
                     self.damage.n_good += 1
                     stereo = np.frombuffer(data, np.float32, len(data) // 8 * 2).reshape(-1, 2)
-                    yield Block(_RATE, stereo.mean(axis=1))
+                    yield Block(_RATE, mono(stereo.T))
                 if process.wait() != 0:
                     complaints.seek(0)
                     said = complaints.read(4000).decode(errors="replace").strip().splitlines()
@@ -67,7 +68,7 @@ class FfmpegSource:
 
     def audio_hash(self) -> str:
         """A hash of the decoded samples."""
-        return self._hash.hexdigest()
+        return named_hash(self._hash)
 
     def close(self) -> None:
         """Nothing is open between passes."""

@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Iterator
 from io import BufferedReader
 
-from audiopatch.audio.source import Block, Damage, File, Header, check_rate, measure_by_decoding, own_tags
+from audiopatch.audio.file import AudioFile
+from audiopatch.audio.source import Block, Damage, Header, check_rate, measure_by_decoding, mono, named_hash, own_tags
 from audiopatch.errors import TrackError
 
 
 class SoundfileSource:
     """One file opened by libsndfile. Raises ``TrackError`` (stage open) for what cannot be opened."""
 
-    def __init__(self, file: File):
+    def __init__(self, file: AudioFile):
         import soundfile  # only when FFmpeg has failed
 
         self.damage = Damage()
+        file.narrow(0, file.size_bytes)
         self._error = soundfile.LibsndfileError
         self._hash = hashlib.blake2b(digest_size=16)
+        self._reader = BufferedReader(file)  # libsndfile takes a short read for the end, so it is given none
         try:
-            self._file = soundfile.SoundFile(_opened(file))  # type: ignore[arg-type]
+            self._file = soundfile.SoundFile(self._reader)
         except (self._error, OSError, ValueError) as error:
+            self._reader.detach()
             raise TrackError("E_DECODE", "open", f"libsndfile cannot open it: {error}") from None
         check_rate(self._file.samplerate)
         rate, tags = self._file.samplerate, own_tags(self._file.copy_metadata())
@@ -56,19 +59,12 @@ class SoundfileSource:
                 return
             self._hash.update(channels.data)
             self.damage.n_good += 1
-            yield Block(rate, channels.mean(axis=1))
+            yield Block(rate, mono(channels.T))
 
     def audio_hash(self) -> str:
         """A hash of the decoded samples: libsndfile shows no packets."""
-        return self._hash.hexdigest()
+        return named_hash(self._hash)
 
     def close(self) -> None:
         self._file.close()
-
-
-def _opened(file: File) -> bytes | BufferedReader:
-    """The path, or the file from its start; libsndfile takes a short read for the end, so it is given none."""
-    if isinstance(file, str):
-        return os.fsencode(file)
-    file.seek(0)
-    return BufferedReader(file)
+        self._reader.detach()  # which would close the file with it

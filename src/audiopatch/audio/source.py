@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from audiopatch.errors import TrackError
-from audiopatch.storage.reader import RemoteFile
 
 # Rates outside this are lies of a damaged header, and would make the resampler allocate without bound.
 MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 1_000, 6_144_000
-
-
-File = str | RemoteFile  # what a source opens: a path, or an open file that is elsewhere
 
 
 class Block(NamedTuple):
@@ -77,7 +73,7 @@ class Source(Protocol):
         ...
 
     def audio_hash(self) -> str | None:
-        """32 hex digits naming the audio, whatever its tags; valid once ``blocks`` or ``measure`` has ended.
+        """``v2:`` and 32 hex digits naming the audio, whatever its tags; valid after ``blocks`` or ``measure``.
 
         None where that would have taken reading more than was asked for.
         """
@@ -95,21 +91,65 @@ def measure_by_decoding(source: Source, beat: Callable[[], None]) -> float:
     return duration_s
 
 
-def mono(channels: Sequence[np.ndarray]) -> np.ndarray:
-    """channels C x (S,) of one PCM type -> mean over channels (S,) float32 in [-1, 1].
+# ITU-R BS.775: what a channel counts for in a stereo mix, whose two sides are then averaged. The low-frequency effects
+# are left out; places that are not listed here are at the sides, at the back or above.
+_IN_THE_MIX = {"FL": 0.5, "FR": 0.5, "FC": 0.5**0.5, "LFE": 0.0, "LFE2": 0.0}
+_AROUND = 0.5**1.5
+_NO_PLACE = "NONE"
+# What as many channels are taken for where a file does not tell: 5.1 and 7.1.
+_USUAL = {6: ("FL", "FR", "FC", "LFE", "BL", "BR"), 8: ("FL", "FR", "FC", "LFE", "BL", "BR", "SL", "SR")}
+# Two channels whose mean has less than this share of the energy of one are the same, one of them turned over.
+_OPPOSITE = 0.01
+
+
+def mono(channels: Sequence[np.ndarray], places: Sequence[str] = ()) -> np.ndarray:
+    """channels C x (S,) of one PCM type -> (S,) float32 in [-1, 1]: their mean, at most as loud as the loudest.
 
     The mean of the channels, not FFmpeg's own mono downmix, which is 3 dB louder than what models were trained on.
+    Surround sound is weighted by the ``places`` (FFmpeg's names) of its channels, where it tells them. Of two channels
+    that are opposite (a cable wired the wrong way round) the first is taken: their mean would be silence.
     """
+    weights = _weights(len(channels), places)
     total = channels[0].astype(np.float32)
-    for channel in channels[1:]:
-        total += channel
-    total /= len(channels)
-    pcm = channels[0].dtype
+    if weights is None:
+        for channel in channels[1:]:
+            total += channel
+        total /= len(channels)
+    else:
+        total *= weights[0]
+        for channel, weight in zip(channels[1:], weights[1:], strict=True):
+            total += channel * np.float32(weight)
+    wave = _scaled(total, channels[0].dtype)
+    return _scaled(channels[0].astype(np.float32), channels[0].dtype) if _cancel(channels, wave) else wave
+
+
+def _weights(n_channels: int, places: Sequence[str]) -> np.ndarray | None:
+    """What each channel counts for, 1 in all; None where all count the same."""
+    if len(places) != n_channels or _NO_PLACE in places:
+        places = _USUAL.get(n_channels, ())
+    if n_channels < 3 or not places:
+        return None
+    weights = np.array([_IN_THE_MIX.get(place, _AROUND) for place in places])
+    return weights / weights.sum() if weights.sum() > 0 else None
+
+
+def _scaled(wave: np.ndarray, pcm: np.dtype) -> np.ndarray:
+    """wave (S,) float32 in units of a PCM type -> in [-1, 1]."""
     if pcm == np.uint8:  # unsigned PCM rests at 128
-        return (total - 128) / 128
-    if pcm.kind == "i":
-        total /= -float(np.iinfo(pcm).min)
-    return total
+        return (wave - 128) / 128
+    return wave / -float(np.iinfo(pcm).min) if pcm.kind == "i" else wave
+
+
+def _cancel(channels: Sequence[np.ndarray], mean: np.ndarray) -> bool:
+    """Whether the mean of two channels has lost next to all of what the first one holds."""
+    if len(channels) != 2 or not mean.size:
+        return False
+    with np.errstate(all="ignore"):  # float files may hold anything
+        energy = float(np.dot(mean, mean)) / mean.size
+        if not energy < _OPPOSITE:  # no sample is louder than 1
+            return False
+        first = _scaled(channels[0].astype(np.float32), channels[0].dtype)
+        return energy < _OPPOSITE * float(np.dot(first, first)) / first.size
 
 
 def is_believable(sample_rate: int) -> bool:
@@ -134,6 +174,16 @@ def silence_nonsense(wave: np.ndarray) -> int:
         nonsense = ~(np.abs(wave) <= _MAX_SAMPLE)
     wave[nonsense] = 0.0
     return int(nonsense.sum())
+
+
+# Hashes say what they are of: v2 is of all packets between the tags. Rows of before have the MD5 that FLAC files
+# state, and hashes that took in tags behind the audio.
+_HASH_VERSION = "v2"
+
+
+def named_hash(digest: Any) -> str:
+    """The digest (``hashlib``) of a file's audio as ``audio_hash`` has it."""
+    return f"{_HASH_VERSION}:{digest.hexdigest()}"
 
 
 _TAG_NAMES = ("artist", "album", "title", "genre")

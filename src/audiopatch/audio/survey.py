@@ -12,7 +12,7 @@ from statistics import mean
 
 from audiopatch.audio.av_source import AvSource
 from audiopatch.audio.cut import segment_starts
-from audiopatch.audio.decode import opened
+from audiopatch.audio.file import opened
 from audiopatch.errors import TrackError
 from audiopatch.types import CutSpec, Track
 
