@@ -111,17 +111,13 @@ class Aside:
 
 @dataclass(frozen=True)
 class SegmentRow:
-    """What the model said about one segment: ``scores`` (C,) and ``embedding`` (E,), each None when not asked for.
-
-    With several passes of random patchout ``scores`` is their mean, and ``passes`` (K, C) holds each one's.
-    """
+    """What the model said about one segment: ``scores`` (C,) and ``embedding`` (E,), each None when not asked for."""
 
     index: int
     start_s: float
     end_s: float
     scores: np.ndarray | None = field(repr=False)
     embedding: np.ndarray | None = field(repr=False)
-    passes: np.ndarray | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -129,8 +125,7 @@ class TrackRow:
     """What a run found out about one track: its segments pooled. ``segments`` is empty unless a timeline is asked for.
 
     ``scores`` (C,) are pooled as the user chose, ``scores_max`` (C,) are the highest over the segments,
-    ``scores_sd`` (C,) is their standard deviation over passes of random patchout, ``embedding`` (E,) is the mean over
-    the segments; each is None when not asked for.
+    ``embedding`` (E,) is the mean over the segments; each is None when not asked for.
     """
 
     decoded: Decoded
@@ -138,7 +133,6 @@ class TrackRow:
     scores_max: np.ndarray | None = field(repr=False)
     embedding: np.ndarray | None = field(repr=False)
     segments: tuple[SegmentRow, ...] = field(default=(), repr=False)
-    scores_sd: np.ndarray | None = field(default=None, repr=False)
 
     @property
     def track(self) -> Track:

@@ -78,27 +78,6 @@ def test_tokens_come_in_the_order_asked_for(tagger):
     assert stack_names(tagger) == ("cls", "dist", "avg")
 
 
-def test_passes_are_seeded_draws_of_their_own(tagger):
-    segments = _segments(3)
-    several = _analysis(patchout="random:0.3", passes=4, embedding=True)
-    outputs = Extractor(tagger, several, batch_size=2)(segments)
-    assert outputs.passes.shape == (3, 4, 400)
-    assert (outputs.passes.std(axis=1) > 0).all()
-    np.testing.assert_allclose(outputs.scores, outputs.passes.mean(axis=1), atol=1e-6)
-    once = Extractor(tagger, _analysis(patchout="random:0.3"), batch_size=3)(segments)
-    assert once.passes is None
-    np.testing.assert_allclose(outputs.passes[:, 0], once.scores, atol=1e-6)
-    alone = Extractor(tagger, several, batch_size=1)(segments[2:])
-    np.testing.assert_allclose(alone.passes[0], outputs.passes[2], atol=1e-6)
-
-
-def test_passes_without_chance_are_refused(tagger):
-    with pytest.raises(UsageError, match=r"plan 'F3T2' has none; add --patchout random:0\.5"):
-        Extractor(tagger, _analysis(patchout="F3T2", passes=2), batch_size=1)
-    with pytest.raises(UsageError, match="without tags"):
-        _analysis(tags=False, embedding=True, patchout="random:0.5", passes=2)
-
-
 def test_out_of_memory_halves_the_batch_and_goes_on(tagger, monkeypatch, one_thread):
     extractor = Extractor(tagger, _analysis(), batch_size=8)
     whole = extractor(_segments(7)).scores

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import threading
@@ -17,6 +18,7 @@ from audiopatch.errors import EnvironmentProblem, NoAudioError, OutputMismatchEr
 from audiopatch.inference.pipeline import run_to_folder
 from audiopatch.inference.progress import Silent
 from audiopatch.inference.settings import Analysis, Runtime
+from audiopatch.tables.output import fingerprint
 from audiopatch.tables.read import read
 
 RUNTIME = {"threads": 1, "workers": 0}  # in-process decoding: quick; tests/cli runs with worker processes
@@ -186,13 +188,57 @@ def test_an_interrupted_force_leaves_the_old_tables_and_resumes(library, tmp_pat
     _check(tmp_path / "out", ok=9, failed=2, top_k=3)
 
 
-@pytest.mark.parametrize("file_format", ["jsonl", "csv"])
-def test_other_formats_resume_too(library, tmp_path, file_format):
+def test_json_lines_resume_too(library, tmp_path):
     analysis = Analysis(model="tiny-random", embedding=True)
     for expected in (9, 0):
-        result = run_to_folder(Inputs([str(library)]), tmp_path, analysis, Runtime(**RUNTIME), file_format=file_format)
+        result = run_to_folder(Inputs([str(library)]), tmp_path, analysis, Runtime(**RUNTIME), file_format="jsonl")
         assert result.counts.n_ok == expected
     _check(tmp_path, ok=9, failed=2)
+
+
+def test_csv_is_one_file_beside_the_tables_written_when_all_is_done(library, tmp_path):
+    def run_as_csv(**options):
+        inputs, analysis = Inputs([str(library)]), Analysis(model="tiny-random", top_k=3)
+        return run_to_folder(inputs, tmp_path, analysis, Runtime(**RUNTIME, **options), file_format="csv", stop=stop)
+
+    stop = threading.Event()
+    stop.set()
+    run_as_csv()
+    assert not (tmp_path / "tags.csv").exists()  # interrupted
+    stop.clear()
+    run_as_csv()
+    _check(tmp_path, ok=9, failed=2, top_k=3)
+    data = (tmp_path / "tags.csv").read_bytes()
+    assert data.startswith(b'\xef\xbb\xbf"path","artist"')  # what Excel knows UTF-8 by
+    rows = pd.read_csv(tmp_path / "tags.csv", encoding="utf-8-sig")
+    assert len(rows[rows["rank"] > 0]) == 27 and set(rows[rows["rank"].isna()].path) == set(read(tmp_path).errors.path)
+    tags = read(tmp_path).tags.set_index(["path", "rank"]).score
+    np.testing.assert_allclose(rows.dropna(subset="rank").set_index(["path", "rank"]).score, tags, atol=1e-6)
+    assert run_as_csv().counts.n_ok == 0 and (tmp_path / "tags.csv").read_bytes() == data
+    with pytest.raises(UsageError, match="csv holds tags"):
+        run_to_folder(
+            Inputs([str(library)]), tmp_path / "e", Analysis(model="tiny-random", tags=False), Runtime(**RUNTIME),
+            file_format="csv",
+        )  # fmt: skip
+
+
+def test_a_folder_of_an_earlier_version_goes_on_or_is_refused_in_words(library, tmp_path):
+    run(library, tmp_path)
+    record = json.loads((tmp_path / "run.json").read_text())
+    record["parameters"]["passes"] = 1  # a parameter that is no more, at its default
+    record["fingerprint"] = fingerprint(record["parameters"])
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    assert run(library, tmp_path).counts.n_ok == 0
+    record["parameters"]["passes"] = 4
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    with pytest.raises(OutputMismatchError, match="passes was 4"):
+        run(library, tmp_path)
+    record["parameters"]["format"] = "csv"
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    again, anew = (lambda: run(library, tmp_path)), (lambda: run(library, tmp_path, force=True))
+    for attempt in (again, anew, lambda: read(tmp_path)):
+        with pytest.raises(OutputMismatchError, match="tables as csv, which an earlier version wrote"):
+            attempt()
 
 
 def test_a_place_of_something_else_is_refused_in_words(library, tmp_path):

@@ -52,17 +52,6 @@ def test_a_track_is_pooled_once_its_end_and_all_segments_are_there(order, end_fi
     assert [cut.index for cut in row.segments] == [0, 1, 2]
 
 
-def test_scores_scatter_over_passes_after_pooling_each():
-    collector = _collector()
-    passes = np.array([[[0.2, 0.5], [0.4, 0.5]], [[0.4, 0.5], [1.0, 0.5]]], np.float32)  # (segments, K, C)
-    rows = []
-    for index, one in enumerate(passes):
-        rows += collector.inferred([_segment(index)], Outputs(one.mean(axis=0)[None], SCORES[:1], one[None]))
-    (row,) = rows + collector.ended(_ended(2))
-    np.testing.assert_allclose(row.scores, [0.5, 0.5], atol=1e-6)  # the passes pooled: 0.3 and 0.7
-    np.testing.assert_allclose(row.scores_sd, [np.std([0.3, 0.7], ddof=1), 0], atol=1e-6)
-
-
 def test_a_batch_may_hold_several_tracks():
     collector = _collector()
     tracks = [_track(1), _track(2)]

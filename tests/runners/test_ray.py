@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from audiopatch.audio.inputs import Inputs
 from audiopatch.audio.pool import decode_tracks
@@ -17,7 +18,7 @@ from audiopatch.errors import EnvironmentProblem, UsageError
 from audiopatch.inference.pipeline import run_to_folder
 from audiopatch.inference.settings import Analysis, Runtime
 from audiopatch.runners.ray import check_reachable
-from audiopatch.runners.ray_connect import Connection
+from audiopatch.runners.ray_connect import Connection, gpu_numbers, visible
 from audiopatch.runners.ray_decode import decode
 from audiopatch.runners.ray_shards import Shard, Shards
 from audiopatch.tables.read import read
@@ -111,3 +112,25 @@ def test_the_tables_are_those_of_a_local_run(library, tmp_path):
     n_files = sum(path.is_file() for folder in (library, bad) for path in folder.rglob("*"))
     assert len({*tables.tracks["track_id"], *tables.errors["track_id"]}) == n_files
     assert_same(tmp_path / "local", tmp_path / "ray")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="has a GPU")
+@pytest.mark.parametrize("device", ["all", "cuda:0,cuda:1"])
+def test_several_devices_are_rays_and_must_be_there(library, tmp_path, device):
+    with pytest.raises(EnvironmentProblem, match="torch sees no GPU"):
+        run_to_folder(Inputs([str(library)]), tmp_path / "out", Analysis(model="tiny-random"), Runtime(device=device))
+    with pytest.raises(UsageError, match="name GPUs"):
+        gpu_numbers("cpu,cpu")
+
+
+def test_several_devices_say_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(EnvironmentProblem, match=r"--devices are Ray's .*audiopatch\[ray\]"):
+        Connection("local", gpus=[0, 1]).open()
+
+
+def test_a_ray_of_our_own_sees_the_gpus_that_were_named(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5,7")
+    with visible([0, 2]):
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == "3,7"
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "3,5,7"

@@ -44,17 +44,6 @@ def test_the_best_tags_in_order_with_parent_and_leaf():
     assert tags[0]["score_max"] == pytest.approx(0.95)
 
 
-@pytest.mark.parametrize("name", FORMATS)
-def test_the_scatter_of_scores_is_a_column_where_there_is_one(name, tmp_path):
-    row = replace(_row(_track()), scores_sd=np.array([0.01, 0.02, 0.03], np.float32))
-    tags = tables_of([row], LAYOUT)["tags"]
-    assert tags["score_sd"].to_pylist() == pytest.approx([0.02, 0.03])
-    sink = FORMATS.load(name)()
-    sink.write(tags, tmp_path / "tags")
-    assert sink.read(BytesIO((tmp_path / "tags").read_bytes()))["score_sd"].to_pylist() == pytest.approx([0.02, 0.03])
-    assert "score_sd" not in tables_of([_row(_track())], LAYOUT)["tags"].column_names
-
-
 def test_a_line_of_a_track_without_tags_has_an_empty_list_of_them():
     stream = StringIO()
     JsonLines(stream, replace(LAYOUT, min_score=0.95)).write([_row(_track())])
@@ -134,7 +123,7 @@ def test_every_format_reads_back_what_it_wrote(name, tmp_path):
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_long_vectors_come_back(name, tmp_path):
-    """The stacks of six blocks of MAEST are longer than what Python's csv takes for a cell by itself."""
+    """The stacks of six blocks of MAEST."""
     sink = FORMATS.load(name)()
     vectors = np.random.default_rng(0).normal(size=(2, 6 * 3 * 768)).astype(np.float32)
     sink.write(pa.table({"embedding": list(vectors)}), tmp_path / "table")

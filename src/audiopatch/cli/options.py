@@ -108,7 +108,7 @@ Devices = Annotated[
     typer.Option(
         "--device",
         "--devices",
-        help="auto, cpu, cuda or cuda:N; several as in cuda:0,cuda:1, a process for each; all: every GPU. "
+        help="auto, cpu, cuda or cuda:N; several as in cuda:0,cuda:1, or all, a model on each (with Ray). "
         "One that is not there is an error.",
         rich_help_panel=MACHINE,
     ),

@@ -38,16 +38,6 @@ def tag(
     pool: Annotated[
         str, typer.Option("--pool", help="Segments to track: mean, max, median, noisy-or.", rich_help_panel=o.WHAT)
     ] = "mean",
-    passes: Annotated[
-        int,
-        typer.Option(
-            "--passes",
-            metavar="K",
-            min=1,
-            help="Repeat a random patchout K times: mean scores, and score_sd, how far they scatter.",
-            rich_help_panel=o.WHAT,
-        ),
-    ] = 1,
     segments: o.Segments = None,
     overlap: o.Overlap = 0.5,
     timeline: o.Timeline = False,
@@ -130,7 +120,6 @@ def tag(
             min_score=min_score,
             thresholds=thresholds,
             patchout=patchout,
-            passes=passes,
             overlap=overlap,
             n_segments=segments,
             pool=pool,

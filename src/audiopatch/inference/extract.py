@@ -23,14 +23,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Outputs:
-    """scores (B, C) and embeddings (B, E), float32; None where not asked for.
-
-    With several passes both are means over them, and ``passes`` (B, K, C) holds each one's scores.
-    """
+    """scores (B, C) and embeddings (B, E), float32; None where not asked for."""
 
     scores: np.ndarray | None
     embeddings: np.ndarray | None
-    passes: np.ndarray | None = None
 
 
 class Extractor:
@@ -40,7 +36,6 @@ class Extractor:
         self.tagger = tagger
         self.analysis = analysis
         self.plan = find_plan(tagger, analysis.patchout)
-        check_passes(self.plan, analysis.passes)
         self.stack = analysis.stack
         self.batch_size = batch_size
         self.full_samples = round(tagger.card.segment_s * tagger.frontend.sample_rate)
@@ -83,14 +78,11 @@ class Extractor:
             stacks = tagger.stacks(mel, self.stack.blocks, self.plan, seeds=seeds)
             return Outputs(None, _numpy(self._pick(stacks, self.stack)))
         taps = self.stack.blocks if self.stack else ()
-        results = [tagger(mel, self.plan, taps, seeds=_seeds_of_pass(seeds, k)) for k in range(self.analysis.passes)]
-        wanted = [self._pick(one.stacks, self.stack) if self.stack else one.features for one in results]
-        scores = torch.stack([tagger.scores(one.logits) for one in results], dim=1)  # (B, K, C)
-        has_scores = self.analysis.tags or self.analysis.dense
+        found = tagger(mel, self.plan, taps, seeds=seeds)
+        embedding = self._pick(found.stacks, self.stack) if self.stack else found.features
         return Outputs(
-            _numpy(scores.mean(dim=1)) if has_scores else None,
-            _numpy(torch.stack(wanted).mean(dim=0)) if self.analysis.embedding else None,
-            _numpy(scores) if has_scores and len(results) > 1 else None,
+            _numpy(tagger.scores(found.logits)) if self.analysis.tags or self.analysis.dense else None,
+            _numpy(embedding) if self.analysis.embedding else None,
         )
 
     def _pick(self, stacks: dict[int, Tensor], stack: Stack) -> Tensor:
@@ -126,14 +118,6 @@ def find_plan(tagger: Tagger, patchout: str | None) -> Plan:
     return plan
 
 
-def check_passes(plan: Plan, n_passes: int) -> None:
-    """Several passes without chance would all be the same."""
-    if n_passes > 1 and not plan.draws:
-        raise UsageError(
-            f"--passes {n_passes} repeats a random patchout, and the plan '{plan}' has none; add --patchout random:0.5"
-        )
-
-
 def stack_names(tagger: Tagger) -> tuple[str, ...]:
     """What an embedding stack of this model holds, in order."""
     config = tagger.card.backbone
@@ -163,11 +147,6 @@ def check_stack(tagger: Tagger, analysis: Analysis) -> None:
 def _is_out_of_memory(error: Exception) -> bool:
     """A GPU's has a type of its own; on a CPU torch raises a bare RuntimeError."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)
-
-
-def _seeds_of_pass(seeds: Tensor | None, number: int) -> Tensor | None:
-    """Seeds are 32 bits wide; the number of the pass goes above them."""
-    return seeds if seeds is None else seeds + (number << 32)
 
 
 def _join(pieces: list[np.ndarray | None]) -> np.ndarray | None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from audiopatch.audio.inputs import Inputs
+from audiopatch.errors import UsageError
 from audiopatch.inference.budget import part_bytes, within
 from audiopatch.inference.extract import Extractor, find_thresholds, label_thresholds
 from audiopatch.inference.progress import Counts, Observer, Silent
@@ -192,7 +193,7 @@ class FolderRun:
 @contextmanager
 def open_run(run: Run, inputs: Inputs, folder: str | os.PathLike[str], file_format: str) -> Iterator[FolderRun]:
     """Locks ``folder`` for a run of equal parameters, and takes up what earlier ones left there."""
-    parameters = parameters_of(run.tagger, run.analysis, file_format)
+    parameters = parameters_of(run.tagger, run.analysis, "parquet" if file_format == "csv" else file_format)
     with open_output(folder, parameters, force=run.runtime.force) as output:
         record = Record.begin(
             output, run.tagger, inputs, run.runtime, root=run.root, device=run.runner.device(run.tagger)
@@ -212,7 +213,12 @@ def run_to_folder(
     observer: Observer | None = None,
     stop: threading.Event | None = None,
 ) -> RunResult:
-    """Tables in ``folder``, resuming what an earlier run with equal parameters left there."""
+    """Tables in ``folder``, resuming what an earlier run with equal parameters left there.
+
+    ``file_format`` is parquet, jsonl, or csv: that is Parquet, and at the end one ``tags.csv`` beside it.
+    """
+    if file_format == "csv" and not analysis.tags:
+        raise UsageError("--format csv holds tags; embeddings go into parquet or jsonl")
     before = read_run(folder_at(folder)) or {}
     observer = observer or Silent()
     tracks = inputs.tracks(root=before.get("root"), report=skipped(observer))
@@ -223,6 +229,8 @@ def run_to_folder(
     ):
         interrupted = work.update(itertools.chain([first], tracks))
         note = work.output.promote() if runtime.force and not interrupted else None
+        if file_format == "csv" and not interrupted:
+            work.output.write_csv()
     return RunResult(run.counts, folder, interrupted, (note,) if note else ())
 
 

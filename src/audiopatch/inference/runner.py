@@ -19,7 +19,6 @@ RUNNERS = Catalog(
     "runner",
     {
         "local": "audiopatch.runners.local:Local",
-        "devices": "audiopatch.runners.devices:Devices",
         "ray": "audiopatch.runners.ray:Cluster",
     },
 )

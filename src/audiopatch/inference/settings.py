@@ -28,9 +28,8 @@ class Analysis:
     """Everything that decides a number in the tables; two runs may share a folder only if theirs are equal.
 
     ``tags`` and ``embedding`` say what is wanted; ``stack`` takes the embedding from inside the network instead of the
-    pooled features before the head. ``n_segments`` limits a track to that many evenly spread segments. ``passes``
-    repeats a random patchout, for mean scores and how far they scatter. ``thresholds`` drops tags below the score that
-    ``evaluate`` found to mean them.
+    pooled features before the head. ``n_segments`` limits a track to that many evenly spread segments. ``thresholds``
+    drops tags below the score that ``evaluate`` found to mean them.
     """
 
     model: str
@@ -43,7 +42,6 @@ class Analysis:
     min_score: float = 0.0
     thresholds: bool = False
     patchout: str | None = None
-    passes: int = 1
     overlap: float = 0.5
     n_segments: int | None = None
     pool: str = "mean"
@@ -55,10 +53,6 @@ class Analysis:
         check_overlap(self.overlap)
         if self.n_segments is not None and self.n_segments < 1:
             raise UsageError(f"--segments {self.n_segments} cannot work; analyse at least 1")
-        if self.passes < 1:
-            raise UsageError(f"--passes {self.passes} cannot work; run at least 1")
-        if self.passes > 1 and not (self.tags or self.dense):
-            raise UsageError("--passes tells how far scores scatter; without tags there are none")
         if self.top_k is not None and self.top_k < 1:
             raise UsageError(f"--top {self.top_k} cannot work; keep at least 1 tag")
         if self.vectors not in ("float16", "float32"):
@@ -93,9 +87,9 @@ class Runtime:
 
     @property
     def place(self) -> str:
-        """The runner by name: several devices of this machine have one of their own."""
+        """The runner by name: several devices of this machine are Ray's to share out."""
         several = self.device == "all" or "," in self.device
-        return "devices" if several and self.runner == "local" else self.runner
+        return "ray" if several else self.runner
 
     @property
     def n_workers(self) -> int:

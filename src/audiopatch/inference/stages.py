@@ -254,8 +254,7 @@ class Collector:
         for place, segment in enumerate(segments):
             scores = None if outputs.scores is None else outputs.scores[place]
             embedding = None if outputs.embeddings is None else outputs.embeddings[place]
-            passes = None if outputs.passes is None else outputs.passes[place]
-            row = SegmentRow(segment.index, segment.start_s, segment.end_s, scores, embedding, passes)
+            row = SegmentRow(segment.index, segment.start_s, segment.end_s, scores, embedding)
             finished += self._add(segment, row, self._problem(scores, embedding))
         return finished
 
@@ -302,16 +301,13 @@ class Collector:
     def _pooled(self, decoded: Decoded, rows: list[SegmentRow]) -> TrackRow:
         """In the order of the segments, so that the sums do not depend on how batches fell."""
         scores = _stack([row.scores for row in rows])
-        passes = _stack([row.passes for row in rows])  # (segments, K, C)
-        by_pass = None if passes is None else np.stack([self._pool(one) for one in passes.swapaxes(0, 1)])
         embeddings = _stack([row.embedding for row in rows])
         return TrackRow(
             decoded,
-            scores=None if scores is None else self._pool(scores) if by_pass is None else by_pass.mean(axis=0),
+            scores=None if scores is None else self._pool(scores),
             scores_max=None if scores is None else scores.max(axis=0),
             embedding=None if embeddings is None else embeddings.mean(axis=0),
             segments=tuple(rows) if self._analysis.timeline else (),
-            scores_sd=None if by_pass is None else by_pass.std(axis=0, ddof=1),
         )
 
 

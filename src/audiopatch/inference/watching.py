@@ -55,6 +55,8 @@ def watch_folders(
         watch = _Watch(work, inputs, tops, observer, os.fspath(folder))
         while not stop.is_set():
             watch.until_the_next_look()
+        if file_format == "csv":
+            work.output.write_csv()
         return RunResult(watch.total, folder, watch.interrupted)
 
 

@@ -19,7 +19,7 @@ from audiopatch.inference.settings import Analysis, Runtime
 from audiopatch.inference.stages import Finished
 from audiopatch.models.tagger import Tagger
 from audiopatch.runners.ray_beginnings import shared_beginnings
-from audiopatch.runners.ray_connect import Connection, device_of
+from audiopatch.runners.ray_connect import Connection, device_of, gpu_numbers
 from audiopatch.runners.ray_crew import Crew, posts
 from audiopatch.runners.ray_shards import Shards
 from audiopatch.tables.journal import Plan
@@ -34,8 +34,9 @@ class Cluster:
     """A Ray cluster, or one that this process starts for itself on this machine."""
 
     def __init__(self, runtime: Runtime):
-        self._connection = Connection(runtime.address)
-        self._runtime = runtime
+        several = runtime.place == "ray" and runtime.runner != "ray"
+        self._connection = Connection(runtime.address, gpus=gpu_numbers(runtime.device) if several else None)
+        self._runtime = replace(runtime, device="cuda") if several else runtime
         self._crew: Crew | None = None
 
     def __enter__(self) -> Self:

@@ -7,7 +7,8 @@ import os
 import signal
 import socket
 import threading
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from audiopatch.errors import EnvironmentProblem, UsageError
@@ -17,10 +18,14 @@ _PROBE_S = 5.0
 
 
 class Connection:
-    """``local`` starts Ray on this machine and ends it; ``auto`` and ``HOST:PORT`` join a cluster that is running."""
+    """``local`` starts Ray on this machine and ends it; ``auto`` and ``HOST:PORT`` join a cluster that is running.
 
-    def __init__(self, address: str):
+    ``gpus`` are the numbers of those that a Ray of our own may use; None leaves it all there are.
+    """
+
+    def __init__(self, address: str, *, gpus: Sequence[int] | None = None):
         self._address = address
+        self._gpus = gpus
         self._is_ours = False
 
     def open(self) -> None:
@@ -29,11 +34,14 @@ class Connection:
             import ray
             from ray.exceptions import RayError
         except ImportError as error:
-            raise EnvironmentProblem("--runner ray needs a package: pip install 'audiopatch[ray]'") from error
+            asked = (
+                "--runner ray needs" if self._gpus is None else "several --devices are Ray's to share out; that needs"
+            )
+            raise EnvironmentProblem(f"{asked} a package: pip install 'audiopatch[ray]'") from error
         if ray.is_initialized():
             return
         _probe(self._address)
-        with _own_signals():
+        with _own_signals(), visible(self._gpus):
             try:
                 ray.init(self._address, log_to_driver=False, logging_level=logging.ERROR, **self._options())
             except (ConnectionError, RuntimeError, ValueError, TimeoutError, RayError) as error:
@@ -54,7 +62,7 @@ class Connection:
             return {}
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no command touches the network unasked
         os.environ.setdefault("RAY_worker_niceness", "0")  # 15 by itself: starved by any other job
-        return {"include_dashboard": False}
+        return {"include_dashboard": False} | ({} if self._gpus is None else {"num_gpus": len(self._gpus)})
 
 
 def device_of(device: str) -> str:
@@ -71,6 +79,39 @@ def device_of(device: str) -> str:
     if not has.get("CPU"):
         raise EnvironmentProblem("no node of the Ray cluster has a CPU to decode with")
     return device
+
+
+def gpu_numbers(devices: str) -> list[int]:
+    """``cuda:0,cuda:2`` -> [0, 2]; ``all`` are those that torch sees. What is no GPU, or not there, is an error."""
+    import torch
+
+    from audiopatch.zoo.load import find_device
+
+    if devices == "all":
+        find_device("cuda")
+        return list(range(torch.cuda.device_count()))
+    found = [find_device(name.strip()) for name in devices.split(",")]
+    if any(device.type != "cuda" or device.index is None for device in found):
+        raise UsageError(f"--devices {devices} cannot work; name GPUs as in cuda:0,cuda:1, or all")
+    return [device.index for device in found]
+
+
+@contextmanager
+def visible(gpus: Sequence[int] | None) -> Iterator[None]:
+    """Let what is started meanwhile see these GPUs only; numbers are those that this process sees them by."""
+    if gpus is None:
+        yield
+        return
+    before = os.environ.get("CUDA_VISIBLE_DEVICES")
+    known = before.split(",") if before else None
+    os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(known[gpu] if known else str(gpu) for gpu in gpus)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["CUDA_VISIBLE_DEVICES"]
+        else:
+            os.environ["CUDA_VISIBLE_DEVICES"] = before
 
 
 def _probe(address: str) -> None:

@@ -7,6 +7,5 @@ FORMATS = Catalog(
     {
         "parquet": "audiopatch.tables.parquet:ParquetSink",
         "jsonl": "audiopatch.tables.jsonl:JsonlSink",
-        "csv": "audiopatch.tables.csv:CsvSink",
     },
 )

@@ -1,61 +1,60 @@
-"""Comma-separated tables for spreadsheets."""
+"""The tags of all tracks as one comma-separated file for spreadsheets, written once a run is over."""
 
 from __future__ import annotations
 
-import base64
 import csv
-import io
-import json
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, BinaryIO, ClassVar
+from collections.abc import Iterator
+from typing import Any
 
-import pyarrow as pa
+from audiopatch.tables.folder import Folder
+from audiopatch.tables.parts import PartStore
 
-csv.field_size_limit(2**31 - 1)  # by default 131 072 characters: fewer than the stacks of three blocks of MAEST take
+CSV_FILE = "tags.csv"
+_TRACK = ("path", "artist", "album", "title", "duration_s")
+_TAG = ("rank", "label", "score")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what spreadsheets would compute
 
 
-@dataclass(frozen=True)
-class CsvSink:
-    """UTF-8 with a header line; vectors and lists as JSON arrays, bytes as base64, nothing for null."""
+def write_csv(folder: Folder, store: PartStore) -> None:
+    """A row per tag, beside what its file says of itself; a file without tags has one row, a failed one its error.
 
-    suffix: ClassVar[str] = "csv"
+    UTF-8 with the mark at its start that Excel wants, text in quotes; what a spreadsheet would take for a formula has
+    an apostrophe before it. Parts are read one by one, the rows of each sorted by path.
+    """
+    with (
+        folder.change() as change,
+        open(change.stage(CSV_FILE), "w", encoding="utf-8-sig", newline="") as file,
+    ):
+        writer = csv.writer(file, quoting=csv.QUOTE_NONNUMERIC)
+        writer.writerow([*_TRACK, *_TAG, "error"])
+        for part in store.names():
+            writer.writerows([_cell(value) for value in row] for row in _rows(store, part))
 
-    def write(self, table: pa.Table, path: Path) -> None:
-        """One line per row, quoted where needed."""
-        with open(path, "w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(table.column_names)
-            writer.writerows([_cell(value) for value in row.values()] for row in table.to_pylist())
 
-    def read(self, file: BinaryIO, columns: Sequence[str] | None = None) -> pa.Table:
-        """Back as a table of text; the columns in ``_NUMBERS`` as numbers and lists."""
-        with io.TextIOWrapper(file, encoding="utf-8", newline="") as text:
-            rows = list(csv.DictReader(text))
-        names = columns or list(rows[0] if rows else {})
-        return pa.table({name: _column(name, [row[name] for row in rows]) for name in names})
+def _rows(store: PartStore, part: str) -> Iterator[list[Any]]:
+    tracks = sorted(_table(store, "tracks", part, ("track_id", *_TRACK)), key=lambda track: track["path"])
+    tags: dict[str, list[dict[str, Any]]] = {}
+    for tag in _table(store, "tags", part, ("track_id", *_TAG)):
+        tags.setdefault(tag["track_id"], []).append(tag)
+    errors = {row["track_id"]: row for row in _table(store, "errors", part, ("track_id", "path", "code", "message"))}
+    for track in tracks:
+        error = errors.pop(track["track_id"], None)
+        said = f"{error['code']}: {error['message']}" if error else ""
+        for tag in tags.get(track["track_id"], [{}]):
+            yield [*(track[name] for name in _TRACK), *(tag.get(name) for name in _TAG), said]
+    for error in errors.values():
+        nothing = [None] * (len(_TRACK) + len(_TAG) - 1)
+        yield [error["path"], *nothing, f"{error['code']}: {error['message']}"]
+
+
+def _table(store: PartStore, table: str, part: str, columns: tuple[str, ...]) -> list[dict[str, Any]]:
+    file = store.folder.find(store.file_name(table, part))
+    return [] if file is None else store.load(file, columns).to_pylist()
 
 
 def _cell(value: Any) -> Any:
-    if isinstance(value, list):
-        return json.dumps([item if isinstance(item, str) else float(item) for item in value])
-    if isinstance(value, bytes):
-        return base64.b64encode(value).decode()
-    return value
-
-
-_NUMBERS = {
-    **dict.fromkeys(
-        ("size_bytes", "mtime_ns", "sample_rate", "channels", "n_segments", "rank", "segment", "label_id"), int
-    ),
-    **dict.fromkeys(
-        ("duration_s", "coverage", "score", "score_max", "score_sd", "start_s", "end_s", "position_s"), float
-    ),
-    **dict.fromkeys(("embedding", "scores", "decoders_tried"), json.loads),
-}
-
-
-def _column(name: str, cells: list[str]) -> list[Any]:
-    parse = _NUMBERS.get(name, str)
-    return [None if cell == "" else parse(cell) for cell in cells]
+    if isinstance(value, float):
+        return round(value, 6)
+    if isinstance(value, str) and value.startswith(_FORMULA):
+        return f"'{value}"
+    return "" if value is None else value

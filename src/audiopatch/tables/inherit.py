@@ -72,7 +72,7 @@ def _handed_on(rows: pa.Table, heir: Heir) -> pa.Table:
     for name, value in (place(heir.decoded.track) | own_names(heir.decoded)).items():
         if name in rows.column_names:
             kind = rows.schema.field(name).type
-            if isinstance(value, bytes) and not pa.types.is_binary(kind):  # as JSON and CSV keep them
+            if isinstance(value, bytes) and not pa.types.is_binary(kind):  # as JSON keeps them
                 value = base64.b64encode(value).decode()
             if value is not None and pa.types.is_null(kind):  # a column of a text format that held nothing so far
                 kind = pa.string()

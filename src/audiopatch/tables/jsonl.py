@@ -64,7 +64,7 @@ def _nested(tables: Mapping[str, pa.Table], layout: Layout) -> Iterator[dict[str
     if layout.labels:  # also of a track without a tag that reaches its least score
         for line in lines.values():
             line["tags"] = []
-    for table, own in (("tags", ("rank", "label", "score", "score_max", "score_sd")), ("segments", ())):
+    for table, own in (("tags", ("rank", "label", "score", "score_max")), ("segments", ())):
         for row in tables[table].to_pylist() if table in tables else ():
             kept = {key: row[key] for key in own or row if key in row and key != "track_id"}
             lines[row["track_id"]].setdefault(table, []).append(kept)

@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import BinaryIO
 
+from filelock import FileLock, Timeout
+
 from audiopatch.errors import EnvironmentProblem, OutputMismatchError
 from audiopatch.tables.folder import Stored
 
@@ -260,51 +262,35 @@ def _fsync(path: Path) -> None:
         os.close(descriptor)
 
 
-_NAME = ".lock"
+_LOCK, _HOLDER = ".lock", ".lock.holder"
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Holds ``folder`` for this process, or an OutputMismatchError that names who holds it."""
+    """Holds ``folder`` for this process, or an OutputMismatchError that names who holds it.
+
+    The system itself releases it when its holder dies. A disk that cannot lock is an EnvironmentProblem.
+    """
+    lock, holder = FileLock(folder / _LOCK, timeout=0), folder / _HOLDER
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        file = open(folder / _NAME, "a+b", buffering=0)  # noqa: SIM115 closed below, where it was locked
-    with file:
-        if not _try_lock(file.fileno()):
-            file.seek(0)
+        try:
+            lock.acquire()
+        except Timeout:
+            who = holder.read_text(encoding="utf-8", errors="replace") if holder.exists() else "unknown"
             raise OutputMismatchError(
-                f"{folder} is in use by another run ({file.read().decode(errors='replace').strip() or 'unknown'}); "
-                "wait for it to end, or choose another folder with -o"
-            )
+                f"{folder} is in use by another run ({who}); wait for it to end, or choose another folder with -o"
+            ) from None
+        except (NotImplementedError, OSError) as error:  # some network disks
+            if isinstance(error, OSError) and error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+                raise
+            raise EnvironmentProblem(
+                f"the disk of the output cannot lock files ({error}), which keeps two runs apart; "
+                "choose a folder on another with -o"
+            ) from error
+    try:
         with disk_errors(folder):
-            file.truncate(0)
-            file.write(f"process {os.getpid()} on {socket.gethostname()}".encode())
+            holder.write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
         yield
-
-
-def _try_lock(descriptor: int) -> bool:
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        return _try_lock_windows(descriptor)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError as error:  # some network disks
-        raise EnvironmentProblem(
-            f"the disk of the output cannot lock files ({error.strerror}), which keeps two runs apart; "
-            "choose a folder on another with -o"
-        ) from error
-    return True
-
-
-def _try_lock_windows(descriptor: int) -> bool:
-    import msvcrt  # pyright: ignore
-
-    os.lseek(descriptor, 1 << 30, os.SEEK_SET)  # far past the text, which others must be able to read
-    try:
-        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # pyright: ignore
-    except OSError:
-        return False
-    return True
+    finally:
+        lock.release()

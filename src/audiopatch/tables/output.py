@@ -14,6 +14,7 @@ from typing import Any
 from audiopatch.errors import OutputMismatchError
 from audiopatch.storage.place import is_remote, named
 from audiopatch.tables import FORMATS
+from audiopatch.tables.csv import write_csv
 from audiopatch.tables.folder import Change, Folder
 from audiopatch.tables.journal import Journal, part_name
 from audiopatch.tables.local import LocalFolder
@@ -24,6 +25,7 @@ from audiopatch.tables.tables import tables_of
 from audiopatch.types import Failed, TrackRow
 
 RUN_FILE = "run.json"
+_ONCE = {"passes": 1}  # parameters that went, and the value that is what there is now
 _NEXT = ".next"  # where --force builds the tables that will take the old ones' place
 
 
@@ -53,6 +55,10 @@ class Output:
         record = {"parameters": dict(self.parameters), "fingerprint": self.fingerprint, **values}
         self.home.write_text(RUN_FILE, json.dumps(record, indent=2) + "\n")
 
+    def write_csv(self) -> None:
+        """``tags.csv`` of all tables there are now."""
+        write_csv(self.folder, PartStore(self.folder, self.store.sink))
+
     def promote(self) -> str | None:
         """Let the recomputed tables take the place of the old ones, all at once.
 
@@ -61,7 +67,7 @@ class Output:
         """
         before = read_run(self.folder)
         old, new = self._old_store(before), self.store
-        same = before is None or before["fingerprint"] == self.fingerprint
+        same = before is None or _is_same(before["parameters"], self.parameters)
         archive = f"previous/{(before or {}).get('run_id', 'unknown')}"
         fresh, n_lost = Journal.of(new), 0
         labels = f"labels.{new.sink.suffix}"
@@ -119,18 +125,29 @@ def read_run(folder: Folder) -> dict[str, Any] | None:
         raise OutputMismatchError(f"{RUN_FILE} in {folder} is not readable; choose another folder with -o") from error
     if run is not None and not (isinstance(run, dict) and run.keys() >= {"parameters", "fingerprint"}):
         raise OutputMismatchError(f"{RUN_FILE} in {folder} is none of audiopatch; choose another folder with -o")
+    if run is not None and (kind := run["parameters"].get("format")) not in FORMATS:
+        raise OutputMismatchError(
+            f"{folder} holds tables as {kind}, which an earlier version wrote and this one does not read; "
+            "choose another folder with -o"
+        )
     return run
 
 
 def _check_parameters(folder: Folder, parameters: Mapping[str, Any]) -> None:
     before = read_run(folder)
-    if before is None or before["fingerprint"] == fingerprint(parameters):
+    if before is None or _is_same(before["parameters"], parameters):
         return
     changed = "; ".join(differences(before["parameters"], parameters))
     raise OutputMismatchError(
         f"{folder} was written with other parameters: {changed}. "
         "Choose another folder with -o, or recompute everything with --force"
     )
+
+
+def _is_same(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Whether two records of parameters give the same numbers; an earlier version may have recorded more of them."""
+    kept = {name: value for name, value in before.items() if _ONCE.get(name, ...) != value}
+    return fingerprint(kept) == fingerprint(now)
 
 
 def _prepare_next(output: Output) -> None:

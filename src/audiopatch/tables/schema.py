@@ -47,8 +47,6 @@ TAGS = pa.schema(
     ]
 )
 
-TAGS_WITH_SD = TAGS.append(pa.field("score_sd", pa.float32(), nullable=False))
-
 ERRORS = pa.schema(
     [
         pa.field("track_id", pa.string(), nullable=False),

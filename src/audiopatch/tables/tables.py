@@ -123,7 +123,6 @@ def _tags(rows: Sequence[TrackRow], layout: Layout) -> pa.Table:
     column = lambda value: [value(row) for row, n in zip(rows, counts, strict=True) for _ in range(n)]  # noqa: E731
     rank = [np.arange(1, n + 1) for n in counts]
     split = [schema.split_label(label, layout.parents) for label in layout.labels]
-    has_sd = any(row.scores_sd is not None for row in rows)
     return pa.table(
         {
             "track_id": column(lambda row: row.track.track_id),
@@ -134,9 +133,8 @@ def _tags(rows: Sequence[TrackRow], layout: Layout) -> pa.Table:
             "leaf": _words(split[i][1] for i in index),
             "score": _gather(rows, chosen, lambda row: row.scores),
             "score_max": _gather(rows, chosen, lambda row: row.scores_max),
-            **({"score_sd": _gather(rows, chosen, lambda row: row.scores_sd)} if has_sd else {}),
         },
-        schema=schema.TAGS_WITH_SD if has_sd else schema.TAGS,
+        schema=schema.TAGS,
     )
 
 

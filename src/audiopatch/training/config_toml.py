@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, TypeVar, get_args, get_type_hints
 
+import tomli_w
+
 from audiopatch.catalog import unknown_name
 from audiopatch.errors import UsageError
 
@@ -40,15 +42,12 @@ def with_overrides(config: _T, settings: Mapping[str, str]) -> _T:
 
 
 def to_toml(values: Mapping[str, Any]) -> str:
-    """Nested tables as TOML: enough for configurations (strings, numbers, booleans, lists, tables)."""
-    plain = [f"{key} = {_literal(value)}" for key, value in values.items() if not isinstance(value, dict)]
-    tables = [(key, value) for key, value in values.items() if isinstance(value, dict) and value]
-    parts = ["\n".join(plain)] if plain else []
-    for key, table in tables:
-        inline = {name: value for name, value in table.items() if value != {}}
-        rows = [f"{name} = {_literal(value)}" for name, value in inline.items()]
-        parts.append("\n".join([f"[{key}]", *rows]))
-    return "\n\n".join(parts) + "\n"
+    """Nested tables as TOML, without those that are empty."""
+    return tomli_w.dumps({key: _filled(value) for key, value in values.items() if value != {}})
+
+
+def _filled(value: Any) -> Any:
+    return {name: inner for name, inner in value.items() if inner != {}} if isinstance(value, dict) else value
 
 
 def _replaced(config: Any, path: list[str], text: str, name: str) -> Any:
@@ -96,15 +95,3 @@ def _value(hint: Any, value: Any, name: str) -> Any:
     if type(value) is not wanted:
         raise UsageError(f"'{name}' cannot be {value!r}; it is of type {wanted.__name__}")
     return value
-
-
-def _literal(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, str):
-        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{key} = {_literal(inner)}" for key, inner in value.items()) + "}"
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(_literal, value)) + "]"
-    return repr(value)

@@ -8,6 +8,7 @@ import platform
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,7 +59,7 @@ class RunFolder:
         written = self.path / "config.toml"
         if force or not (self.log.is_file() and written.is_file()):
             return
-        if written.read_text(encoding="utf-8") != to_toml(dataclasses.asdict(config)):
+        if tomllib.loads(written.read_text(encoding="utf-8")) != tomllib.loads(to_toml(dataclasses.asdict(config))):
             raise OutputMismatchError(
                 f"{self.path} holds a run with other settings (see its config.toml); choose another -o, or --force"
             )

@@ -68,14 +68,6 @@ def find_device(device: str) -> torch.device:
     return place
 
 
-def devices_of(device: str) -> list[str]:
-    """The names in ``cuda:0,cuda:1``; ``all`` names every GPU, and without any is an EnvironmentProblem."""
-    if device != "all":
-        return device.split(",")
-    find_device("cuda")
-    return [f"cuda:{index}" for index in range(torch.cuda.device_count())]
-
-
 def _build(name: str, *, offline: bool) -> Tagger:
     if name.startswith(_RANDOM):
         return random_tagger(find_card(name.removeprefix(_RANDOM)))
