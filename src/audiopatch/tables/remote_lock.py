@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import sys
 import threading
 import time
 import uuid
@@ -95,7 +96,7 @@ def _taken(holder: Holder, *, only_if_new: bool) -> bool:
 def _is_dead(other: dict[str, Any], url: str) -> bool:
     """Known at once of a process of this machine; of others it takes until they have not shown themselves for long."""
     us = _ourselves()
-    if other.get("machine") == us["machine"]:
+    if other.get("machine") == us["machine"] and sys.platform != "win32":
         return _started(other.get("process")) != other.get("started")
     give_up = time.monotonic() + _DEAD_AFTER_S
     while time.monotonic() < give_up:
@@ -120,7 +121,12 @@ def _ourselves() -> dict[str, Any]:
 
 
 def _started(process: Any) -> str | None:
-    """When a process of this machine began, so that a number used again is not taken for it; None where it is gone."""
+    """When a process of this machine began, so that a number used again is not taken for it; None where it is gone.
+
+    Not asked on Windows, where signal 0 is a Ctrl-C.
+    """
+    if sys.platform == "win32":
+        return "unknown"
     try:
         os.kill(int(process), 0)
         return Path(f"/proc/{int(process)}/stat").read_text().rpartition(")")[2].split()[19]
