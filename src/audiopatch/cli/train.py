@@ -5,6 +5,7 @@ from __future__ import annotations
 import json as json_text
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -108,6 +109,27 @@ def recipe(
     fold: Fold = None,
     allow_missing: AllowMissing = False,
     model: ProbeModel = None,
+    keep_rate: Annotated[
+        float | None,
+        typer.Option(
+            "--keep-rate",
+            min=0.05,
+            max=1.0,
+            help="Of a pruning recipe: the share of tokens each stage keeps.",
+            show_default="the recipe's",
+            rich_help_panel=RUN,
+        ),
+    ] = None,
+    follow: Annotated[
+        str | None,
+        typer.Option(
+            "--as",
+            metavar="paper|code",
+            help="Which to follow where a paper's text and its code differ.",
+            show_default="as 'train --list --json' says",
+            rich_help_panel=RUN,
+        ),
+    ] = None,
     settings: Settings = None,
     output: Folder = None,
     resume: Resume = False,
@@ -134,7 +156,7 @@ def recipe(
         run = Run(
             data or data_dir, output, allow_missing, device, devices, workers, resume, force, not no_evaluate, watcher
         )
-        run_recipe(name, run, model=model, settings=settings or [], fold=fold)
+        run_recipe(name, run, model=model, settings=settings or [], fold=fold, keep_rate=keep_rate, follow=follow)
 
 
 @app.command()
@@ -299,12 +321,12 @@ def _print_recipes(*, as_json: bool) -> None:
         console.print(grid)
         console.print()
     console.print("Each runs as: audiopatch train RECIPE --data-dir DIR (folds: --fold all)")
-    console.print("–: the paper has a figure that we could not read; --json says where the others were read")
+    console.print(
+        "pruning: --keep-rate 0.9 to 0.4 are rows of their own in the paper; --json has every figure and its source"
+    )
 
 
 def _published(found: TrainRecipe) -> str:
-    if found.paper and not found.published:
-        return "–"
     return ", ".join(f"{_SHORT[name]} {value:.4g}" for name, value in found.published.items())
 
 
@@ -315,7 +337,8 @@ def _facts(found: TrainRecipe) -> dict[str, object]:
         "dataset": found.config.dataset,
         "paper": found.paper,
         "note": found.note,
-        "published": dict(found.published),
-        "source": found.source,
+        "follows": found.follows,
+        "published": found.published,
+        "figures": [asdict(figure) for figure in found.figures],
         "command": found.command,
     }

@@ -65,9 +65,20 @@ class Run:
         self.watcher.note(text)
 
 
-def run_recipe(name: str, run: Run, *, model: str | None, settings: Sequence[str], fold: str | None) -> None:
-    """Train by the recipe called ``name``, on one fold or on all."""
-    found = find_recipe(name)
+def run_recipe(
+    name: str,
+    run: Run,
+    *,
+    model: str | None,
+    settings: Sequence[str],
+    fold: str | None,
+    keep_rate: float | None = None,
+    follow: str | None = None,
+) -> None:
+    """Train by the recipe called ``name``, on one fold or on all (``keep_rate``, ``follow``: see ``find_recipe``)."""
+    found = find_recipe(name, keep_rate=keep_rate, follow=follow)
+    if found.follows:
+        run.say(f"settings of the {found.follows}, where the paper's text and its code differ")
     changes = overrides(settings)
     if model is not None:
         changes["model" if isinstance(found.config, ProbeConfig) else "model.base"] = repr(model)
