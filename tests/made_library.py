@@ -16,6 +16,7 @@ from audiopatch.tables.parts import PartStore
 from audiopatch.tables.schema import Layout
 from audiopatch.tables.tables import labels_table, tables_of
 from audiopatch.types import Decoded, Failed, Track, TrackRow
+from audiopatch.zoo.labels import describe_labels
 
 LABELS = ("Music", "Genre---Jazz", "Genre---Techno", "Mood---Happy music")
 
@@ -57,7 +58,7 @@ def write_output(
     }
     with store.folder.locked():
         store.add("part-0", tables_of([*rows, *failed], layout))
-        store.write_labels(labels_table(LABELS, {}))
+        store.write_labels(labels_table(describe_labels("own", LABELS)))
         run = {"parameters": parameters, "fingerprint": "0", "root": "/music", "run_id": "made", "model": {}}
         store.folder.write_text("run.json", json.dumps(run))
     return folder

@@ -34,7 +34,7 @@ ONLY_IN = {
     "ray": ("runners",),
     "duckdb": ("library",),
     "fsspec": ("storage",),
-    "sklearn": ("evaluation", "training", "distill", "bench", "datasets", "inspection"),
+    "sklearn": ("evaluation", "training", "distill", "bench", "datasets", "inspection", "library"),
     "tqdm": ("inference", "training", "zoo"),
 }
 TORCH_FROM = 2

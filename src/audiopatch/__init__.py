@@ -23,6 +23,7 @@ _PUBLIC = {
     "propose_changes": "audiopatch.writing.propose",
     "apply_changes": "audiopatch.writing.apply",
     "undo": "audiopatch.writing.undo",
+    "report": "audiopatch.library.report",
     "Tagger": "audiopatch.models.tagger",
 }
 

@@ -19,6 +19,7 @@ COMMANDS = {
     "similar": "audiopatch.cli.similar",
     "playlist": "audiopatch.cli.playlist",
     "duplicates": "audiopatch.cli.duplicates",
+    "report": "audiopatch.cli.report",
     "train": "audiopatch.cli.train",
     "evaluate": "audiopatch.cli.evaluate",
     "inspect": "audiopatch.cli.inspect",

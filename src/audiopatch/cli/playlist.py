@@ -96,7 +96,6 @@ def playlist(
 
     Of near-identical recordings one is taken. All but --where needs tables with vectors: audiopatch tag --embeddings.
     """
-    from audiopatch.cli.estimate import parse_duration
     from audiopatch.library.playlist import playlist as choose
     from audiopatch.library.playlist_files import m3u8, write_playlist
 
@@ -110,7 +109,7 @@ def playlist(
         end=end,
         where=where,
         order=order,
-        length_s=None if length is None else parse_duration(length),
+        length_s=None if length is None else o.parse_duration(length),
         n_tracks=tracks,
         max_per_artist=max_per_artist,
         seed=seed,
