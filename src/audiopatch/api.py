@@ -31,7 +31,7 @@ def tag(
     """Tag files and folders; the tables are read back lazily as pandas frames.
 
     ``output`` is a folder that the same call resumes; without one the tables are kept only as long as the result.
-    ``options`` are the fields of ``Analysis`` and ``Runtime``, as in ``top_k=5, patchout="F3T2", device="cuda"``.
+    ``options`` are the fields of ``Analysis`` and ``Runtime``, as in ``top=5, patchout="F3T2", device="cuda"``.
     """
     return _run(paths, output, progress, {"model": model, **options})
 
@@ -53,7 +53,7 @@ def embed(
     """
     blocks = (block,) if isinstance(block, int) else tuple(block or ())
     stack = Stack(blocks=blocks, tokens=tuple(tokens)) if blocks else None
-    return _run(paths, output, progress, {"model": model, "tags": False, "embedding": True, "stack": stack, **options})
+    return _run(paths, output, progress, {"model": model, "tags": False, "embeddings": True, "stack": stack, **options})
 
 
 def _run(paths: Paths, output: str | os.PathLike[str] | None, progress: bool, options: dict[str, Any]) -> Tables:

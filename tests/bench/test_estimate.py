@@ -99,7 +99,7 @@ def test_decoding_is_counted_in_what_came_of_it(tone, tmp_path):
 
 
 def test_the_proposed_command_is_one_that_tag_takes():
-    analysis = Analysis(model="tiny-random", patchout="F3T2", n_segments=3)
+    analysis = Analysis(model="tiny-random", patchout="F3T2", segments=3)
     words = shlex.split(command_of("my music", analysis, Runtime(engine="openvino", dtype="bfloat16")))
     context = find_command("tag").make_context("tag", words[2:])
     taken = context.params

@@ -13,7 +13,7 @@ from audiopatch.cli import console
 from audiopatch.cli.main import COMMANDS
 from audiopatch.zoo.cards import CARDS
 
-HEAVY = {"torch", "pandas", "pyarrow", "av", "matplotlib", "huggingface_hub"}
+HEAVY = {"torch", "numpy", "pandas", "pyarrow", "av", "matplotlib", "huggingface_hub"}
 
 
 def audiopatch(*arguments: str, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -52,7 +52,7 @@ def test_tag_a_library_and_tag_it_again(library, tmp_path):
     assert "Nothing to do: of 11 tracks 9 up to date, 2 failed" in second.stderr
 
     other = audiopatch("tag", library, "--top", "3", "-q", cwd=tmp_path)
-    assert other.returncode == 7 and "top_k was 10, now 3" in other.stderr and "--force" in other.stderr
+    assert other.returncode == 7 and "top was 10, now 3" in other.stderr and "--force" in other.stderr
 
 
 def test_lines_on_stdout_and_a_reader_who_leaves(library, tmp_path):

@@ -29,8 +29,8 @@ def run() -> Callable[..., RunResult]:
     """run(music, output, observer=..., model=..., anything of Runtime) with a commit every other track."""
 
     def go(music: Path, output: Path, *, observer=None, model: str = "tiny-random", **how) -> RunResult:
-        how = {"threads": 1, "workers": 1, "batch_size": 4, "commit_every_n": 2, "commit_every_s": 0.1, **how}
-        analysis = Analysis(model=model, embedding=True, timeline=True, vectors="float32")
+        how = {"threads": 1, "workers": 1, "batch": 4, "commit_every_n": 2, "commit_every_s": 0.1, **how}
+        analysis = Analysis(model=model, embeddings=True, timeline=True, vectors="float32")
         return run_to_folder(Inputs([str(music)]), output, analysis, Runtime(**how), observer=observer)
 
     return go

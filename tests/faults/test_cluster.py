@@ -145,7 +145,7 @@ run_to_folder(Inputs([music]), output, Analysis(model="tiny-random", **how), Run
 @pytest.mark.fault("kill -9 of a run on a Ray cluster")
 def test_a_killed_run_is_resumed(cluster, many, run, tmp_path, record_property):
     output, chance, n_killed = tmp_path / "out", random.Random(2), 0
-    runtime = {"runner": "ray", "address": cluster.address, "threads": 1, "workers": 1, "batch_size": 4}
+    runtime = {"runner": "ray", "address": cluster.address, "threads": 1, "workers": 1, "batch": 4}
     often = {"commit_every_n": 2, "commit_every_s": 0.1}
     command = [sys.executable, "-c", _DRIVER, many, output, json.dumps(HOW), json.dumps(runtime | often)]
     for wanted in (1, 4, 8):

@@ -22,7 +22,7 @@ N_FILES = int(os.environ.get("AUDIOPATCH_FUZZ_FILES", "10000"))
 _ROUND = 500  # files in a run, so that the disk never holds many
 _MAX_WORKER_BYTES = 1 << 30
 _ANALYSIS = Analysis(model="tiny-random")
-_RUNTIME = Runtime(threads=1, workers=1, batch_size=16, decode_timeout_s=30)
+_RUNTIME = Runtime(threads=1, workers=1, batch=16, decode_timeout=30)
 
 
 class _Watch(Silent):

@@ -24,8 +24,8 @@ from audiopatch.inference.pipeline import run_to_folder
 from audiopatch.inference.settings import Analysis, Runtime
 
 music, output, n_kills, seed = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
-analysis = Analysis(model="tiny-random", embedding=True, timeline=True, vectors="float32")
-runtime = Runtime(threads=1, workers=1, batch_size=3, commit_every_n=2, commit_every_s=0.05)
+analysis = Analysis(model="tiny-random", embeddings=True, timeline=True, vectors="float32")
+runtime = Runtime(threads=1, workers=1, batch=3, commit_every_n=2, commit_every_s=0.05)
 chance = random.Random(seed)
 
 def run():

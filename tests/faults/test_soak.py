@@ -62,7 +62,7 @@ def test_memory_is_flat(tmp_path, record_property):
     _library(tmp_path / "music")
     scales = _Scales()
     runtime = Runtime(threads=1, workers=2, commit_every_s=1.0)
-    analysis = Analysis(model=_MODEL, embedding=True, timeline=True)
+    analysis = Analysis(model=_MODEL, embeddings=True, timeline=True)
     counts = run_to_folder(
         Inputs([str(tmp_path / "music")]), tmp_path / "out", analysis, runtime, observer=scales
     ).counts

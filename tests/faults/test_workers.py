@@ -53,7 +53,7 @@ def test_crashes_and_hangs_cost_their_track_until_a_retry(music, run, sabotaged,
     bad = {"03": "crash", "04": "crash", "09": "hang", "15": "crash"}
     for number, word in bad.items():
         (music / f"{number}.flac").rename(music / f"{number} {word}.flac")
-    counts = run(music, tmp_path / "out", decode_timeout_s=1.0, workers=2).counts
+    counts = run(music, tmp_path / "out", decode_timeout=1.0, workers=2).counts
     assert_counted(counts, 16)
     errors = assert_sound(tmp_path / "out", music.iterdir()).errors
     codes = {"crash": "E_WORKER_CRASH", "hang": "E_TIMEOUT"}

@@ -8,12 +8,11 @@ import psutil
 import pytest
 
 from audiopatch.audio.inputs import Inputs
-from audiopatch.cli.options import megabytes
 from audiopatch.errors import EnvironmentProblem, UsageError
 from audiopatch.inference.budget import held_mb, part_bytes, within
 from audiopatch.inference.pipeline import run_to_folder
 from audiopatch.inference.progress import Silent
-from audiopatch.inference.settings import Analysis, Runtime
+from audiopatch.inference.settings import Analysis, Runtime, megabytes
 from audiopatch.tables.compaction import PART_BYTES
 from audiopatch.zoo import load_model
 from fabricate import bad_files
@@ -34,10 +33,10 @@ def test_what_is_no_size_is_said(text):
 
 def test_more_memory_means_more_decoders_until_those_that_are_wanted():
     tagger = load_model("tiny-random", device="cpu")
-    within(Runtime(max_memory_mb=8000), tagger, ANALYSIS)  # gives back what earlier tests freed: held_mb() would fall
+    within(Runtime(max_memory="8000MB"), tagger, ANALYSIS)  # gives back what earlier tests freed: held_mb() would fall
     found = []
     for spare_mb in (500, 800, 8000):
-        runtime = Runtime(workers=2, threads=1, max_memory_mb=int(held_mb() + spare_mb))
+        runtime = Runtime(workers=2, threads=1, max_memory=f"{int(held_mb() + spare_mb)}MB")
         found.append(within(runtime, tagger, ANALYSIS))
     assert [one.workers for one in found] == [1, 2, 2]
     assert 256 <= found[0].decoder_mb < 500 and found[2].decoder_mb == Runtime().decoder_mb
@@ -47,13 +46,13 @@ def test_more_memory_means_more_decoders_until_those_that_are_wanted():
 def test_too_little_is_refused_with_what_it_takes():
     tagger = load_model("tiny-random", device="cpu")
     with pytest.raises(EnvironmentProblem, match=r"100MB is too little: tiny-random .* takes \d+MB"):
-        within(Runtime(max_memory_mb=100), tagger, ANALYSIS)
+        within(Runtime(max_memory="100MB"), tagger, ANALYSIS)
 
 
 @pytest.mark.parametrize("elsewhere", [{"device": "cpu,cpu"}, {"device": "all"}, {"runner": "ray"}])
 def test_what_runs_in_other_processes_is_not_promised(elsewhere):
     with pytest.raises(UsageError, match="leave it out"):
-        within(Runtime(max_memory_mb=4000, **elsewhere), load_model("tiny-random", device="cpu"), ANALYSIS)
+        within(Runtime(max_memory="4000MB", **elsewhere), load_model("tiny-random", device="cpu"), ANALYSIS)
 
 
 class _Peak(Silent):
@@ -90,7 +89,7 @@ def test_a_run_over_good_and_hostile_files_stays_within(tmp_path):
     expected = bad_files(tmp_path / "music")
     limit_mb = int(held_mb() + 500)
     peak = _Peak()
-    runtime = Runtime(max_memory_mb=limit_mb, threads=1, workers=4)
+    runtime = Runtime(max_memory=f"{limit_mb}MB", threads=1, workers=4)
     counts = run_to_folder(Inputs([str(tmp_path / "music")]), tmp_path / "out", ANALYSIS, runtime, observer=peak).counts
     assert counts.n_ok + counts.n_failed == len(expected)
     assert counts.n_ok >= sum(ending == "ok" for ending in expected.values())

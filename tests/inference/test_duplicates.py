@@ -19,7 +19,7 @@ from fabricate import encode, music, retag
 from soundness import assert_counted, assert_sound
 
 FORMATS = ("flac", "mp3", "m4a", "opus", "wav")
-ANALYSIS = Analysis(model="tiny-random", embedding=True, timeline=True, vectors="float32", top_k=400)
+ANALYSIS = Analysis(model="tiny-random", embeddings=True, timeline=True, vectors="float32", top=400)
 
 
 @pytest.fixture
@@ -32,13 +32,13 @@ def songs(tmp_path) -> Path:
 
 
 def _run(songs: Path, output: Path, *, workers: int = 0) -> RunResult:
-    return run_to_folder(Inputs([str(songs)]), output, ANALYSIS, Runtime(threads=1, workers=workers, batch_size=4))
+    return run_to_folder(Inputs([str(songs)]), output, ANALYSIS, Runtime(threads=1, workers=workers, batch=4))
 
 
 def _computed_each(songs: Path) -> dict[str, dict]:
     """What a run says that remembers nothing: path -> its line."""
     stream = io.StringIO()
-    run_to_stream(Inputs([str(songs)]), stream, ANALYSIS, Runtime(threads=1, workers=0, batch_size=4))
+    run_to_stream(Inputs([str(songs)]), stream, ANALYSIS, Runtime(threads=1, workers=0, batch=4))
     return {line["path"]: line for line in map(json.loads, stream.getvalue().splitlines())}
 
 

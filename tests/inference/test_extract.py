@@ -32,9 +32,9 @@ def _analysis(**options) -> Analysis:
 @pytest.mark.parametrize("options", [{}, {"patchout": "F3T2"}, {"patchout": "random:0.4"}])
 def test_batched_and_single_results_agree(tagger, options):
     segments = _segments(5)
-    batched = Extractor(tagger, _analysis(embedding=True, **options), batch_size=5)(segments)
+    batched = Extractor(tagger, _analysis(embeddings=True, **options), batch_size=5)(segments)
     for index, segment in enumerate(segments):
-        alone = Extractor(tagger, _analysis(embedding=True, **options), batch_size=1)([segment])
+        alone = Extractor(tagger, _analysis(embeddings=True, **options), batch_size=1)([segment])
         np.testing.assert_allclose(alone.scores[0], batched.scores[index], atol=1e-6)
         np.testing.assert_allclose(alone.embeddings[0], batched.embeddings[index], atol=1e-5)
 
@@ -57,8 +57,8 @@ def test_a_track_too_short_for_the_plan_fails_alone(tagger):
 
 def test_a_stack_alone_equals_the_stack_beside_the_tags(tagger):
     stack = Stack(blocks=(1, 2), tokens=("avg", "cls"))
-    alone = Extractor(tagger, _analysis(tags=False, embedding=True, stack=stack), batch_size=4)(_segments(3))
-    beside = Extractor(tagger, _analysis(embedding=True, stack=stack), batch_size=4)(_segments(3))
+    alone = Extractor(tagger, _analysis(tags=False, embeddings=True, stack=stack), batch_size=4)(_segments(3))
+    beside = Extractor(tagger, _analysis(embeddings=True, stack=stack), batch_size=4)(_segments(3))
     assert alone.scores is None and beside.scores is not None
     assert alone.embeddings.shape == (3, 2 * 2 * 64)
     np.testing.assert_allclose(alone.embeddings, beside.embeddings, atol=1e-5)
@@ -67,7 +67,7 @@ def test_a_stack_alone_equals_the_stack_beside_the_tags(tagger):
 def test_tokens_come_in_the_order_asked_for(tagger):
     def run(*tokens: str) -> np.ndarray:
         stack = Stack(blocks=(2,), tokens=tokens)
-        return Extractor(tagger, _analysis(tags=False, embedding=True, stack=stack), batch_size=4)(
+        return Extractor(tagger, _analysis(tags=False, embeddings=True, stack=stack), batch_size=4)(
             _segments(1)
         ).embeddings
 
@@ -129,7 +129,7 @@ def test_a_network_without_classes_embeds_only():
     )
     with pytest.raises(UsageError, match="audiopatch embed"):
         Extractor(embeds_only, _analysis(), batch_size=1)
-    outputs = Extractor(embeds_only, _analysis(tags=False, embedding=True), batch_size=1)(_segments(1))
+    outputs = Extractor(embeds_only, _analysis(tags=False, embeddings=True), batch_size=1)(_segments(1))
     assert outputs.embeddings.shape == (1, 64)
 
 

@@ -36,7 +36,7 @@ def _segments(n: int, *, seconds: float = 10.0, name: str = "/a") -> list[Segmen
 
 def _extractor(engine: str = "torch", **options) -> Extractor:
     tagger = load_model("random/tiny-random", device="cpu", dtype="float32", engine=engine)
-    return Extractor(tagger, Analysis(model="tiny-random", embedding=True, **options), batch_size=2)
+    return Extractor(tagger, Analysis(model="tiny-random", embeddings=True, **options), batch_size=2)
 
 
 @pytest.mark.parametrize("engine", ["torch", "openvino"])

@@ -48,7 +48,7 @@ def _check(folder: Path, *, ok: int, failed: int, top_k: int = 10) -> None:
 
 
 def test_every_input_is_accounted_for(library, tmp_path):
-    result = run(library, tmp_path / "out", embedding=True, timeline=True, dense=True)
+    result = run(library, tmp_path / "out", embeddings=True, timeline=True, dense=True)
     counts = result.counts
     assert (counts.n_found, counts.n_ok, counts.n_failed, counts.n_left) == (11, 9, 2, 0)
     _check(tmp_path / "out", ok=9, failed=2)
@@ -63,7 +63,7 @@ def test_every_input_is_accounted_for(library, tmp_path):
 
 
 def test_track_values_are_the_mean_of_their_segments(library, tmp_path):
-    run(library / "long.wav", tmp_path / "out", embedding=True, timeline=True, dense=True, vectors="float32")
+    run(library / "long.wav", tmp_path / "out", embeddings=True, timeline=True, dense=True, vectors="float32")
     tables = read(tmp_path / "out")
     for column, tolerance in (("embedding", 1e-5), ("scores", 1e-3)):
         mean = np.stack(list(tables.segments[column])).mean(axis=0)
@@ -90,8 +90,8 @@ def test_a_folder_within_the_library_is_up_to_date_too(library, tmp_path):
 
 def test_other_parameters_are_refused_and_named(library, tmp_path):
     run(library / "long.wav", tmp_path / "out")
-    with pytest.raises(OutputMismatchError, match="top_k was 10, now 5; vectors was 'float16', now 'float32'"):
-        run(library / "long.wav", tmp_path / "out", top_k=5, vectors="float32")
+    with pytest.raises(OutputMismatchError, match="top was 10, now 5; vectors was 'float16', now 'float32'"):
+        run(library / "long.wav", tmp_path / "out", top=5, vectors="float32")
     _check(tmp_path / "out", ok=1, failed=0)
 
 
@@ -148,18 +148,18 @@ def test_a_run_stopped_before_its_first_track_is_interrupted_and_replaces_nothin
     run(library, tmp_path / "out")
     stop = threading.Event()
     stop.set()
-    result = run(library, tmp_path / "out", force=force, stop=stop, **({"top_k": 3} if force else {}))
+    result = run(library, tmp_path / "out", force=force, stop=stop, **({"top": 3} if force else {}))
     assert result.interrupted and result.notes == ()
     _check(tmp_path / "out", ok=9, failed=2)
 
 
 def test_force_recomputes_with_other_parameters(library, tmp_path):
     run(library, tmp_path / "out")
-    result = run(library, tmp_path / "out", top_k=3, force=True, commit_every_n=4)
+    result = run(library, tmp_path / "out", top=3, force=True, commit_every_n=4)
     assert result.counts.n_ok == 9 and result.notes == ()
     _check(tmp_path / "out", ok=9, failed=2, top_k=3)
     assert not (tmp_path / "out" / ".next").exists() and not (tmp_path / "out" / "previous").exists()
-    assert run(library, tmp_path / "out", top_k=3).counts.n_inferences == 0
+    assert run(library, tmp_path / "out", top=3).counts.n_inferences == 0
 
 
 def test_force_with_equal_parameters_keeps_tracks_that_are_not_among_the_inputs(library, tmp_path):
@@ -171,7 +171,7 @@ def test_force_with_equal_parameters_keeps_tracks_that_are_not_among_the_inputs(
 
 def test_force_with_other_parameters_sets_aside_what_it_cannot_redo(library, tmp_path):
     run(library, tmp_path / "out")
-    result = run(library / "album 0", tmp_path / "out", force=True, top_k=3)
+    result = run(library / "album 0", tmp_path / "out", force=True, top=3)
     assert "7 tracks of the earlier run were not among the inputs" in result.notes[0]
     _check(tmp_path / "out", ok=4, failed=0, top_k=3)
     (kept,) = (tmp_path / "out" / "previous").glob("*/tracks/*.parquet")
@@ -181,15 +181,15 @@ def test_force_with_other_parameters_sets_aside_what_it_cannot_redo(library, tmp
 def test_an_interrupted_force_leaves_the_old_tables_and_resumes(library, tmp_path):
     run(library, tmp_path / "out")
     stop = threading.Event()
-    run(library, tmp_path / "out", force=True, top_k=3, stop=stop, observer=_StopAfter(stop, 4))
+    run(library, tmp_path / "out", force=True, top=3, stop=stop, observer=_StopAfter(stop, 4))
     _check(tmp_path / "out", ok=9, failed=2)
-    counts = run(library, tmp_path / "out", force=True, top_k=3).counts
+    counts = run(library, tmp_path / "out", force=True, top=3).counts
     assert counts.n_up_to_date + counts.n_failed_before == 4
     _check(tmp_path / "out", ok=9, failed=2, top_k=3)
 
 
 def test_json_lines_resume_too(library, tmp_path):
-    analysis = Analysis(model="tiny-random", embedding=True)
+    analysis = Analysis(model="tiny-random", embeddings=True)
     for expected in (9, 0):
         result = run_to_folder(Inputs([str(library)]), tmp_path, analysis, Runtime(**RUNTIME), file_format="jsonl")
         assert result.counts.n_ok == expected
@@ -267,14 +267,14 @@ def test_unreadable_inputs_say_why(tmp_path):
 
 
 def test_python_functions(library, tmp_path):
-    tables = audiopatch.tag(library / "long.wav", model="tiny-random", top_k=3, **RUNTIME)
+    tables = audiopatch.tag(library / "long.wav", model="tiny-random", top=3, **RUNTIME)
     assert tables.tags["rank"].tolist() == [1, 2, 3]
     vectors = audiopatch.embed(
         [library / "long.wav"], tmp_path / "v", model="tiny-random", block=2, tokens=("avg",), **RUNTIME
     )
     assert vectors.embeddings["embedding"][0].shape == (64,)
     assert len(vectors.tags) == 0
-    with pytest.raises(UsageError, match="did you mean 'top_k'"):
+    with pytest.raises(UsageError, match="did you mean 'top'"):
         audiopatch.tag(library, topk=3)
     with pytest.raises(UsageError, match="no output of audiopatch"):
         audiopatch.read(library)

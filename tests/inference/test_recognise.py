@@ -32,7 +32,7 @@ def songs(tmp_path) -> Path:
 @pytest.fixture
 def run(songs, tmp_path) -> Callable[..., RunResult]:
     def go(output: Path = tmp_path / "out", file_format: str = "parquet", observer=None) -> RunResult:
-        analysis = Analysis(model="tiny-random", embedding=True, timeline=True, vectors="float32")
+        analysis = Analysis(model="tiny-random", embeddings=True, timeline=True, vectors="float32")
         runtime = Runtime(threads=1, workers=0)
         return run_to_folder(
             Inputs([str(songs)]), output, analysis, runtime, file_format=file_format, observer=observer

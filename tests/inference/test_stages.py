@@ -27,7 +27,7 @@ def _ended(n_segments: int, track: Track | None = None) -> Ended:
 
 
 def _collector(**options) -> Collector:
-    return Collector(Analysis(model="x", embedding=True, **options))
+    return Collector(Analysis(model="x", embeddings=True, **options))
 
 
 def _outputs(*rows: int) -> Outputs:

@@ -23,7 +23,7 @@ from audiopatch.tables.read import read
 from fabricate import encode, music, retag
 from soundness import assert_same, assert_sound
 
-ANALYSIS = Analysis(model="tiny-random", embedding=True, timeline=True, vectors="float32")
+ANALYSIS = Analysis(model="tiny-random", embeddings=True, timeline=True, vectors="float32")
 RUNTIME = Runtime(threads=1, workers=0)
 _PATIENCE_S = 30
 

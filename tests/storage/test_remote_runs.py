@@ -27,7 +27,7 @@ from s3 import CREDENTIALS, PAGE
 from soundness import assert_counted, assert_sound
 
 N_TRACKS = 6
-ANALYSIS = Analysis(model="tiny-random", embedding=True, timeline=True, vectors="float32")
+ANALYSIS = Analysis(model="tiny-random", embeddings=True, timeline=True, vectors="float32")
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def local(music, tmp_path_factory) -> Path:
 
 
 def run(music: str | Path, output: str | Path, *, observer=None, analysis: Analysis = ANALYSIS, **how) -> RunResult:
-    how = {"threads": 1, "workers": 1, "batch_size": 4, "commit_every_n": 2, "commit_every_s": 0.3, **how}
+    how = {"threads": 1, "workers": 1, "batch": 4, "commit_every_n": 2, "commit_every_s": 0.3, **how}
     return run_to_folder(Inputs([str(music)]), str(output), analysis, Runtime(**how), observer=observer)
 
 
@@ -163,7 +163,7 @@ def test_segments_are_fetched_without_the_rest_of_the_file(tmp_path, bucket, bet
     for number, suffix in enumerate(("flac", "mp3", "opus", "m4a", "wav")):
         encode(folder / f"a.{suffix}", samples(120, n_channels=1, seed=number))
     bucket.put(folder)
-    few = Analysis(model="tiny-random", timeline=True, vectors="float32", n_segments=3)
+    few = Analysis(model="tiny-random", timeline=True, vectors="float32", segments=3)
     run(folder, tmp_path / "out", analysis=few)
     between.calm()
     run(f"{bucket.url}/music", f"{bucket.url}/out", analysis=few)
@@ -187,12 +187,12 @@ def test_force_and_compaction_in_a_bucket(music, bucket):
     bucket.put(music)
     output = f"{bucket.url}/out"
     run(f"{bucket.url}/music", output)
-    with pytest.raises(OutputMismatchError, match="top_k was 10, now 3"):
-        run(f"{bucket.url}/music", output, analysis=Analysis(model="tiny-random", top_k=3))
-    run(f"{bucket.url}/music", output, analysis=Analysis(model="tiny-random", top_k=3), force=True)
+    with pytest.raises(OutputMismatchError, match="top was 10, now 3"):
+        run(f"{bucket.url}/music", output, analysis=Analysis(model="tiny-random", top=3))
+    run(f"{bucket.url}/music", output, analysis=Analysis(model="tiny-random", top=3), force=True)
     assert len(assert_sound(output).tags) == 4 * 3
     assert bucket.keys("out/.next") == []
-    counts = run(f"{bucket.url}/music", output, analysis=Analysis(model="tiny-random", top_k=3)).counts
+    counts = run(f"{bucket.url}/music", output, analysis=Analysis(model="tiny-random", top=3)).counts
     assert counts.n_inferences == 0
     assert compact_folder(output).n_after == 1
     assert len(assert_sound(output).tags) == 4 * 3
@@ -205,8 +205,8 @@ import sys
 from audiopatch.audio.inputs import Inputs
 from audiopatch.inference.pipeline import run_to_folder
 from audiopatch.inference.settings import Analysis, Runtime
-analysis = Analysis(model="tiny-random", embedding=True, timeline=True, vectors="float32")
-runtime = Runtime(threads=1, workers=1, batch_size=1, commit_every_n=1, commit_every_s=0.05)
+analysis = Analysis(model="tiny-random", embeddings=True, timeline=True, vectors="float32")
+runtime = Runtime(threads=1, workers=1, batch=1, commit_every_n=1, commit_every_s=0.05)
 run_to_folder(Inputs([sys.argv[1]]), sys.argv[2], analysis, runtime)
 """
 

@@ -41,7 +41,7 @@ class Case:
         """What ``tag`` or ``embed`` would be asked for."""
         stack = None if self.block is None else Stack(blocks=(self.block,))
         return Analysis(
-            model=self.model, tags=stack is None, embedding=stack is not None, stack=stack, patchout=self.patchout
+            model=self.model, tags=stack is None, embeddings=stack is not None, stack=stack, patchout=self.patchout
         )
 
 

@@ -188,7 +188,7 @@ class _Pricing:
 
 
 def _settings(row: Row, library: Library, device: str, pricing: _Pricing) -> tuple[Analysis, Runtime]:
-    analysis = Analysis(model=library.model, patchout=row.patchout, n_segments=library.n_segments)
+    analysis = Analysis(model=library.model, patchout=row.patchout, segments=library.n_segments)
     workers = pricing.n_workers(row)
     return analysis, Runtime(device=device, dtype=row.dtype, engine=row.engine, workers=workers)
 

@@ -29,8 +29,8 @@ def command_of(folder: str, analysis: Analysis, runtime: Runtime) -> str:
     words += ["--dtype", runtime.dtype, "--device", runtime.device, "--workers", str(runtime.n_workers)]
     if analysis.patchout not in (None, "none", "F0T0"):
         words += ["--patchout", analysis.patchout]
-    if analysis.n_segments is not None:
-        words += ["--segments", str(analysis.n_segments)]
+    if analysis.segments is not None:
+        words += ["--segments", str(analysis.segments)]
     return shlex.join(words)
 
 

@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import typer
 
 from audiopatch.audio.inputs import Inputs
-from audiopatch.cli import console, options
-from audiopatch.cli.options import FailOn
+from audiopatch.cli import console
+from audiopatch.cli.options import FailOn, Format, Sources, Talk, Target
 from audiopatch.cli.progress import find_observer
 from audiopatch.cli.words import last_line, watched_line
 from audiopatch.errors import UsageError
@@ -22,72 +20,52 @@ from audiopatch.inference.settings import Analysis, Runtime
 
 STDOUT = "-"
 _SHOWN_TRACKS = 20
+_PER_GROUP = 3  # tags in that table
 
 
-@dataclass(frozen=True, kw_only=True)
-class Request:
-    """Where a command reads from and writes to, and how it talks meanwhile."""
-
-    verb: str
-    inputs: Sequence[str]
-    files_from: str | None
-    null: bool
-    include: Sequence[str]
-    exclude: Sequence[str]
-    output: str
-    watch: bool
-    file_format: options.Format
-    fail_on: FailOn
-    as_json: bool
-    progress: options.ProgressKind
-    quiet: bool
-    verbose: bool
-    show: bool | None = False
-
-
-def analyse(request: Request, analysis: Analysis, runtime: Runtime) -> None:
+def analyse(verb: str, sources: Sources, analysis: Analysis, target: Target, runtime: Runtime, talk: Talk) -> None:
     """Runs to the end or to the first Ctrl-C, and leaves with the exit code that says how it went."""
-    if request.output == STDOUT and request.file_format is not options.Format.jsonl:
+    if target.output == STDOUT and target.format is not Format.jsonl:
         raise UsageError("-o - writes to stdout, which only --format jsonl can; add it, or name a folder")
-    if request.output == STDOUT and request.watch:
+    if target.output == STDOUT and target.watch:
         raise UsageError("--watch keeps tables current, and -o - writes none; name a folder")
-    if not request.inputs and request.files_from is None:
+    if not sources.inputs and sources.files_from is None:
         raise UsageError("nothing to do: name files, folders or playlists, as in: audiopatch tag ~/Music")
-    if request.output == STDOUT and request.as_json:
+    if target.output == STDOUT and target.json:
         raise UsageError("stdout cannot carry both the rows (-o -) and the summary (--json); leave one of them out")
-    listed = read_listed(request.files_from, null=request.null)
-    inputs = Inputs(request.inputs, listed, request.include, request.exclude)
+    listed = read_listed(sources.files_from, null=sources.null)
+    inputs = Inputs(sources.inputs or (), listed, sources.include or (), sources.exclude or ())
     # what is wrong is refused before the seconds that importing torch takes
-    inputs.check_watchable(force=runtime.force) if request.watch else inputs.tracks()
+    inputs.check_watchable(force=runtime.force) if target.watch else inputs.tracks()
     from audiopatch.inference.pipeline import run_to_folder, run_to_stream
     from audiopatch.inference.watching import watch_folders
 
-    observer = find_observer(request.progress, quiet=request.quiet, verbose=request.verbose)
+    observer = find_observer(talk.progress, quiet=talk.quiet, verbose=talk.verbose)
     with console.stop_on_signals() as stop:
-        if request.output == STDOUT:
+        if target.output == STDOUT:
             result = run_to_stream(inputs, sys.stdout, analysis, runtime, observer=observer, stop=stop)
         else:
-            result = (watch_folders if request.watch else run_to_folder)(
+            result = (watch_folders if target.watch else run_to_folder)(
                 inputs,
-                request.output,
+                target.output,
                 analysis,
                 runtime,
-                file_format=request.file_format.value,
+                file_format=target.format.value,
                 observer=observer,
                 stop=stop,
             )
-    code = stop.exit_code if result.interrupted else exit_code(result.counts, request.fail_on)
-    if request.as_json:
-        print(json.dumps(_summary(result.counts, request.output, code, result.interrupted)))
-    if not request.quiet:
-        _show(request, result.counts)
+    code = stop.exit_code if result.interrupted else exit_code(result.counts, target.fail_on)
+    if target.json:
+        print(json.dumps(_summary(result.counts, target.output, code, result.interrupted)))
+    if not talk.quiet:
+        _show(target, result.counts)
         for note in result.notes:
             console.say(note)
-        place = "" if request.output == STDOUT else request.output.rstrip("/")
-        if request.watch and not result.interrupted:
-            console.say(watched_line(request.verb, result.counts, place))
+        place = "" if target.output == STDOUT else target.output.rstrip("/")
+        if target.watch and not result.interrupted:
+            console.say(watched_line(verb, result.counts, place))
         else:
-            console.say(last_line(request.verb, result.counts, place, interrupted=result.interrupted))
+            console.say(last_line(verb, result.counts, place, interrupted=result.interrupted))
     raise typer.Exit(code)
 
 
@@ -131,16 +109,18 @@ def _summary(counts: Counts, output: str, code: int, interrupted: bool) -> dict[
     }
 
 
-def _show(request: Request, counts: Counts) -> None:
+def _show(target: Target, counts: Counts) -> None:
     """The best tags of each track as a table: when asked for, or on a terminal when there are few tracks."""
-    if request.show is False or request.output == STDOUT:
+    if target.show is False or target.output == STDOUT:
         return
     # the tables hold what was found now, and perhaps more: a million tracks are not read only to count them
-    if request.show is None and not (sys.stderr.isatty() and counts.n_found <= _SHOWN_TRACKS):
+    if target.show is None and not (sys.stderr.isatty() and counts.n_found <= _SHOWN_TRACKS):
         return
-    from audiopatch.cli.tags_table import print_tags
+    from audiopatch.cli.show import print_tracks
+    from audiopatch.library.show import shown
     from audiopatch.tables.read import read
 
-    tables = read(request.output)
-    if request.show or len(tables.tracks) <= _SHOWN_TRACKS:
-        print_tags(tables, to_stdout=bool(request.show) and not request.as_json)
+    tables = read(target.output)
+    if target.show or len(tables.tracks) <= _SHOWN_TRACKS:
+        tracks = shown(tables, tables.tracks, per_group=_PER_GROUP)
+        print_tracks(tracks, tables.run["parameters"]["model"], to_stdout=bool(target.show) and not target.json)

@@ -12,6 +12,7 @@ from audiopatch.catalog import unknown_name
 from audiopatch.errors import UsageError
 
 PROJECT_FILE = "audiopatch.toml"
+_NO_DEFAULT = {"help", "help_all"}
 
 
 def user_file() -> Path:
@@ -47,7 +48,7 @@ def read_defaults(
 
 def option_names(command: Any) -> set[str]:
     """The options of a command, as configuration files write them."""
-    return {param.name for param in command.params if param.param_type_name == "option"} - {"help"}
+    return {param.name for param in command.params if param.param_type_name == "option"} - _NO_DEFAULT
 
 
 def bind_environment(command: Any) -> None:
@@ -55,7 +56,7 @@ def bind_environment(command: Any) -> None:
     for nested in getattr(command, "commands", {}).values():
         bind_environment(nested)
     for param in command.params:
-        if param.param_type_name == "option" and not param.envvar and param.name != "help":
+        if param.param_type_name == "option" and not param.envvar and param.name not in _NO_DEFAULT:
             param.envvar = f"AUDIOPATCH_{param.name.upper()}"
             param.show_envvar = False
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import re
 import signal
 import sys
 import threading
@@ -30,6 +31,11 @@ def printable(text: str) -> str:
     return "".join(escaped).encode(errors="backslashreplace").decode()
 
 
+def as_typed(text: str) -> str:
+    """A message of the library, which calls a parameter `min_score`, as whoever types says it: --min-score."""
+    return re.sub(r"`([a-z_]+)`", lambda found: f"--{found[1].replace('_', '-')}", text)
+
+
 def say(text: str) -> None:
     """A sentence on stderr, perhaps of several lines; stdout belongs to data."""
     sys.stderr.write("\n".join(map(printable, text.split("\n"))) + "\n")
@@ -50,7 +56,7 @@ def errors_to_words() -> Iterator[None]:
         yield
         sys.stdout.flush()
     except AudioPatchError as error:
-        say(f"audiopatch: {error}")
+        say(f"audiopatch: {as_typed(str(error))}")
         raise typer.Exit(error.exit_code) from None
     except BrokenPipeError:
         _silence_stdout()
@@ -130,9 +136,10 @@ def print_json(result: Any) -> None:
 
 def grid(title: str, *columns: str) -> Any:
     """A Rich table whose long cells fold; names in it must be ``printable``."""
+    from rich import box
     from rich.table import Table
 
-    table = Table(title=printable(title), title_justify="left")
+    table = Table(title=printable(title) or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
         table.add_column(column, overflow="fold")
     return table

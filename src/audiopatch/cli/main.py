@@ -16,6 +16,8 @@ from audiopatch.cli import config, console
 COMMANDS = {
     "tag": "audiopatch.cli.tag",
     "embed": "audiopatch.cli.embed",
+    "show": "audiopatch.cli.show",
+    "labels": "audiopatch.cli.labels",
     "similar": "audiopatch.cli.similar",
     "playlist": "audiopatch.cli.playlist",
     "duplicates": "audiopatch.cli.duplicates",

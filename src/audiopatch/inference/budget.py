@@ -41,7 +41,7 @@ def within(runtime: Runtime, tagger: Tagger, analysis: Analysis) -> Runtime:
     if left_mb < lane_mb + _DECODER_MB:
         least = runtime.max_memory_mb - left_mb + lane_mb + _DECODER_MB
         raise EnvironmentProblem(
-            f"--max-memory {runtime.max_memory_mb}MB is too little: {tagger.card.name} with one thread and one "
+            f"`max_memory` {runtime.max_memory} is too little: {tagger.card.name} with one thread and one "
             f"decoder takes {least:.0f}MB"
         )
     n_decoders = max(1, min(runtime.n_workers, int((left_mb - lane_mb) // _DECODER_MB)))
@@ -55,7 +55,7 @@ def within(runtime: Runtime, tagger: Tagger, analysis: Analysis) -> Runtime:
         runtime,
         workers=n_decoders,
         threads=n_lanes,
-        batch_size=1 if tagger.device.type == "cpu" else runtime.batch_size,
+        batch_size=1 if tagger.device.type == "cpu" else runtime.batch,
         decoder_mb=decoder_mb,
         commit_every_n=min(runtime.commit_every_n, _COMMIT_EVERY_N),
     )

@@ -82,7 +82,7 @@ class Extractor:
         embedding = self._pick(found.stacks, self.stack) if self.stack else found.features
         return Outputs(
             _numpy(tagger.scores(found.logits)) if self.analysis.tags or self.analysis.dense else None,
-            _numpy(embedding) if self.analysis.embedding else None,
+            _numpy(embedding) if self.analysis.embeddings else None,
         )
 
     def _pick(self, stacks: dict[int, Tensor], stack: Stack) -> Tensor:

@@ -73,7 +73,7 @@ class Run:
             sample_rate=self.tagger.frontend.sample_rate,
             segment_s=self.tagger.card.segment_s,
             overlap=self.analysis.overlap,
-            n_segments=self.analysis.n_segments,
+            n_segments=self.analysis.segments,
             min_s=self.tagger.min_s,
         )
 
@@ -83,7 +83,7 @@ class Run:
         return Layout(
             labels=self.tagger.labels if wanted.tags else (),
             parents=label_parents(self.tagger.card.labels),
-            top_k=wanted.top_k,
+            top_k=wanted.top or None,
             min_scores=label_thresholds(self.tagger, find_thresholds(self.tagger, wanted)),
             min_score=wanted.min_score,
             dense=wanted.dense,

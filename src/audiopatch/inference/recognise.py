@@ -78,7 +78,7 @@ def _decoded(tracks: Sequence[Track], cut: CutSpec, runtime: Runtime, stop: Call
         tracks,
         cut,
         workers=runtime.n_workers,
-        timeout_s=runtime.decode_timeout_s,
+        timeout_s=runtime.decode_timeout,
         memory_mb=runtime.decoder_mb,
     )
     with closing(decoding) as outcomes:

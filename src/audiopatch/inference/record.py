@@ -19,7 +19,7 @@ from audiopatch.inference.progress import Counts
 from audiopatch.inference.settings import Analysis, Runtime
 from audiopatch.models.tagger import Tagger
 from audiopatch.tables.output import Output, fingerprint
-from audiopatch.tables.schema import SCHEMA_VERSION
+from audiopatch.tables.schema import SCHEMA_VERSION, STORED_NAMES
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,8 @@ def _now() -> str:
 def parameters_of(tagger: Tagger, analysis: Analysis, file_format: str) -> dict[str, Any]:
     """Every parameter that decides a number in the tables, as JSON values."""
     thresholds = find_thresholds(tagger, analysis)
-    chosen = asdict(analysis) | {
+    chosen = {STORED_NAMES.get(name, name): value for name, value in asdict(analysis).items()} | {
+        "top_k": analysis.top or None,
         "model": tagger.card.name,
         "patchout": str(find_plan(tagger, analysis.patchout)),
         "thresholds": None if thresholds is None else fingerprint(thresholds.values),

@@ -16,6 +16,7 @@ from audiopatch.errors import AudioPatchError, UsageError
 from audiopatch.inference.settings import Analysis, Runtime, Stack
 from audiopatch.library.vectors import Vectors
 from audiopatch.tables.read import read
+from audiopatch.tables.schema import STORED_NAMES
 from audiopatch.tables.tables import text_path
 
 
@@ -101,7 +102,9 @@ def _analyse(vectors: Vectors, names: Sequence[str], model: str | None) -> dict[
 def analysis_of(parameters: Mapping[str, Any], *, model: str | None = None) -> Analysis:
     """What a run was asked for, from the parameters in its ``run.json``; ``model`` says where the model is by now."""
     known = {field.name for field in fields(Analysis)}
-    values = {name: value for name, value in parameters.items() if name in known}
+    stored = {name: STORED_NAMES.get(name, name) for name in known}
+    values = {name: parameters[key] for name, key in stored.items() if key in parameters}
+    values["top"] = values["top"] or 0
     if stack := values["stack"]:
         values["stack"] = Stack(blocks=tuple(stack["blocks"]), tokens=tuple(stack["tokens"]))
     return Analysis(**values | {"model": model or parameters["model"], "thresholds": False, "timeline": False})

@@ -53,12 +53,12 @@ class Local:
         """The caller's thread infers while another feeds it, and the decoders' processes are at work."""
         assert self._tagger is not None
         runtime = job.runtime
-        stages = Stages(self._tagger, job.analysis, batch_size=runtime.batch_size)
+        stages = Stages(self._tagger, job.analysis, batch_size=runtime.batch)
         decoding = decode_tracks(
             itertools.takewhile(lambda _: not stop.is_set(), plan),
             job.cut,
             workers=runtime.n_workers,
-            timeout_s=runtime.decode_timeout_s,
+            timeout_s=runtime.decode_timeout,
             memory_mb=runtime.decoder_mb,
             queue_segments=stages.queue_segments,
         )

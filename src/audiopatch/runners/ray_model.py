@@ -31,7 +31,7 @@ class Model:
         torch.set_num_threads(n_threads)
         runtime = job.runtime
         prepare(tagger, device=runtime.device, dtype=runtime.dtype, engine=runtime.engine)
-        self._stages = Stages(tagger, job.analysis, batch_size=runtime.batch_size)
+        self._stages = Stages(tagger, job.analysis, batch_size=runtime.batch)
         self._job = job
 
     def finished(self, tracks: Sequence[Track], beginnings: Any) -> Iterator[Finished]:
@@ -52,7 +52,7 @@ class Model:
         task = ray.remote(decode).options(
             num_cpus=1, max_retries=0, num_returns="streaming", _generator_backpressure_num_objects=_CHUNKS_AHEAD
         )
-        chunks: Any = task.remote(tracks, self._job.cut, self._job.runtime.decode_timeout_s)
+        chunks: Any = task.remote(tracks, self._job.cut, self._job.runtime.decode_timeout)
         try:
             for chunk in chunks:
                 yield from ray.get(chunk)

@@ -20,7 +20,7 @@ from audiopatch.tables.journal import Journal, part_name
 from audiopatch.tables.local import LocalFolder
 from audiopatch.tables.parts import PartStore
 from audiopatch.tables.remote import RemoteFolder
-from audiopatch.tables.schema import TABLES, Layout
+from audiopatch.tables.schema import STORED_NAMES, TABLES, Layout
 from audiopatch.tables.tables import tables_of
 from audiopatch.types import Failed, TrackRow
 
@@ -202,9 +202,10 @@ def fingerprint(parameters: Mapping[str, Any]) -> str:
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """``top_k was 10, now 5`` for each parameter that changed."""
+    """``top was 10, now 5`` for each parameter that changed."""
+    asked = {stored: name for name, stored in STORED_NAMES.items()}
     return [
-        f"{name} was {before.get(name)!r}, now {now.get(name)!r}"
+        f"{asked.get(name, name)} was {before.get(name)!r}, now {now.get(name)!r}"
         for name in sorted(before.keys() | now.keys())
         if before.get(name) != now.get(name)
     ]

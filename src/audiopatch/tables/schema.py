@@ -9,6 +9,9 @@ import pyarrow as pa
 
 SCHEMA_VERSION = 1
 
+STORED_NAMES = {"top": "top_k", "segments": "n_segments", "embeddings": "embedding"}
+"""Parameters that ``run.json`` and the fingerprint know by the name they had when the first tables were written."""
+
 TABLES = ("tags", "embeddings", "segments", "errors", "tracks")
 
 _LABEL = pa.dictionary(pa.int32(), pa.string())

@@ -1,0 +1,129 @@
+"""``audiopatch show``: the tags of a library, of a track, or the tracks of a label, on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from audiopatch.cli import console
+from audiopatch.cli import options as o
+from audiopatch.cli.words import audio, number
+
+if TYPE_CHECKING:
+    from audiopatch.library.show import Glance, LabelTracks, Shown, Tag
+
+app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode="rich", add_completion=False)
+
+_TITLES = {
+    "": "tags",
+    "genre": "genres",
+    "mood": "moods",
+    "era": "eras",
+    "voice": "voices",
+    "instrument": "instruments",
+}
+_TITLES |= {"role": "uses", "sound": "sounds"}
+
+
+@app.command()
+def show(
+    what: Annotated[
+        str | None, typer.Argument(help="A track (its path, or the end of it), or a label such as metal.")
+    ] = None,
+    tables: o.Tables = "audiopatch.out",
+    top: Annotated[int, typer.Option("--top", "-k", min=1, help="How many tracks of a label.")] = 10,
+    json: o.JsonResult = False,
+) -> None:
+    """Show what was found: the library at a glance, the tags of one track, the best tracks of a label.
+
+    [bold]audiopatch show[/bold]              genres, moods and instruments of ./audiopatch.out
+    [bold]audiopatch show song.mp3[/bold]     one track's tags
+    [bold]audiopatch show metal -k 50[/bold]  the tracks that are most metal
+    """
+    from audiopatch.library.show import Glance, LabelTracks
+    from audiopatch.library.show import show as find
+
+    found = find(what, tables, top=top)
+    if json:
+        console.print_json(found)
+    elif isinstance(found, Glance):
+        _print_glance(found)
+    elif isinstance(found, LabelTracks):
+        _print_label(found)
+    else:
+        _print_track(found)
+
+
+def print_tracks(tracks: Sequence[Shown], model: str, *, to_stdout: bool) -> None:
+    """A line for each track: its place, its length, and its first tags of each group."""
+    grid = console.grid(f"Tags by {model}", "track", "length")
+    groups = [group for group in _TITLES if any(tag.group == group for track in tracks for tag in track.tags)]
+    for group in groups:
+        grid.add_column(_TITLES[group], overflow="fold")
+    names = _short_names([track.path for track in tracks])
+    for name, track in zip(names, tracks, strict=True):
+        mark = " (damaged)" if track.status == "damaged" else ""
+        cells = [", ".join(_words(tag) for tag in track.tags if tag.group == group) for group in groups]
+        grid.add_row(*map(console.printable, (name + mark, _length(track), *cells)))
+    console.rich_console(stderr=not to_stdout).print(grid)
+
+
+def _print_glance(found: Glance) -> None:
+    out = console.rich_console(stderr=False)
+    rest = [f"{number(found.n_damaged)} damaged"] if found.n_damaged else []
+    rest += [f"{number(found.n_failed)} that could not be read"] if found.n_failed else []
+    about = f"{number(found.n_tracks)} tracks, {audio(found.duration_s)}" + "".join(f", {one}" for one in rest)
+    out.print(console.printable(f"{found.folder}: {about}; tags by {found.model}"))
+    grid = console.grid("", "", "label", "tracks", "most of it", "score")
+    for group, counts in groupby(found.counts, key=lambda count: count.group):
+        grid.add_section()
+        for place, count in enumerate(counts):
+            best = console.printable(Path(count.best).name)
+            title = "" if place else _TITLES[group]
+            grid.add_row(title, console.printable(count.label), number(count.n_tracks), best, f"{count.score:.2f}")
+    out.print(grid)
+    out.print("Each track counts under its best label of a kind. The tracks of one: audiopatch show LABEL")
+
+
+def _print_label(found: LabelTracks) -> None:
+    out = console.rich_console(stderr=False)
+    grid = console.grid(f"Most {found.label}" + (f" ({found.group})" if found.group else ""), "score", "track")
+    for track in found.tracks:
+        mark = " (damaged)" if track.status == "damaged" else ""
+        grid.add_row(f"{track.tags[0].score:.2f}", console.printable(track.path + mark))
+    out.print(grid if found.tracks else f"No track has {found.label} among its tags.")
+    if found.others:
+        out.print(console.printable(f"See also: {', '.join(found.others[:8])}"))
+    if not found.complete:
+        out.print(
+            f"Asked were the tracks that have {found.label} among their tags; with 'tag --dense' it is every one."
+        )
+
+
+def _print_track(found: Shown) -> None:
+    out = console.rich_console(stderr=False)
+    out.print(console.printable(found.path))
+    mark = ", damaged: it was read as far as it goes" if found.status == "damaged" else ""
+    out.print(f"{_length(found)}{mark}")
+    for group in _TITLES:
+        if tags := [tag for tag in found.tags if tag.group == group]:
+            out.print(f"  {_TITLES[group]:<12}{console.printable(', '.join(map(_words, tags)))}")
+
+
+def _words(tag: Tag) -> str:
+    return f"{tag.label} {tag.score:.2f}"
+
+
+def _length(track: Shown) -> str:
+    minutes, seconds = divmod(round(track.duration_s), 60)
+    return f"{minutes}:{seconds:02d}"
+
+
+def _short_names(paths: Sequence[str]) -> Iterable[str]:
+    """File names, with their folder where the tracks are from several."""
+    folders = {Path(path).parent for path in paths}
+    return [path.name if len(folders) == 1 else f"{path.parent.name}/{path.name}" for path in map(Path, paths)]

@@ -1,0 +1,94 @@
+"""Which labels somebody means: "metal" is Heavy metal, "hiphop" is Hip hop music."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+from audiopatch.catalog import nearest
+from audiopatch.errors import UsageError
+from audiopatch.tables.read import read
+from audiopatch.zoo import find_card
+from audiopatch.zoo.cards import shipped_folder
+from audiopatch.zoo.labels import CONTENT, GROUPS, Label, load_labels, load_terms, split_label
+from audiopatch.zoo.native import LABELS_FILE
+
+# what people write -> what labels say, where the vocabularies of the packaged models do not bring them together
+_SAID = {
+    "dnb": "drum and bass",
+    "d n b": "drum and bass",
+    "edm": "electronic dance music",
+    "hiphop": "hip hop",
+    "rap": "hip hop",
+    "r b": "rhythm and blues",
+    "rnb": "rhythm and blues",
+    "classic": "classical",
+    "electro": "electronic",
+    "vocals": "singing",
+    "vocal": "singing",
+    "synth": "synthesizer",
+    "scifi": "science fiction",
+    "calm": "tender",
+    "relaxing": "chill",
+    "drums": "drum kit",
+}
+_EMPTY_WORDS = {"music", "and", "the", "n"}
+
+
+def find_labels(words: str, names: Sequence[str]) -> list[str]:
+    """The labels among ``names`` that ``words`` mean, the nearest first: by name, by synonym, by the words in them.
+
+    None is a UsageError with the nearest one that exists.
+    """
+    leaves = {name: _plain(split_label(name).leaf) for name in names}
+    asked = _plain(words)
+    for meant in dict.fromkeys((asked, _SAID.get(asked, asked))):
+        exact = [name for name, leaf in leaves.items() if meant in (leaf, _plain(name))]
+        known = _synonyms().get(meant, frozenset())
+        same = [name for name, leaf in leaves.items() if leaf in known and name not in exact]
+        holding = [name for name, leaf in leaves.items() if _holds(leaf, meant) and name not in (*exact, *same)]
+        found = exact + same + sorted(holding, key=lambda name: (len(leaves[name]), name))
+        if found:
+            return found
+    known = {part for leaf in leaves.values() for part in (leaf, *leaf.split())} - _EMPTY_WORDS
+    cure = nearest(asked, known, otherwise="'audiopatch labels' lists the labels")
+    raise UsageError(f"no track and no label is called '{words}'; {cure}")
+
+
+def _plain(text: str) -> str:
+    """Lower case, words alone: ``Rock_and_roll`` and ``rock & roll`` are one."""
+    return " ".join(re.findall(r"[^\W_]+", text.lower()))
+
+
+def _holds(leaf: str, asked: str) -> bool:
+    wanted = set(asked.split()) - _EMPTY_WORDS
+    return bool(wanted) and wanted <= set(leaf.split())
+
+
+@cache
+def _synonyms() -> dict[str, frozenset[str]]:
+    """Plain name -> the plain names of the same thing, as the default vocabulary brings its teachers' together."""
+    table: dict[str, set[str]] = {}
+    for term in load_terms():
+        same = {_plain(name) for names in term.sources.values() for name in names} | {_plain(term.label)}
+        for name in same:
+            table.setdefault(name, set()).update(same - {name})
+    return {name: frozenset(same) for name, same in table.items()}
+
+
+def labels_of(model: str, *, tables: str | os.PathLike[str] | None = None, words: str | None = None) -> list[Label]:
+    """The labels of a model, or of the run that wrote ``tables``, by group; with ``words`` only what those mean."""
+    file = (shipped_folder(model) or Path(model).expanduser()) / LABELS_FILE
+    if tables is not None:
+        names = list(read(tables).labels["label"])
+    elif file.is_file():
+        names = file.read_text(encoding="utf-8").splitlines()
+    else:
+        names = list(load_labels(find_card(model).labels))
+    if words is not None:
+        names = find_labels(words, names)
+    order = {group: number for number, group in enumerate((*GROUPS, CONTENT, ""))}
+    return sorted(map(split_label, names), key=lambda label: order[label.group])

@@ -1,0 +1,240 @@
+"""What the tables of a run say, as an answer: the library at a glance, one track, or the best tracks of a label."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from audiopatch.catalog import nearest
+from audiopatch.errors import UsageError
+from audiopatch.library.label_names import find_labels
+from audiopatch.tables.read import Tables, read
+from audiopatch.zoo.labels import CONTENT, GROUPS, group_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SHOWN_GROUPS = tuple(group for group in GROUPS if group != "sound")
+_N_LABELS = 8  # of a group, at a glance
+
+
+@dataclass(frozen=True)
+class Tag:
+    """A label, its group ("" where unknown) and how sure the model is of it, from 0 to 1."""
+
+    label: str
+    group: str
+    score: float
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A track with its tags, best first; for the tracks of a label with that label's alone."""
+
+    path: str
+    duration_s: float
+    status: str
+    tags: tuple[Tag, ...]
+
+
+@dataclass(frozen=True)
+class LabelCount:
+    """In how many tracks a label is the best of its group, and the track that has most of it."""
+
+    label: str
+    group: str
+    n_tracks: int
+    best: str
+    score: float
+
+
+@dataclass(frozen=True)
+class Glance:
+    """A library in a few numbers; ``counts`` by group, in each the commonest label first."""
+
+    folder: str
+    model: str
+    n_tracks: int
+    n_damaged: int
+    n_failed: int
+    duration_s: float
+    counts: tuple[LabelCount, ...]
+
+
+@dataclass(frozen=True)
+class LabelTracks:
+    """The tracks of a label, best first. ``complete`` where every track has a score for it in the tables.
+
+    ``others`` are further labels that the words fit.
+    """
+
+    label: str
+    group: str
+    tracks: tuple[Shown, ...]
+    complete: bool
+    others: tuple[str, ...] = ()
+
+
+def glance(tables: str | os.PathLike[str] | Tables = "audiopatch.out", *, n_labels: int = _N_LABELS) -> Glance:
+    """The library at a glance: for each group the labels that are the best one of most tracks.
+
+    Tables without tags are a UsageError.
+    """
+    tables = _opened(tables)
+    tracks, tags = tables.tracks, _grouped(tables)
+    best = tags.drop_duplicates(["track_id", "group"])  # tags are in the order of their rank
+    counts: list[LabelCount] = []
+    for group in (*SHOWN_GROUPS, ""):
+        mine = best[best["group"] == group]
+        if not group and counts:  # labels without a group count where there is nothing better
+            continue
+        found = [_count(label, group, rows) for label, rows in mine.groupby("leaf", observed=True)]
+        counts += sorted(found, key=lambda one: (-one.n_tracks, one.label))[:n_labels]
+    n_failed = int((~tables.errors["track_id"].isin(tracks["track_id"])).sum()) if len(tables.errors) else 0
+    return Glance(
+        str(tables.folder),
+        tables.run["parameters"]["model"],
+        len(tracks),
+        int((tracks["status"] == "damaged").sum()) if len(tracks) else 0,
+        n_failed,
+        float(tracks["duration_s"].sum()) if len(tracks) else 0.0,
+        tuple(counts),
+    )
+
+
+def track_tags(track: str, tables: str | os.PathLike[str] | Tables = "audiopatch.out") -> Shown:
+    """One track's tags; ``track`` is its path or the end of it. One that is not in the tables is a UsageError."""
+    tables = _opened(tables)
+    row = _find_track(track, tables)
+    if row is None:
+        raise UsageError(_unknown_track(track, tables))
+    return shown(tables, tables.tracks.iloc[[row]])[0]
+
+
+def label_tracks(
+    label: str, tables: str | os.PathLike[str] | Tables = "audiopatch.out", *, top: int = 10
+) -> LabelTracks:
+    """The ``top`` tracks of a label, which may be written as people say it: "metal" finds "Heavy metal".
+
+    Every track is asked where the tables hold all scores (``dense``, or ``top`` 0 when tagging); else those that have
+    the label among their tags. A word that fits no label is a UsageError.
+    """
+    tables = _opened(tables)
+    names = list(tables.labels["label"])
+    found = find_labels(label, names)
+    leaf = dict(zip(names, tables.labels["leaf"], strict=True))
+    name = found[0]
+    scores, complete = _scores_of(tables, names.index(name), name)
+    tracks = tables.tracks.set_index("track_id", drop=False)
+    best = sorted(scores, key=lambda track_id: (-scores[track_id], track_id))[:top]
+    rows = tracks.loc[[track_id for track_id in best if track_id in tracks.index]]
+    entries = tuple(
+        Shown(
+            row.path,
+            float(row.duration_s),
+            row.status,
+            (Tag(leaf[name], group_of(name), round(scores[row.track_id], 4)),),
+        )
+        for row in _rows(rows)
+    )
+    return LabelTracks(leaf[name], group_of(name), entries, complete, tuple(leaf[other] for other in found[1:]))
+
+
+def show(
+    what: str | None = None, tables: str | os.PathLike[str] | Tables = "audiopatch.out", *, top: int = 10
+) -> Glance | Shown | LabelTracks:
+    """``glance`` of everything, else ``track_tags`` or, where no track is called so, ``label_tracks``."""
+    tables = _opened(tables)
+    if what is None:
+        return glance(tables)
+    if _find_track(what, tables) is not None:
+        return track_tags(what, tables)
+    if _is_path(what):
+        raise UsageError(_unknown_track(what, tables))
+    return label_tracks(what, tables, top=top)
+
+
+def shown(tables: Tables, tracks: pd.DataFrame, *, per_group: int | None = None) -> list[Shown]:
+    """Some rows of ``tracks`` with their tags; at most ``per_group`` of each group."""
+    tags = _grouped(tables)
+    tags = tags[tags["track_id"].isin(tracks["track_id"])]
+    if per_group is not None:
+        tags = tags[tags.groupby(["track_id", "group"], sort=False).cumcount() < per_group]
+    of = {track_id: _tags(rows) for track_id, rows in tags.groupby("track_id", sort=False)}
+    return [Shown(row.path, float(row.duration_s), row.status, of.get(row.track_id, ())) for row in _rows(tracks)]
+
+
+def _opened(tables: str | os.PathLike[str] | Tables) -> Tables:
+    found = tables if isinstance(tables, Tables) else read(tables)
+    if not found.run["parameters"].get("tags", True):
+        raise UsageError(f"{found.folder} holds embeddings and no tags; make some: audiopatch tag ~/Music -o tags")
+    return found
+
+
+def _grouped(tables: Tables) -> pd.DataFrame:
+    """``tags`` with a column ``group``, without those that only say what kind of audio it is."""
+    tags = tables.tags
+    if not len(tags):
+        return tags.reindex(columns=["track_id", "path", "rank", "label", "leaf", "score", "group"])
+    group = {label: group_of(label) for label in tags["label"].unique()}
+    tags = tags.assign(group=tags["label"].astype(str).map(group))
+    return tags[(tags["group"] != CONTENT) & (tags["leaf"] != "Music")]
+
+
+def _tags(rows: pd.DataFrame) -> tuple[Tag, ...]:
+    return tuple(Tag(str(row.leaf), row.group, round(float(row.score), 4)) for row in _rows(rows))
+
+
+def _count(label: Any, group: str, rows: pd.DataFrame) -> LabelCount:
+    first = rows.iloc[int(np.argmax(rows["score"]))]
+    return LabelCount(str(label), group, len(rows), first["path"], round(float(first["score"]), 4))
+
+
+def _rows(frame: pd.DataFrame) -> Iterable[Any]:
+    return frame.itertuples()
+
+
+def _scores_of(tables: Tables, index: int, name: str) -> tuple[Mapping[str, float], bool]:
+    """Track id -> score of a label, and whether that is known of every track."""
+    if tables.run["parameters"].get("dense"):
+        pairs = (
+            (track_id, float(score))
+            for ids, scores in tables.vectors("scores")
+            for track_id, score in zip(ids, scores[:, index], strict=True)
+        )
+        return dict(pairs), True
+    tags = tables.tags
+    mine = tags[tags["label"] == name] if len(tags) else tags
+    complete = tables.run["parameters"]["top_k"] is None and not tables.run["parameters"]["min_score"]
+    return dict(zip(mine["track_id"], mine["score"].astype(float), strict=True)) if len(mine) else {}, complete
+
+
+def _find_track(name: str, tables: Tables) -> int | None:
+    """The row of a track by its path, or the end of it; an ending that several share is a UsageError."""
+    paths: Sequence[str] = list(tables.tracks["path"]) if len(tables.tracks) else []
+    whole = os.path.abspath(name)  # noqa: PTH100 (names stay as they are)
+    for given in (name, whole):
+        if given in paths:
+            return paths.index(given)
+    ends = [row for row, path in enumerate(paths) if path.endswith(name.removeprefix("." + os.sep))]
+    if len(ends) > 1:
+        raise UsageError(f"'{name}' may be {paths[ends[0]]} or {paths[ends[1]]}; name more of its path")
+    return ends[0] if ends else None
+
+
+def _is_path(words: str) -> bool:
+    return os.sep in words or Path(words).suffix.lower() in {".mp3", ".flac", ".ogg", ".opus", ".m4a", ".wav"}
+
+
+def _unknown_track(name: str, tables: Tables) -> str:
+    failed = tables.errors[tables.errors["path"].str.endswith(Path(name).name)] if len(tables.errors) else []
+    if len(failed):
+        return f"{failed.iloc[0]['path']} could not be read: {failed.iloc[0]['message']}"
+    names = [Path(path).name for path in tables.tracks["path"]] if len(tables.tracks) else []
+    cure = nearest(Path(name).name, names, otherwise="name a track by its path, or by the end of it")
+    return f"no track in {tables.folder} is called '{name}'; {cure}"

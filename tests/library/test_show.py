@@ -1,0 +1,96 @@
+"""What ``show`` answers: from tables made by hand, so that every count is known."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from tests.made_library import Made, write_output
+from typer.testing import CliRunner
+
+from audiopatch.cli.main import app
+from audiopatch.errors import UsageError
+from audiopatch.library.label_names import find_labels, labels_of
+from audiopatch.library.show import glance, label_tracks, show, track_tags
+from audiopatch.types import Failed, Track
+
+VECTOR = np.ones(4, np.float32)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    made = [
+        Made("/music/a.mp3", VECTOR, (0.9, 0.8, 0.1, 0.3)),
+        Made("/music/b.mp3", VECTOR, (0.9, 0.7, 0.2, 0.4), damaged=True),
+        Made("/music/sub/c.mp3", VECTOR, (0.9, 0.2, 0.6, 0.1)),
+    ]
+    bad = Failed(Track("/music/d.mp3", "/music", "0" * 16, 1, 1), "E_DECODE", "decode", "no audio in it")
+    return write_output(tmp_path / "out", made, [bad])
+
+
+def test_the_library_at_a_glance(folder):
+    found = glance(folder)
+    assert (found.n_tracks, found.n_damaged, found.n_failed, found.duration_s) == (3, 1, 1, 540.0)
+    counts = {(count.group, count.label): (count.n_tracks, count.best) for count in found.counts}
+    assert counts == {
+        ("genre", "Jazz"): (2, "/music/a.mp3"),
+        ("genre", "Techno"): (1, "/music/sub/c.mp3"),
+        ("mood", "Happy music"): (3, "/music/b.mp3"),
+    }
+
+
+def test_one_track_by_the_end_of_its_path(folder):
+    found = track_tags("sub/c.mp3", folder)
+    assert [(tag.label, tag.group) for tag in found.tags] == [
+        ("Techno", "genre"),
+        ("Jazz", "genre"),
+        ("Happy music", "mood"),
+    ]
+    with pytest.raises(UsageError, match=r"d\.mp3 could not be read: no audio in it"):
+        track_tags("d.mp3", folder)
+    with pytest.raises(UsageError, match=r"may be /music/a\.mp3 or /music/b\.mp3"):
+        track_tags(".mp3", folder)
+
+
+def test_the_tracks_of_a_label_every_one_of_which_is_asked(folder):
+    found = label_tracks("jazz", folder)
+    assert found.complete and [track.path for track in found.tracks] == [
+        "/music/a.mp3",
+        "/music/b.mp3",
+        "/music/sub/c.mp3",
+    ]
+    assert [round(track.tags[0].score, 1) for track in found.tracks] == [0.8, 0.7, 0.2]
+    assert show("b.mp3", folder).status == "damaged" and show("techno", folder, top=1).tracks[0].tags[0].score > 0.59
+    with pytest.raises(UsageError, match="did you mean 'techno'"):
+        show("tekno", folder)
+
+
+@pytest.mark.parametrize(
+    ("words", "label"),
+    [
+        ("metal", "Heavy metal"),
+        ("HipHop", "Hip hop music"),
+        ("electronica", "Electronic music"),
+        ("dnb", "Drum and bass"),
+        ("rock & roll", "Rock and roll"),
+        ("jazz", "Jazz"),
+    ],
+)
+def test_labels_are_found_as_people_say_them(words, label):
+    names = ["Rock music", "Heavy metal", "Rock and roll", "Hip hop music", "Electronic music", "Drum and bass", "Jazz"]
+    assert find_labels(words, names)[0] == label
+
+
+def test_labels_of_a_model_and_of_a_run(folder):
+    assert any(label.leaf == "Jazz" and label.group == "genre" for label in labels_of("audiopatch-small"))
+    assert [label.leaf for label in labels_of("any", tables=folder, words="techno")] == ["Techno"]
+
+
+def test_the_command_prints_and_is_json(folder):
+    said = CliRunner().invoke(app, ["show", "--in", str(folder)]).stdout
+    assert "3 tracks, 9 min, 1 damaged, 1 that could not be read" in said and "Jazz" in said
+    one = CliRunner().invoke(app, ["show", "b.mp3", "--in", str(folder)]).stdout
+    assert "damaged" in one and "Jazz 0.70" in one
+    facts = json.loads(CliRunner().invoke(app, ["show", "jazz", "--in", str(folder), "--json"]).stdout)
+    assert facts["label"] == "Jazz" and len(facts["tracks"]) == 3
