@@ -92,7 +92,7 @@ def playlist(
 
     [bold]audiopatch playlist --like a.mp3 --not c.mp3 --length 90m -o mix.m3u8[/bold]
     [bold]audiopatch playlist --from a.mp3 --to b.mp3 --tracks 20 -o way.m3u8[/bold]
-    [bold]audiopatch playlist --where "leaf = 'Jazz' and score > 0.4" --order score -o jazz.m3u8[/bold]
+    [bold]audiopatch playlist --where "leaf = 'Jazz'" --order score -o jazz.m3u8[/bold]
 
     Of near-identical recordings one is taken. All but --where needs tables with vectors: audiopatch tag --embeddings.
     """
