@@ -49,6 +49,8 @@ def write_output(
         "embedding": embedding,
         "dense": dense,
         "patchout": "none",
+        "top_k": None,
+        "min_score": 0.0,
         "pool": "mean",
         "overlap": 0.5,
         "stack": None,

@@ -14,8 +14,9 @@ import audiopatch
 from audiopatch.cli import console
 from audiopatch.cli.main import app
 from audiopatch.cli.progress import Bar, Plain
-from audiopatch.cli.tags_table import print_tags
+from audiopatch.cli.show import print_tracks
 from audiopatch.inference.progress import Counts
+from audiopatch.library.show import shown
 from audiopatch.tables.jsonl import dumps
 from audiopatch.types import Failed, Track
 from audiopatch.zoo import load_model, native
@@ -56,7 +57,7 @@ def _assert_harmless(said: str, names=NAMES) -> None:
 def test_in_the_table_of_tags(music, tmp_path, capsys):
     tables = audiopatch.tag(music, tmp_path / "out", model="tiny-random", threads=1, workers=0)
     assert set(tables.tracks["path"]) == {os.fspath(music / name) for name in NAMES}
-    print_tags(tables, to_stdout=True)
+    print_tracks(shown(tables, tables.tracks), "tiny-random", to_stdout=True)
     _assert_harmless(capsys.readouterr().out)
 
 

@@ -88,7 +88,7 @@ def test_labels_of_a_model_and_of_a_run(folder):
 
 
 def test_the_command_prints_and_is_json(folder):
-    said = CliRunner().invoke(app, ["show", "--in", str(folder)]).stdout
+    said = " ".join(CliRunner().invoke(app, ["show", "--in", str(folder)]).stdout.split())
     assert "3 tracks, 9 min, 1 damaged, 1 that could not be read" in said and "Jazz" in said
     one = CliRunner().invoke(app, ["show", "b.mp3", "--in", str(folder)]).stdout
     assert "damaged" in one and "Jazz 0.70" in one

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,9 @@ def user_file() -> Path:
 
 
 def read_defaults(
-    command: str, options_of: Callable[[str], Collection[str]], commands: Collection[str]
+    command: str, options_of: Callable[[str], Mapping[str, str]], commands: Collection[str]
 ) -> dict[str, Any]:
-    """Option name -> default for one command, from both files.
+    """Parameter -> default for one command, from both files.
 
     A ``[command]`` section holds for that command, keys outside of any section for every command that has them.
     A key that no command has, or a section of none, is a UsageError with the nearest one that exists.
@@ -37,18 +37,24 @@ def read_defaults(
         _refuse(path, "section", sections.keys() - set(commands), commands)
         shared = _names({key: value for key, value in values.items() if key not in sections})
         section = _names(sections.get(command, {}))
-        _refuse(path, "option", section.keys() - own, own)
-        unknown = shared.keys() - own
+        _refuse(path, "option", section.keys() - own.keys(), own)
+        unknown = shared.keys() - own.keys()
         if unknown:
             everywhere = {option for name in commands for option in options_of(name)}
             _refuse(path, "option", unknown - everywhere, everywhere)
-        merged |= {key: value for key, value in (shared | section).items() if key in own}
+        merged |= {own[key]: value for key, value in (shared | section).items() if key in own}
     return merged
 
 
-def option_names(command: Any) -> set[str]:
-    """The options of a command, as configuration files write them."""
-    return {param.name for param in command.params if param.param_type_name == "option"} - _NO_DEFAULT
+def option_names(command: Any) -> dict[str, str]:
+    """The options of a command as configuration files write them, each with its parameter's name."""
+    names = {_spelt(param): param.name for param in command.params if param.param_type_name == "option"}
+    return {spelt: name for spelt, name in names.items() if spelt not in _NO_DEFAULT}
+
+
+def _spelt(param: Any) -> str:
+    """``decode_timeout`` for ``--decode-timeout``."""
+    return next(flag for flag in param.opts if flag.startswith("--"))[2:].replace("-", "_")
 
 
 def bind_environment(command: Any) -> None:
@@ -56,8 +62,8 @@ def bind_environment(command: Any) -> None:
     for nested in getattr(command, "commands", {}).values():
         bind_environment(nested)
     for param in command.params:
-        if param.param_type_name == "option" and not param.envvar and param.name not in _NO_DEFAULT:
-            param.envvar = f"AUDIOPATCH_{param.name.upper()}"
+        if param.param_type_name == "option" and not param.envvar and _spelt(param) not in _NO_DEFAULT:
+            param.envvar = f"AUDIOPATCH_{_spelt(param).upper()}"
             param.show_envvar = False
 
 

@@ -26,7 +26,7 @@ def evaluate(
         typer.Option("--compare", metavar="A B", help="Two models instead: B minus A.", rich_help_panel=o.MODEL),
     ] = None,
     plan: Annotated[
-        str | None, typer.Option("--plan", "--patchout", help="Token reduction at inference.", rich_help_panel=o.MODEL)
+        str | None, typer.Option("--patchout", "--plan", help="Token reduction at inference.", rich_help_panel=o.MODEL)
     ] = None,
     split: Annotated[str, typer.Option("--split", help="train, valid or test.")] = "test",
     fold: Annotated[str | None, typer.Option("--fold", metavar="N", help="The fold to test on.")] = None,

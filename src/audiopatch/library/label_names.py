@@ -27,6 +27,7 @@ _SAID = {
     "rnb": "rhythm and blues",
     "classic": "classical",
     "electro": "electronic",
+    "electronica": "electronic",
     "vocals": "singing",
     "vocal": "singing",
     "synth": "synthesizer",
@@ -46,7 +47,7 @@ def find_labels(words: str, names: Sequence[str]) -> list[str]:
     leaves = {name: _plain(split_label(name).leaf) for name in names}
     asked = _plain(words)
     for meant in dict.fromkeys((asked, _SAID.get(asked, asked))):
-        exact = [name for name, leaf in leaves.items() if meant in (leaf, _plain(name))]
+        exact = [name for name, leaf in leaves.items() if _same(meant, leaf) or meant == _plain(name)]
         known = _synonyms().get(meant, frozenset())
         same = [name for name, leaf in leaves.items() if leaf in known and name not in exact]
         holding = [name for name, leaf in leaves.items() if _holds(leaf, meant) and name not in (*exact, *same)]
@@ -61,6 +62,11 @@ def find_labels(words: str, names: Sequence[str]) -> list[str]:
 def _plain(text: str) -> str:
     """Lower case, words alone: ``Rock_and_roll`` and ``rock & roll`` are one."""
     return " ".join(re.findall(r"[^\W_]+", text.lower()))
+
+
+def _same(asked: str, leaf: str) -> bool:
+    """``hip hop`` is ``hip hop music``, and no other kind of music is."""
+    return asked == leaf or asked == leaf.removesuffix(" music")
 
 
 def _holds(leaf: str, asked: str) -> bool:
