@@ -198,7 +198,7 @@ def test_json_lines_resume_too(library, tmp_path):
 
 def test_csv_is_one_file_beside_the_tables_written_when_all_is_done(library, tmp_path):
     def run_as_csv(**options):
-        inputs, analysis = Inputs([str(library)]), Analysis(model="tiny-random", top_k=3)
+        inputs, analysis = Inputs([str(library)]), Analysis(model="tiny-random", top=3)
         return run_to_folder(inputs, tmp_path, analysis, Runtime(**RUNTIME, **options), file_format="csv", stop=stop)
 
     stop = threading.Event()
