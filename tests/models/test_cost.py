@@ -90,7 +90,7 @@ def test_a_hybrid_networks_own_layers_are_counted_too(text):
     assert cost_of(ham, plan).macs == counter.get_total_flops() // 2
 
 
-@pytest.mark.parametrize("text", ["none", "F3T2", "topk:0.5/token@2", "structured:F1T3+random:U20", "tome:20@1"])
+@pytest.mark.parametrize("text", ["none", "F3T5", "topk:0.5/token@2", "structured:F1T3+random:U20", "F0T2R3+tome:20@1"])
 def test_a_stem_and_a_tail_are_counted_too(text):
     stem = TransformerConfig(
         grid=(8, 19), n_mels=128, dim=64, depth=2, prefix=1, patch_stride=(16, 16), stem=StemConfig(0.4)

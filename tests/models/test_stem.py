@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
 import pytest
+import soundfile
+import soxr
 import torch
 
 from audiopatch.errors import UsageError
@@ -38,6 +43,22 @@ def teacher() -> Tagger:
     return lively(Tagger(efficientat_card("mn", width=0.1, n_classes=8), load_labels("classes-8")))
 
 
+@pytest.fixture(scope="module")
+def mn04() -> Tagger:
+    return load_model("mn04_as", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def music(mn04) -> torch.Tensor:
+    """The log-mel of 10 s of each example track."""
+    folder = Path(__file__).parents[2] / "examples" / "music"
+    waves = []
+    for path in sorted([*folder.glob("*.flac"), *folder.glob("*.ogg")]):
+        wave, rate = soundfile.read(path, dtype="float32", always_2d=True)
+        waves.append(soxr.resample(wave.mean(axis=1), rate, 32000)[:320000])
+    return mn04.frontend(torch.from_numpy(np.stack(waves)))
+
+
 @pytest.fixture
 def student(teacher) -> Tagger:
     return stem_student(teacher, width=64, n_blocks=2, heads=HEADS, n_hidden=16).eval()
@@ -58,17 +79,45 @@ def test_at_step_0_it_is_the_teacher(teacher, student, mel):
     assert student.labels == (*teacher.labels, "happy", "sad", "60s", "70s", "80s")
 
 
-@pytest.mark.parametrize(
-    ("plan", "rows", "cols"), [("F0T2", slice(None), slice(0, None, 2)), ("F3T2", slice(1, 6), slice(0, None, 2))]
-)
-def test_at_step_0_a_plan_thins_the_teachers_own_map(teacher, student, mel, plan, rows, cols):
+def thinned(teacher: Tagger, mel: torch.Tensor, rows: slice, cols: list[int]) -> torch.Tensor:
+    """The logits where the teacher's own map after layer 13 loses all other rows and columns."""
     layers = teacher.backbone.features
     with torch.no_grad():
-        thinned = layers[:13](mel[:, None])[:, :, rows, cols]
-        wanted = teacher.head(layers[13:](thinned).mean(dim=(2, 3)))
-        found = student(mel, parse_plan(plan)).logits[:, :8]
-    torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
+        return teacher.head(layers[13:](layers[:13](mel[:, None])[:, :, rows][..., cols]).mean(dim=(2, 3)))
+
+
+def test_at_step_0_a_plan_thins_the_teachers_own_map(teacher, student, mel):
+    found = student(mel, parse_plan("F0T2")).logits[:, :8]
+    torch.testing.assert_close(found, thinned(teacher, mel, slice(None), list(range(0, 32, 2))), atol=1e-5, rtol=1e-5)
     assert not torch.allclose(found, teacher(mel).logits, atol=1e-2)
+
+
+@pytest.mark.parametrize(("plan", "share"), [("F0T2R8", 0.61), ("F4T10", 0.33), ("F0T3R8", 0.56)])
+def test_a_fixed_plan_reads_only_what_is_near_the_kept_cells(student, mel, plan, share):
+    window = student.backbone.window(parse_plan(plan), 500)
+    assert len(window.frames) / 500 <= share
+    found = student(mel, parse_plan(plan)).logits
+    mel[:, :, [frame for frame in range(500) if frame not in window.frames]] = torch.nan
+    assert torch.equal(student(mel, parse_plan(plan)).logits, found)
+
+
+@pytest.mark.parametrize("plan", ["F0T2R8", "F0T3R8", "F4T10"])
+def test_what_lies_beyond_the_halo_matters_little(mn04, music, plan):
+    """Reading it, too, moves the logits by less than half of what the plan itself does."""
+    rows, cols = parse_plan(plan)[0].lines(8, 63)
+    whole = mn04(music).logits
+    exact = thinned(mn04, music, slice(rows[0], rows[-1] + 1), cols)
+    found = stem_student(mn04, n_blocks=1).eval()(music, parse_plan(plan)).logits
+    assert rms(found - exact) < 0.5 * rms(exact - whole)
+
+
+def rms(x: torch.Tensor) -> float:
+    return float(x.square().mean().sqrt())
+
+
+def test_where_chance_or_the_sound_decide_everything_is_read(student):
+    for plan in ("none", "structured:F2T9", "topk:0.5/intensity@0", "F0T2+random:0.5", "topk:0.5@1"):
+        assert student.backbone.window(parse_plan(plan), 500) is None
 
 
 @pytest.mark.parametrize("plan", ["none", "F1T2", "random:0.6", "topk:0.7@1,2", "tome:30@1"])

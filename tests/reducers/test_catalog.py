@@ -7,7 +7,7 @@ from audiopatch.reducers import REDUCERS
 from audiopatch.reducers.plan import parse_plan
 
 PLANS = {
-    "fixed": ["F3T2", "fixed:F2T0/rows=3/cols=1,4-6"],
+    "fixed": ["F3T2", "F2T2R3", "fixed:F2T0/rows=3/cols=1,4-6"],
     "structured": ["structured:F2T5", "structured:F2T5/per_clip"],
     "random": ["random:0.4", "random:U30", "random:0.7@2,3"],
     "adaptive": ["adaptive:F3T5@1,2,4"],

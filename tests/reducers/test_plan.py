@@ -50,6 +50,8 @@ def test_a_plan_reads_back_from_its_text(reducers, first):
     ("text", "plan"),
     [
         ("F3T2", {0: FixedPatchout(3, 2)}),
+        ("F0T3R8", {0: FixedPatchout(0, 3, run=8)}),
+        ("fixed:F0T3R8/rows=2", {0: FixedPatchout(0, 3, run=8, rows=(2,))}),
         ("f3t2", {0: FixedPatchout(3, 2)}),
         ("fixed:rows=0,7-8", {0: FixedPatchout(rows=(0, 7, 8))}),
         ("topk:0.7/cls@4,7,10", {4: TopK(0.7), 7: TopK(0.7), 10: TopK(0.7)}),
@@ -127,6 +129,7 @@ def test_errors_point_at_the_character(text, column, words):
     ("text", "words"),
     [
         ("none", "keep all 1674 tokens"),
+        ("F0T3R8", "keep all 9 rows, keep every 3rd run of 8 of the 186 columns: 576 of 1674 tokens, 34 %"),
         ("F3T2", "drop rows 0, 7, 8 of 9, keep every 2nd of 186 columns: 558 of 1674 tokens, 33 %"),
         ("F0T3", "keep all 9 rows, keep every 3rd of 186 columns: 558 of 1674 tokens, 33 %"),
         ("topk:0.7@7", "keep the best 70 % by CLS attention: 1172 of 1674 tokens after block 7"),

@@ -45,6 +45,11 @@ def test_fixed_keeps_one_column_of_y():
     assert FixedPatchout(0, 0).kept_cols(4) == FixedPatchout(0, 1).kept_cols(4) == [0, 1, 2, 3]
 
 
+def test_fixed_keeps_one_run_of_y():
+    assert FixedPatchout(0, 3, run=2).kept_cols(14) == [0, 1, 6, 7, 12, 13]
+    assert FixedPatchout(0, 2, run=40).kept_cols(63) == list(range(40))
+
+
 @pytest.mark.parametrize(("reducer", "n_kept"), [(StructuredPatchout(2, 3), 4 * 5), (RandomPatchout(0.5, 8), 20)])
 def test_training_draws_once_per_batch_unless_told(reducer, n_kept):
     tokens = grid(batch=4)

@@ -63,7 +63,7 @@ def cost_of(card: ModelCard, plan: Plan = NO_REDUCTION, *, segment_s: float | No
         return Cost(
             n_params=n_params,
             tokens=tokens,
-            patch_macs=_patch_macs(backbone, mel, tokens[0]),
+            patch_macs=_patch_macs(backbone, mel, plan, tokens[0]),
             block_macs=tuple(_block_macs(card.backbone, *counts) for counts in pairwise(tokens)),
             scoring_macs=sum(stage.macs for stage in stages),
             head_macs=_after_blocks_macs(backbone, tokens[-1], rectangle) + head_macs,
@@ -82,11 +82,13 @@ def _tokens(stages: Sequence[Stage], n_all: int, depth: int) -> tuple[int, ...]:
     return tuple(tokens)
 
 
-def _patch_macs(backbone: SpectrogramTransformer, mel: Tensor, n_patches: int) -> int:
+def _patch_macs(backbone: SpectrogramTransformer, mel: Tensor, plan: Plan, n_patches: int) -> int:
     config = backbone.config
     if config.stem is None:
         return n_patches * config.dim * math.prod(config.patch_size)
-    return _counted(backbone.stem.layers, mel[:, None]) + n_patches * config.dim * config.stem.channels
+    window = backbone.window(plan, mel.shape[2])
+    read = window.read(mel) if window else mel
+    return _counted(backbone.stem.layers, read[:, None]) + n_patches * config.dim * config.stem.channels
 
 
 def _block_macs(config: TransformerConfig, n_before: int, n_after: int) -> int:

@@ -37,7 +37,7 @@ class Linear(nn.Linear):
         if _packs(x, self.weight):
             after = ("gelu", [], "none") if gelu else ("none", [], "")
             return torch.ops.mkldnn._linear_pointwise(x.to(self.weight.dtype), self._pack(), self.bias, *after)
-        if not torch.is_autocast_enabled(x.device.type):
+        if not x.is_meta and not torch.is_autocast_enabled(x.device.type):
             x = x.to(self.weight.dtype)  # as the packed product does: the same to its caller on every processor
         out = F.linear(x, self.weight, self.bias)
         return F.gelu(out) if gelu else out

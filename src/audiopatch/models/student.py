@@ -44,7 +44,7 @@ def stem_student(
         head=_head(teacher.card, {name: len(labels) for name, labels in heads.items()}, n_hidden),
         weights=None,
         scores={},
-        thresholds={},
+        thresholds=(),
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -13,7 +13,7 @@ from audiopatch.errors import UsageError
 from audiopatch.models.card import TransformerConfig
 from audiopatch.models.features import Features
 from audiopatch.models.linear import Linear
-from audiopatch.models.stem import ConvolutionalStem
+from audiopatch.models.stem import ConvolutionalStem, Window
 from audiopatch.reducers.plan import NO_REDUCTION, Plan
 from audiopatch.reducers.reducer import Reducer
 from audiopatch.tokens import MelPatches, Signals, TokenGrid
@@ -74,7 +74,7 @@ class SpectrogramTransformer(nn.Module):
         signals = Signals(mel_patches(mel, self.config), seeds, self.training)
         if 0 in plan:
             places = plan[0](places, signals)
-        tokens = self._embed(places, mel, signals.mel)
+        tokens = self._embed(places, mel, signals.mel, self.window(plan, mel.shape[2]))
         if self.config.norm_order == "post":
             tokens = tokens.with_x(self.pre_norm(tokens.x))
         stacks = {0: tokens.stack()} if 0 in taps else {}
@@ -91,6 +91,13 @@ class SpectrogramTransformer(nn.Module):
         feature_map = self.stem.leave(tokens)
         pooled = torch.cat([feature_map.mean(dim=(2, 3)), self._pool(tokens)], dim=1)
         return Features(pooled, tokens, stacks, feature_map)
+
+    def window(self, plan: Plan, n_frames: int) -> Window | None:
+        """The part of a mel of ``n_frames`` that a stem reads under ``plan``; None for all of it."""
+        if self.config.stem is None or 0 not in plan:
+            return None
+        lines = plan[0].lines(*self.config.patch_grid(n_frames))
+        return Window.around(*lines, stride=self.config.stem.stride, n_frames=n_frames) if lines else None
 
     def after_blocks(self, tokens: TokenGrid) -> TokenGrid:
         """What a hybrid network does between its last block and the final norm."""
@@ -118,11 +125,13 @@ class SpectrogramTransformer(nn.Module):
         batch = mel.shape[0]
         return TokenGrid.whole(mel.new_empty(batch, 0, rows, cols), mel.new_empty(batch, self.config.prefix, 0))
 
-    def _embed(self, places: TokenGrid, mel: Tensor, patches_of_mel: MelPatches) -> TokenGrid:
+    def _embed(
+        self, places: TokenGrid, mel: Tensor, patches_of_mel: MelPatches, window: Window | None = None
+    ) -> TokenGrid:
         """The tokens at ``places``, with positions added."""
         prefix_position, patch_position = self._positions(*places.full)
         if self.config.stem:
-            places = replace(places, carried=self.stem.enter(mel, places))
+            places = replace(places, carried=self.stem.enter(mel, places, window))
             patches = self.stem.to_token(places.carried)
         else:
             patches = self.patch_embed(places.gather(patches_of_mel.values.flatten(1, 2).flatten(2)))

@@ -26,6 +26,15 @@ class Chain(Reducer):
             tokens = step(tokens, signals)
         return tokens
 
+    def lines(self, n_rows: int, n_cols: int) -> tuple[list[int], list[int]] | None:
+        rows, cols = list(range(n_rows)), list(range(n_cols))
+        for step in self.steps:
+            kept = step.lines(len(rows), len(cols))
+            if kept is None:
+                return None
+            rows, cols = [rows[row] for row in kept[0]], [cols[col] for col in kept[1]]
+        return rows, cols
+
     def scaled(self, share: float) -> Chain:
         return Chain(tuple(step.scaled(share) for step in self.steps))
 

@@ -2,7 +2,7 @@
 
     plan    = "none" | term { "+" term }
     term    = reducer [ "@" blocks ]             blocks = 4,7,10 or 1-12; 0 is before block 1 (patchout)
-    reducer = FxTy | name [ ":" arg { "/" arg } ] | module:Class [ ":" args ]      args: see ``spelling``
+    reducer = FxTy[Rz] | name [ ":" arg { "/" arg } ] | module:Class [ ":" args ]      args: see ``spelling``
 
 ``F3T2``, ``topk:0.7/cls@4,7,10``, ``adaptive:F3T120@4,7,10``, ``F3T2+topk:0.7@7``. Terms for block 0 act in the order
 written; any other block takes one reducer, since its attention scores the tokens that entered it.
@@ -116,7 +116,7 @@ def _read_terms(text: str) -> Iterator[_Term]:
         start += len(part) + 1
 
 
-_FXTY = re.compile(r"F\d+T\d+", re.IGNORECASE)
+_FXTY = re.compile(r"F\d+T\d+(R\d+)?", re.IGNORECASE)
 
 
 def _read_reducer(text: str, start: int, head: str) -> Reducer:

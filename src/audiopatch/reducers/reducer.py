@@ -31,6 +31,10 @@ class Reducer(ABC):
     def __call__(self, tokens: TokenGrid, signals: Signals) -> TokenGrid:
         """The tokens that stay."""
 
+    def lines(self, n_rows: int, n_cols: int) -> tuple[list[int], list[int]] | None:
+        """The rows and columns of a whole grid that are left of any input; None where input or chance decide."""
+        return None
+
     def spread(self, n_stages: int) -> list[Self]:
         """What acts at each of ``n_stages`` blocks; most strategies act the same everywhere."""
         return [self] * n_stages
@@ -47,9 +51,9 @@ class Reducer(ABC):
         return spell(self)
 
 
-def letter(name: str) -> Any:
-    """A count (default 0) with a one-letter short form: ``drop_f: int = letter("F")`` reads ``F3``."""
-    return field(default=0, metadata={"letter": name})
+def letter(name: str, default: int = 0) -> Any:
+    """A count with a one-letter short form: ``drop_f: int = letter("F")`` reads ``F3``."""
+    return field(default=default, metadata={"letter": name})
 
 
 def check_count(n: int, name: str) -> None:

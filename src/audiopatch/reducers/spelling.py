@@ -91,7 +91,11 @@ def _spelled_fields(reducer: Any) -> Iterator[str]:
 
 
 def _spelled_letters(reducer: Any) -> str:
-    lettered = [(spec.metadata["letter"], getattr(reducer, spec.name)) for spec in fields(reducer) if spec.metadata]
+    lettered = [
+        (spec.metadata["letter"], getattr(reducer, spec.name))
+        for spec in fields(reducer)
+        if spec.metadata and (spec.default == 0 or getattr(reducer, spec.name) != spec.default)
+    ]
     return "".join(f"{name}{count}" for name, count in lettered) if any(count for _, count in lettered) else ""
 
 
