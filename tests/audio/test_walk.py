@@ -23,8 +23,8 @@ def library(tmp_path):
         "b/1.flac",
         "a/x.OGG",
         "a/cover.jpg",
-        ".hidden/h.mp3",
-        "a/.part.mp3",
+        ".git/h.mp3",
+        "a/._part.mp3",
         "top.wav",
         "c/deep/er/y.opus",
     ):
@@ -81,7 +81,8 @@ def test_playlists(library):
     found = list(walk([library / "list.m3u"]))
     assert names(found, library) == ["b/2.mp3", "top.wav", "gone.mp3", "c/deep/er/y.opus"]
     assert [track.size_bytes for track in found] == [10, 10, 0, 10]  # the missing one is tried, and will fail
-    (library / "plain.txt").write_text("#odd.mp3\na\n")
+    (library / "#odd.mp3").write_bytes(b"x")
+    (library / "plain.txt").write_text("#odd.mp3\n# a comment\na\n")
     assert names(walk([library / "plain.txt"]), library) == ["#odd.mp3", "a/x.OGG"]
 
 
@@ -98,6 +99,77 @@ def test_paths_from_a_stream():
     assert list(read_paths(io.BytesIO(long))) == long.decode().split("\n")
 
 
+def test_music_may_begin_with_a_dot(tmp_path):
+    music = [
+        "...And Justice for All/01.mp3",
+        ".38 Special/x.flac",
+        "..Hits.mp3",
+        "$uicideboy$/y.mp3",
+        "#1 Hits/z.ogg",
+        "x.avi",
+    ]
+    others = [
+        ".Trash-1000/t.mp3", ".git/g.wav", ".stversions/s.mp3", "._x.mp3", "#recycle/r.mp3", "$RECYCLE.BIN/b.mp3",
+        "@eaDir/e.mp3", "@Recently-Snapshot/n.mp3", "System Volume Information/v.mp3", "__MACOSX/m.mp3", "a/.zfs/z.mp3",
+        "song.mid", "demo.XM", "locked.m4p",
+    ]  # fmt: skip
+    for name in (*music, *others):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    left_out = []
+    assert set(names(walk([tmp_path], left_out=left_out.append), tmp_path)) == set(music)
+    assert len(left_out) == len(others)
+
+
+def test_a_time_that_no_table_can_hold_is_the_nearest_that_one_can(tmp_path):
+    for name, seconds in (("new.mp3", 10_413_792_000), ("old.mp3", -9_500_000_000), ("zero.mp3", 0)):
+        (tmp_path / name).write_bytes(b"x")
+        os.utime(tmp_path / name, (0, seconds))
+    assert all(-(2**63) <= track.mtime_ns < 2**63 for track in walk([tmp_path]))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
+@pytest.mark.parametrize("ending", ["txt", "m3u", "csv", "tsv", "pls"])
+def test_lists_as_other_programs_write_them(tmp_path, encoding, ending):
+    present = ["plain.mp3", "with space.mp3", "Cafe\u0301.mp3", "half;2.mp3", "#1.mp3"]
+    for name in present:
+        (tmp_path / name).write_bytes(b"x")
+    written = [
+        "plain.mp3",
+        "with%20space.mp3",
+        "Caf\u00e9.mp3",
+        " half;2.mp3  ",
+        "#1.mp3",
+        "# a comment",
+        "",
+        "gone.mp3",
+    ]
+    if ending == "m3u":
+        written.remove("#1.mp3")
+        present.remove("#1.mp3")
+    lines = {
+        "csv": ["title;path", *(f'x;"{name}"' for name in written)],
+        "tsv": ["title\tpath", *(f"x\t{name}" for name in written)],
+        "pls": ["[playlist]", *(f"File{n}={name}" for n, name in enumerate(written, 1)), "NumberOfEntries=8"],
+    }.get(ending, written)
+    (tmp_path / f"list.{ending}").write_bytes("\r\n".join(lines).encode(encoding))
+    found = [Path(path).name for path in read_list(str(tmp_path / f"list.{ending}"))]
+    assert found == [*present, "gone.mp3"]
+
+
+def test_xspf(tmp_path):
+    (tmp_path / "a b.mp3").write_bytes(b"x")
+    (tmp_path / "list.xspf").write_text(
+        '<?xml version="1.0"?><playlist version="1" xmlns="http://xspf.org/ns/0/"><trackList>'
+        f"<track><location>file://{tmp_path}/a%20b.mp3</location></track><track><location>a%20b.mp3</location></track>"
+        "<track><location>https://example.org/x.mp3</location></track></trackList></playlist>"
+    )
+    assert list(read_list(str(tmp_path / "list.xspf"))) == [str(tmp_path / "a b.mp3")] * 2
+    (tmp_path / "list.xspf").write_text("<playlist><track>")
+    with pytest.raises(OSError, match="no XSPF"):
+        list(read_list(str(tmp_path / "list.xspf")))
+
+
 def test_listed_paths_need_not_exist(library):
     found = list(walk([], listed=[str(library / "gone.mp3"), str(library / "top.wav")], root=str(library)))
     assert names(found, library) == ["gone.mp3", "top.wav"]
@@ -106,7 +178,7 @@ def test_listed_paths_need_not_exist(library):
 def test_include_exclude_and_ignore_files(library):
     assert names(walk([library], include=["*.mp3", "*.wav"]), library) == ["b/2.mp3", "top.wav"]
     assert names(walk([library], exclude=["b/", "*.wav"]), library) == ["a/x.OGG", "c/deep/er/y.opus"]
-    (library / ".audiopatchignore").write_text("# no flac\n*.flac\n/c/**\n!top.wav\n")
+    (library / ".audiopatchignore").write_text("\ufeff# no flac\n*.flac\n/c/**\n!top.wav\n")
     (library / "b/.audiopatchignore").write_text("!1.flac\n*.mp3\n")
     assert names(walk([library]), library) == ["a/x.OGG", "b/1.flac", "top.wav"]
 

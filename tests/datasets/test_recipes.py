@@ -191,6 +191,16 @@ def test_voxceleb_draws_on_both_archives():
     assert [len(items) for items in dataset.splits.values()] == [2, 2, 2]
 
 
+def test_a_folder_holds_what_tag_would_find_in_it(tmp_path):
+    """Deleted files, older versions and notes of other systems are no examples, on neither side of a split."""
+    music = {"a/1.wav", "a/2.wav", "b/1.wav", "b/.38 Special/2.wav"}
+    for name in (*music, "a/.Trash/3.wav", "a/.stversions/1.wav", "b/._1.wav"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    found = {item.path for items in DATASETS.load("folder").read(tmp_path).splits.values() for item in items}
+    assert {path.relative_to(tmp_path).as_posix() for path in found} == music
+
+
 def test_a_folder_without_labels_is_explained(tmp_path):
     (tmp_path / "rock").mkdir()
     with pytest.raises(UsageError, match="at least two sub-folders"):

@@ -12,8 +12,8 @@ from s3 import PAGE
 KEYS = (
     "a/1.mp3",
     "a/b/2.flac",
-    "a/b/.hidden.mp3",
-    "a/.secret/3.mp3",
+    "a/b/._hidden.mp3",
+    "a/.Trash/3.mp3",
     "a/live/4.ogg",
     "a/notes.txt",
     "other/5.wav",

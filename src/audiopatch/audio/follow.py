@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from audiopatch.audio.names import is_hidden
+
 _TICK_MS = 1000
 _TOGETHER_MS = 400  # changes that come closer than this are reported as one
 _STEP_MS = 100
@@ -24,8 +26,8 @@ class Changes:
 def follow(folders: Sequence[str], stop: threading.Event, *, leave_out: Sequence[str] = ()) -> Iterator[Changes]:
     """What changed in the folders since the last answer, once a second, also when it is nothing; until ``stop``.
 
-    Hidden names and what is below ``leave_out`` do not count. OSError where the system cannot watch so many folders.
-    A system tells what is done on it: not what other machines do to a network disk.
+    Names hidden by convention and what is below ``leave_out`` do not count. OSError where the system cannot watch so
+    many folders. A system tells what is done on it: not what other machines do to a network disk.
     """
     from watchfiles import Change, watch
 
@@ -36,7 +38,7 @@ def follow(folders: Sequence[str], stop: threading.Event, *, leave_out: Sequence
         top = next((top for top in tops if path.startswith(os.path.join(top, ""))), None)  # noqa: PTH118
         if top is None or path.startswith(apart):
             return False
-        return f"{os.sep}." not in path[len(top) :]
+        return not any(map(is_hidden, path[len(top) :].split(os.sep)))  # noqa: PTH206
 
     for found in watch(
         *(top for top in tops if Path(top).is_dir()),

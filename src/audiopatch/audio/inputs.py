@@ -24,7 +24,11 @@ class Inputs:
     exclude: Sequence[str] = ()
 
     def tracks(
-        self, *, root: str | None = None, report: Callable[[str, OSError], None] = lambda path, error: None
+        self,
+        *,
+        root: str | None = None,
+        report: Callable[[str, OSError], None] = lambda path, error: None,
+        left_out: Callable[[str], None] = lambda path: None,
     ) -> Iterator[Track]:
         """The tracks in them, lazily; none at all is a NoAudioError, at once.
 
@@ -44,6 +48,7 @@ class Inputs:
             exclude=self.exclude,
             root=known_root,
             report=reported,
+            left_out=left_out,
         )
         first = next(tracks, None)
         if first is None:

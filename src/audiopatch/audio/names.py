@@ -19,18 +19,45 @@ AUDIO_EXTENSIONS = frozenset(
     """
     mp3 flac ogg oga opus m4a aac mp4 wav aif aiff aifc wma
     wv ape tta alac shn tak ofr wave w64 rf64 bwf dsf dff caf
-    mka webm weba mkv mov m4b m4r 3gp 3g2 asf
+    mka webm weba mkv mov m4b m4r m4v 3gp 3g2 asf avi wmv flv f4v ogv mpg mpeg vob mts m2ts
     mp2 mp1 mpa mpc mp+ mpp ac3 eac3 dts thd amr awb spx gsm adts loas
     au snd ra rm rmvb voc xa adx oma aa3 at3
     """.split()  # noqa: SIM905 (sixty quoted words are hard to read)
 )
 
+# Music that is no recording (MIDI, tracker modules), is locked, or has the ending of something else (TypeScript).
+_NOT_TAKEN = frozenset("mid midi kar rmi mod xm it s3m mtm stm 669 m4p aax aa ts".split())  # noqa: SIM905
+
 IGNORE_FILE = ".audiopatchignore"
+
+# What programs and storage boxes keep beside the music: versions, bins, snapshots, pictures, notes of their own. Any
+# other name is music, also those that begin with a dot (".38 Special", "...And Justice for All").
+_HIDDEN = frozenset(
+    """
+    .git .svn .hg .bzr .trash .trashes .stversions .stfolder .sync .snapshot .snapshots .zfs .recycle .recycle.bin
+    .recyclebin .cache .thumbnails .dropbox.cache .appledouble .appledesktop .appledb .spotlight-v100 .fseventsd
+    .temporaryitems .documentrevisions-v100 .com.apple.timemachine.supported .@__thumb .@upload_cache .staging
+    #recycle #snapshot $recycle.bin recycler @eadir @recycle @recently-snapshot @sharebin @tmp @synoeastream __macosx
+    lost+found
+    """.split()  # noqa: SIM905
+) | {"system volume information"}
+_HIDDEN_BEGINNINGS = ("._", ".trash-", ".nfs0", ".fuse_hidden", ".syncthing.", "~syncthing~", ".goutputstream-")
 
 
 def looks_like_audio(name: str) -> bool:
     """Judged by the extension, in any case of letters."""
     return os.path.splitext(name)[1][1:].lower() in AUDIO_EXTENSIONS
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder of this name is nobody's music by a convention of systems, in any case of letters."""
+    lower = name.lower()
+    return lower in _HIDDEN or lower.startswith(_HIDDEN_BEGINNINGS)
+
+
+def is_passed_over(name: str) -> bool:
+    """Whether a file is music of a kind that is not taken."""
+    return os.path.splitext(name)[1][1:].lower() in _NOT_TAKEN
 
 
 def parse(lines: Iterable[str]) -> GitIgnoreSpec:

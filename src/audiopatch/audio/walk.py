@@ -13,8 +13,9 @@ from itertools import islice
 
 from pathspec import GitIgnoreSpec
 
-from audiopatch.audio.lists import is_list, read_list
-from audiopatch.audio.names import IGNORE_FILE, Area, looks_like_audio, parse, verdict
+from audiopatch.audio.file import os_code
+from audiopatch.audio.lists import is_list, read_list, text_lines
+from audiopatch.audio.names import IGNORE_FILE, Area, is_hidden, is_passed_over, looks_like_audio, parse, verdict
 from audiopatch.audio.walk_remote import expand_remote, reachable, tracks_below
 from audiopatch.errors import UsageError
 from audiopatch.storage.place import common_folder, inside, is_remote, named
@@ -25,6 +26,8 @@ from audiopatch.types import Track
 Scopes = tuple[tuple[int, GitIgnoreSpec], ...]
 Report = Callable[[str, OSError], None]
 
+# What nanoseconds in 64 bits can tell: from 1677 to 2262. File systems know times before and after.
+_OLDEST_NS, _NEWEST_NS = -(2**63), 2**63 - 1
 _LOOKED_UP = 512  # names of a list whose sizes and times are asked for at once
 
 
@@ -37,18 +40,21 @@ def walk(
     root: str | None = None,
     area: Area | None = None,
     report: Report = lambda path, error: None,
+    left_out: Callable[[str], None] = lambda path: None,
 ) -> Iterator[Track]:
     """The tracks of all inputs, lazily, each path once, in an order that does not change between runs.
 
-    An input is a file, a folder, a glob, or an m3u, m3u8, txt or csv list, by its path or by its address in a store
-    (``s3://bucket/music``); ``listed`` are further ones (``--files-from``), which need not exist. Folders are walked in
-    the order of their names, without hidden entries and without what ``.audiopatchignore`` files, ``exclude`` and
-    ``include`` (patterns as in .gitignore, counted from the folder) leave out; in them only names that look like audio
-    are taken. A file named as input or in a list is always taken, also one that is missing: decoding will say so.
+    An input is a file, a folder, a glob, or a list (m3u, m3u8, pls, xspf, txt, csv, tsv), by its path or by its address
+    in a store (``s3://bucket/music``); ``listed`` are further ones (``--files-from``), which need not exist. Folders
+    are walked in the order of their names, without what is hidden by convention and what ``.audiopatchignore`` files,
+    ``exclude`` and ``include`` (patterns as in .gitignore, counted from the folder) leave out; only names that look
+    like audio are taken there. A file named as input or in a list is always taken, also one that is missing: decoding
+    will say so.
     Memory: one folder's entries, or a page of a store's, plus about 100 bytes per listed path.
 
     Ids are of paths relative to ``root``, which defaults to the folder that holds all inputs. ``area`` limits what is
-    looked at in folders. Folders that cannot be read go to ``report``; a store that cannot be listed to its end raises
+    looked at in folders. Folders and files that cannot be looked at go to ``report``, and what was left out for its
+    name (bins, versions, MIDI) goes to ``left_out``; a store that cannot be listed to its end raises
     ``EnvironmentProblem``. Raises ``UsageError``, at once, for an input that is not there.
     """
     places, folders = [], []
@@ -57,7 +63,7 @@ def walk(
         places += found
         folders.append(folder)
     base = _base(folders) if root is None else root if is_remote(root) else os.path.abspath(root)
-    return _Walk(base, parse(include), parse(exclude), area, report).tracks(places, listed)
+    return _Walk(base, parse(include), parse(exclude), area, report, left_out).tracks(places, listed)
 
 
 def track_id(path: str, root: str) -> str:
@@ -96,8 +102,17 @@ def _expand(given: str) -> tuple[str, list[str]]:
 class _Walk:
     """The state of one walk: what was named already, and which real folders are covered."""
 
-    def __init__(self, base: str, include: GitIgnoreSpec, exclude: GitIgnoreSpec, area: Area | None, report: Report):
-        self._base, self._include, self._exclude, self._area, self._report = base, include, exclude, area, report
+    def __init__(
+        self,
+        base: str,
+        include: GitIgnoreSpec,
+        exclude: GitIgnoreSpec,
+        area: Area | None,
+        report: Report,
+        left_out: Callable[[str], None],
+    ):
+        self._base, self._include, self._exclude, self._area = base, include, exclude, area
+        self._report, self._say_left_out = report, left_out
         self._named: set[int] = set()  # ids of files named by the user, which a folder must not give again
         self._tops: dict[str, None] = {}  # folders named by the user, each walked as its own and nowhere else
         self._real_tops: list[str] = []  # where those, and linked folders, really lie
@@ -134,7 +149,7 @@ class _Walk:
 
     def _below(self, top: str) -> Iterator[Track]:
         """The tracks in a folder of a store."""
-        for address, known in tracks_below(top, self._include, self._exclude, list(self._tops)):
+        for address, known in tracks_below(top, self._include, self._exclude, list(self._tops), self._say_left_out):
             track = self._track(address, known)
             if int(track.track_id, 16) not in self._named:
                 yield track
@@ -169,7 +184,10 @@ class _Walk:
             scopes = ((len(inside), self._read_rules(os.path.join(folder, IGNORE_FILE))), *scopes)
         for entry in entries:
             is_folder = _is(os.DirEntry.is_dir, entry)
-            if entry.name.startswith(".") or self._left_out(inside + entry.name, is_folder, scopes):
+            if self._left_out(inside + entry.name, is_folder, scopes):
+                continue
+            if _is_no_music(entry.name, is_folder):
+                self._say_left_out(entry.path)
                 continue
             if self._area and not (self._area.leads_on if is_folder else self._area.holds)(entry.path):
                 continue
@@ -177,7 +195,11 @@ class _Walk:
                 if self._may_enter(entry):
                     yield self._folder(entry.path, f"{inside}{entry.name}/", scopes)
             elif looks_like_audio(entry.name) and (entry.is_symlink() or _is(os.DirEntry.is_file, entry)):
-                track = self._track(entry.path, _stat(entry))
+                try:
+                    track = self._track(entry.path, _stat(entry))
+                except OSError as error:  # its rows, if it has some, shall stay
+                    self._report(entry.path, error)
+                    continue
                 if not self._named or int(track.track_id, 16) not in self._named:
                     yield track
 
@@ -191,8 +213,8 @@ class _Walk:
 
     def _read_rules(self, path: str) -> GitIgnoreSpec:
         try:
-            with open(path, encoding="utf-8", errors="surrogateescape") as lines:
-                return parse(lines)
+            with open(path, "rb") as file:
+                return parse(text_lines(file))
         except OSError as error:
             self._report(path, error)
             return parse(())
@@ -218,16 +240,29 @@ class _Walk:
 
     def _track(self, path: str, about: About | None) -> Track:
         size_bytes, mtime_ns = (about.size_bytes, about.mtime_ns) if about else (0, 0)
+        mtime_ns = max(_OLDEST_NS, min(mtime_ns, _NEWEST_NS))
         return Track(path, self._base, track_id(path, self._base), size_bytes, mtime_ns)
 
 
 def _stat(place: str | os.DirEntry[str]) -> About | None:
-    """None where it cannot be had (a broken link, a name too long): opening the track will tell why."""
+    """None where it cannot be had (a broken link, a name too long): opening the track will tell why.
+
+    OSError for trouble of the moment with what a folder lists.
+    """
     try:
         found = place.stat() if isinstance(place, os.DirEntry) else os.stat(place)
-    except (OSError, ValueError):
+    except OSError as error:
+        if isinstance(place, os.DirEntry) and os_code(error) in ("E_IO", "E_NETWORK"):
+            raise
+        return None
+    except ValueError:
         return None
     return About(found.st_size, found.st_mtime_ns)
+
+
+def _is_no_music(name: str, is_folder: bool) -> bool:
+    """Whether the name keeps out what would be music, or a folder that may hold some."""
+    return is_hidden(name) if is_folder or looks_like_audio(name) else is_passed_over(name)
 
 
 def _is(what: Callable[[os.DirEntry[str]], bool], entry: os.DirEntry[str]) -> bool:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from io import BytesIO
 
 from pathspec import GitIgnoreSpec
 
-from audiopatch.audio.names import IGNORE_FILE, looks_like_audio, parse, verdict
+from audiopatch.audio.lists import text_lines
+from audiopatch.audio.names import IGNORE_FILE, is_hidden, is_passed_over, looks_like_audio, parse, verdict
 from audiopatch.errors import EnvironmentProblem, UsageError
 from audiopatch.storage.patience import Unreachable
 from audiopatch.storage.place import parent, without_secrets
@@ -37,9 +39,9 @@ def expand_remote(url: str) -> tuple[str, list[str]]:
 
 
 def tracks_below(
-    folder: str, include: GitIgnoreSpec, exclude: GitIgnoreSpec, tops: Sequence[str]
+    folder: str, include: GitIgnoreSpec, exclude: GitIgnoreSpec, tops: Sequence[str], left_out: Callable[[str], None]
 ) -> Iterator[tuple[str, About]]:
-    """(address, about it) of the audio below a folder, without hidden names and what the patterns leave out.
+    """(address, about it) of the audio below a folder, without what names (``left_out``) and patterns keep out.
 
     One ``.audiopatchignore`` counts, that of the folder itself: listings of whole trees do not come folder by folder.
     Those of ``tops`` that lie in it are listed on their own.
@@ -51,7 +53,11 @@ def tracks_below(
         for name, known in files_below(folder):
             n_listed += 1
             address = f"{folder}/{name}"
-            if looks_like_audio(name) and not ignored(name) and not address.startswith(others):
+            if not (looks_like_audio(name) or is_passed_over(name)) or ignored(name) or address.startswith(others):
+                continue
+            if is_passed_over(name) or any(map(is_hidden, name.split("/"))):
+                left_out(address)
+            else:
                 yield address, known
 
 
@@ -74,7 +80,7 @@ def reachable(url: str, how_far: Callable[[], str] = str) -> Iterator[None]:
 def _rules(folder: str) -> GitIgnoreSpec:
     with reachable(folder):
         try:
-            return parse(read(f"{folder}/{IGNORE_FILE}").decode(errors="surrogateescape").splitlines())
+            return parse(text_lines(BytesIO(read(f"{folder}/{IGNORE_FILE}"))))
         except FileNotFoundError:
             return parse(())
 
@@ -95,7 +101,7 @@ class _Ignored:
         return self._folder_is_out or self._is_out(name, False)
 
     def _is_out(self, name: str, is_folder: bool) -> bool:
-        if name.rpartition("/")[2].startswith(".") or verdict(self._exclude, name, is_folder):
+        if verdict(self._exclude, name, is_folder):
             return True
         if self._include and not is_folder and not verdict(self._include, name, False):
             return True

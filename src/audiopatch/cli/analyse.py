@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import sys
+from io import BytesIO
 from pathlib import Path
 
 import typer
 
 from audiopatch.audio.inputs import Inputs
+from audiopatch.audio.lists import find_reading, read_paths
 from audiopatch.cli import console
 from audiopatch.cli.options import FailOn, Format, Sources, Talk, Target
 from audiopatch.cli.progress import find_observer
@@ -17,6 +19,7 @@ from audiopatch.cli.words import last_line, watched_line
 from audiopatch.errors import UsageError
 from audiopatch.inference.progress import Counts
 from audiopatch.inference.settings import Analysis, Runtime
+from audiopatch.storage.place import is_remote
 
 STDOUT = "-"
 _SHOWN_TRACKS = 20
@@ -79,7 +82,12 @@ def read_listed(source: str | None, *, null: bool) -> list[str]:
         raw = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
     except OSError as error:
         raise UsageError(f"--files-from {source} cannot be read: {error.strerror}") from error
-    return [os.fsdecode(name) for name in (raw.split(b"\0") if null else raw.splitlines()) if name]
+    listed = read_paths(BytesIO(raw), nul=null)
+    if null:
+        return list(listed)
+    here = os.getcwd()  # noqa: PTH109 (paths stay strings, as in walk)
+    found = (entry if is_remote(entry) else find_reading(entry, here) for entry in listed)
+    return [entry for entry in found if entry is not None]
 
 
 def exit_code(counts: Counts, fail_on: FailOn) -> int:
@@ -101,6 +109,7 @@ def _summary(counts: Counts, output: str, code: int, interrupted: bool) -> dict[
         "failed": counts.n_failed + counts.n_failed_before,
         "damaged": counts.n_damaged,
         "repeats": counts.n_repeats,
+        "left_out": counts.n_left_out,
         "left": counts.n_left,
         "inferences": counts.n_inferences,
         "audio_s": round(counts.audio_s, 3),

@@ -32,6 +32,10 @@ class Talking:
     def line(self, text: str) -> None:
         say(text)
 
+    def left_out(self, path: str) -> None:
+        if self._verbose:
+            self.line(f"left out: {printable(path)}")
+
     def planned(self, counts: Counts) -> None:
         self._n_shown = 0
 

@@ -69,6 +69,8 @@ def last_line(verb: str, counts: Counts, place: str, *, interrupted: bool = Fals
     rest += [f"{number(counts.n_repeats)} with the audio of another"] if counts.n_repeats else []
     rest += [f"{number(counts.n_damaged)} damaged"] if counts.n_damaged else []
     rest += [f"{number(failed)} failed"] if failed else []
+    if counts.n_left_out:
+        rest.append(f"{number(counts.n_left_out)} left out as hidden or no recording (-v lists them)")
     if interrupted:
         rest.append(f"{number(counts.n_left)} left: run the same command to resume")
     where = f"{place}/errors/" if place and (failed or counts.n_damaged) else f"{place}/" if place else "stdout"

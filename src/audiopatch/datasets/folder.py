@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from audiopatch.audio.names import looks_like_audio
+from audiopatch.audio.walk import walk
 from audiopatch.datasets.grouped_split import grouped_split
 from audiopatch.datasets.recipe import CLASSIFICATION, Dataset, Item, checked
 from audiopatch.errors import UsageError
@@ -23,12 +23,10 @@ class Folder:
     seed: int = 0
 
     def read(self, root: Path, *, allow_missing: bool = False) -> Dataset:
-        items = [
-            _item(home, path)
-            for home in sorted(_folders(root))
-            for path in sorted(home.rglob("*"))
-            if path.is_file() and looks_like_audio(path.name)
-        ]
+        if not root.is_dir():
+            raise UsageError(f"there is no folder {root}")
+        found = (Path(track.path) for track in walk([root]))  # the same music that `tag` finds there
+        items = [_item(root / path.relative_to(root).parts[0], path) for path in found if path.parent != root]
         labels = sorted({item.labels[0] for item in items})  # a folder of covers is none
         if len(labels) < 2:
             raise UsageError(
@@ -37,12 +35,6 @@ class Folder:
             )
         splits = grouped_split(items, seed=self.seed)
         return checked(self, root, splits, labels, allow_missing=allow_missing)
-
-
-def _folders(root: Path) -> list[Path]:
-    if not root.is_dir():
-        raise UsageError(f"there is no folder {root}")
-    return [path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")]
 
 
 def _item(home: Path, path: Path) -> Item:

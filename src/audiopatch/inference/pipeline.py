@@ -62,6 +62,7 @@ class Run:
     stop: threading.Event
     root: str
     counts: Counts = field(default_factory=Counts)
+    left_out: LeftOut | None = None
 
     @property
     def job(self) -> Job:
@@ -155,6 +156,7 @@ class Run:
         self.counts.n_up_to_date = plan.n_up_to_date
         self.counts.n_failed_before = plan.n_failed_before
         self.counts.todo_bytes = plan.todo_bytes
+        self.counts.n_left_out = self.left_out.n if self.left_out else 0
         self.observer.planned(self.counts)
 
 
@@ -221,12 +223,14 @@ def run_to_folder(
         raise UsageError("--format csv holds tags; embeddings go into parquet or jsonl")
     before = read_run(folder_at(folder)) or {}
     observer = observer or Silent()
-    tracks = inputs.tracks(root=before.get("root"), report=skipped(observer))
+    left_out = LeftOut(observer)
+    tracks = inputs.tracks(root=before.get("root"), report=skipped(observer), left_out=left_out)
     first = next(tracks)
     with (
         started(analysis, runtime, observer, stop, root=first.root) as run,
         open_run(run, inputs, folder, file_format) as work,
     ):
+        run.left_out = left_out
         interrupted = work.update(itertools.chain([first], tracks))
         note = work.output.promote() if runtime.force and not interrupted else None
         if file_format == "csv" and not interrupted:
@@ -245,7 +249,8 @@ def run_to_stream(
 ) -> RunResult:
     """One JSON line per track on ``stream``, as each is finished; nothing is remembered."""
     observer = observer or Silent()
-    tracks = inputs.tracks(report=skipped(observer))
+    left_out = LeftOut(observer)
+    tracks = inputs.tracks(report=skipped(observer), left_out=left_out)
     first = next(tracks)
     tracks = itertools.chain([first], tracks)
     with (
@@ -253,9 +258,22 @@ def run_to_stream(
         make_plan(tracks, Journal.empty(), folder=None, stop=run.stop.is_set) as plan,
         _finishing(run),
     ):
+        run.left_out = left_out
         run.planned(plan)
         run.process(plan, JsonLines(stream, run.layout), every_n=1, every_s=1.0)
         return RunResult(run.counts, None, run.interrupted(plan))
+
+
+@dataclass
+class LeftOut:
+    """Counts what a walk passes over for its name, and tells the observer."""
+
+    observer: Observer
+    n: int = 0
+
+    def __call__(self, path: str) -> None:
+        self.n += 1
+        self.observer.left_out(path)
 
 
 def skipped(observer: Observer) -> Callable[[str, OSError], None]:

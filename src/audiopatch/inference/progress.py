@@ -13,7 +13,8 @@ from audiopatch.types import Failed, TrackRow
 class Counts:
     """How far a run is. Every input is in exactly one of ok, up to date, failed, left to do.
 
-    Of the ok ones ``n_damaged`` are damaged, and ``n_repeats`` took the rows of another file with the same audio.
+    ``n_left_out`` names of what may be music were passed over: hidden by convention, or of a kind that is not taken. Of
+    the ok ones ``n_damaged`` are damaged, and ``n_repeats`` took the rows of another file with the same audio.
     """
 
     n_found: int = 0
@@ -23,6 +24,7 @@ class Counts:
     n_damaged: int = 0
     n_repeats: int = 0
     n_failed: int = 0
+    n_left_out: int = 0
     n_inferences: int = 0
     audio_s: float = 0.0
     todo_bytes: int = 0
@@ -82,6 +84,9 @@ class Observer(Protocol):
     def note(self, text: str) -> None:
         """A sentence worth a line: which device, what a patchout means, what was skipped."""
 
+    def left_out(self, path: str) -> None:
+        """A file or folder was passed over for its name."""
+
     def planned(self, counts: Counts) -> None:
         """The inputs are known; work begins."""
 
@@ -99,6 +104,9 @@ class Silent:
     """Watches and says nothing."""
 
     def note(self, text: str) -> None:
+        pass
+
+    def left_out(self, path: str) -> None:
         pass
 
     def planned(self, counts: Counts) -> None:
