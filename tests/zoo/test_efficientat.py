@@ -5,6 +5,8 @@ import math
 import pytest
 import torch
 
+from audiopatch.errors import WeightsError
+from audiopatch.models.cost import cost_of
 from audiopatch.models.tagger import Tagger
 from audiopatch.zoo import CARDS, load_model
 from audiopatch.zoo.efficientat import efficientat_card
@@ -18,6 +20,9 @@ def published_state(tagger: Tagger) -> dict[str, torch.Tensor]:
     for key, value in tagger.state_dict().items():
         old = next(old for old in heads if key.startswith(old))
         state[heads[old] + key.removeprefix(old)] = value
+    for block in {key.rpartition("depth_act")[0] for key in state if "depth_act" in key}:  # a DyMN's constants
+        state |= {f"{block}depth_act.lambdas": torch.tensor([1, 1, 0.5, 0.5])}
+        state |= {f"{block}depth_act.init_v": torch.tensor([1.0, 0, 0, 0])}
     return state
 
 
@@ -31,9 +36,10 @@ def fill(tagger: Tagger) -> Tagger:
     return tagger.eval()
 
 
-@pytest.mark.parametrize("width", [0.1, 0.4])
-def test_published_names_go_in_and_width_is_read_off_them(save, width: float):
-    tagger = Tagger(efficientat_card("mn", width=width, n_classes=527), load_labels("audioset")).eval()
+@pytest.mark.parametrize(("width", "dynamic"), [(0.1, False), (0.4, False), (0.1, True)])
+def test_published_names_go_in_and_width_is_read_off_them(save, width: float, dynamic: bool):
+    card = efficientat_card("mn", width=width, n_classes=527, dynamic=dynamic)
+    tagger = Tagger(card, load_labels("audioset")).eval()
     again = load_model(save(published_state(tagger), "mn.pt"), device="cpu")
     assert again.card.backbone == tagger.card.backbone and again.card.head == tagger.card.head
     mel = torch.randn(1, 128, 64)
@@ -53,3 +59,44 @@ def test_the_forward_pass_does_not_drift():
     recorded = [0.674504, -0.135280, 0.241773, 1.037690, 0.654263, 0.020501, 0.561671, 1.129022]
     torch.testing.assert_close(prediction.logits, torch.tensor([recorded]), atol=1e-4, rtol=0)
     assert prediction.features.shape == (1, 96)
+
+
+@pytest.mark.parametrize(
+    ("name", "n_params", "macs"),
+    [("mn10_as", 4.88e6, 0.54e9), ("dymn04_as", 1.97e6, 0.12e9), ("dymn10_as", 10.57e6, 0.58e9)],
+)
+def test_sizes_are_those_of_the_readme(name: str, n_params: float, macs: float):
+    cost = cost_of(CARDS[name])
+    assert cost.n_params == pytest.approx(n_params, rel=0.005)
+    assert cost.macs == pytest.approx(macs, rel=0.03)
+
+
+def test_a_dymn_gives_the_numbers_of_the_authors_code():
+    """Recorded from fschmid56/EfficientAT's models/dymn on the same weights; one clip's context is its own."""
+    tagger = fill(Tagger(efficientat_card("dymn", width=0.1, n_classes=8, dynamic=True), load_labels("classes-8")))
+    mel = torch.sin(torch.arange(128 * 300, dtype=torch.float64) * 0.013).reshape(1, 128, 300).float()
+    with torch.inference_mode():
+        prediction = tagger(torch.cat([mel, mel.flip(2) * 3]))
+    recorded = [0.949975, 0.162382, 0.228162, 0.913112, 0.645740, -0.083613, 0.270349, 1.021314]
+    torch.testing.assert_close(prediction.logits[:1], torch.tensor([recorded]), atol=2e-5, rtol=0)
+    assert float(prediction.features[0].norm()) == pytest.approx(1.207508, abs=1e-4)
+
+
+def test_another_dynamic_relu_is_refused(save):
+    card = efficientat_card("dymn", width=0.1, n_classes=8, dynamic=True)
+    state = published_state(Tagger(card, load_labels("classes-8")))
+    state["layers.0.depth_act.lambdas"] = torch.ones(4)
+    with pytest.raises(WeightsError, match=r"layers\.0\.depth_act\.lambdas' is not"):
+        load_model(save(state, "dymn.pt"), device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [("mn10_as_hop_15", (128, 667)), ("mn10_as_mels_40", (40, 1000)), ("mn10_as_mels_256", (256, 1000))],
+)
+def test_other_mels_are_told_by_the_files_name(save, name: str, shape: tuple[int, int]):
+    tagger = Tagger(efficientat_card(name, width=0.1, n_classes=8), load_labels("classes-8"))
+    again = load_model(save(published_state(tagger), f"{name}_mAP_463.pt"), device="cpu")
+    mel = again.frontend(torch.zeros(1, 320_000))
+    assert mel.shape[1:] == shape and again(mel).logits.shape == (1, 8)
+    assert again.card.frontend == CARDS[name].frontend

@@ -10,20 +10,19 @@ from audiopatch.frontends.frontend import Frontend, power_spectrum
 
 
 class PasstFrontend(Frontend):
-    """wave (B, S) at 32 kHz -> (B, 128, 1 + (S - 1) // hop_length); hop 320, 160 or 100 by checkpoint.
+    """wave (B, S) at 32 kHz -> (B, n_mels, 1 + (S - 1) // hop_length); hop and bands differ by checkpoint.
 
     The upper band edge is 15 kHz: the references pass ``fmax_aug_range=2000`` and leave ``fmax`` unset.
     """
 
     sample_rate = 32000
-    n_mels = 128
     n_fft = 1024
     win_length = 800
     mean, scale = -4.5, 5.0
 
-    def __init__(self, n_frames: int | None = None, *, hop_length: int = 320):
+    def __init__(self, n_frames: int | None = None, *, hop_length: int = 320, n_mels: int = 128):
         super().__init__(n_frames)
-        self.hop_length = hop_length
+        self.hop_length, self.n_mels = hop_length, n_mels
         self.min_samples = max(15 * hop_length + 1, self.n_fft // 2 + 2)  # one patch, and enough to reflect
         self.register_buffer("window", torch.hann_window(self.win_length, periodic=False), persistent=False)
         bank = kaldi_filterbank(self.n_mels, self.n_fft, self.sample_rate, low_hz=0.0, high_hz=15000.0)

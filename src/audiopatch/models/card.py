@@ -141,6 +141,19 @@ class MobileNetConfig:
 
 
 @dataclass(frozen=True)
+class DymnConfig:
+    """EfficientAT's dynamic MobileNet, every channel count scaled by ``width`` (Schmid et al. 2024)."""
+
+    width: float
+    n_mels: int = 128
+    kind: Literal["dymn"] = "dymn"
+
+    @property
+    def n_features(self) -> int:
+        return MobileNetConfig(self.width).n_features
+
+
+@dataclass(frozen=True)
 class MusicnnConfig:
     """MusiCNN: musically motivated convolutions, then dense ones (Pons & Serra 2019). It has one published size."""
 
@@ -165,7 +178,7 @@ class VggConfig:
         return 256
 
 
-BackboneConfig = TransformerConfig | MobileNetConfig | MusicnnConfig | VggConfig
+BackboneConfig = TransformerConfig | MobileNetConfig | DymnConfig | MusicnnConfig | VggConfig
 
 
 @dataclass(frozen=True)
@@ -341,6 +354,7 @@ _BACKBONES: dict[str, type[BackboneConfig]] = {
     "transformer": TransformerConfig,
     "ham": HamConfig,
     "mobilenet": MobileNetConfig,
+    "dymn": DymnConfig,
     "musicnn": MusicnnConfig,
     "vgg": VggConfig,
 }

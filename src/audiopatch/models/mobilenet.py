@@ -5,21 +5,18 @@ Schmid, Koutini, Widmer: "Efficient large-scale audio tagging via transformer-to
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from audiopatch.errors import UsageError
 from audiopatch.models.card import MOBILENET_ROWS, MobileNetConfig, scaled_channels
-from audiopatch.models.features import Features
-from audiopatch.reducers.plan import NO_REDUCTION, Plan
+from audiopatch.models.features import ConvolutionalBackbone
 
-_batch_norm = partial(nn.BatchNorm2d, eps=1e-3)
+batch_norm = partial(nn.BatchNorm2d, eps=1e-3)
 
 
-class MobileNet(nn.Module):
+class MobileNet(ConvolutionalBackbone):
     """mel (B, 128, frames) -> Features without tokens; any number of frames."""
 
     def __init__(self, config: MobileNetConfig):
@@ -27,19 +24,9 @@ class MobileNet(nn.Module):
         self.config = config
         self.features = nn.Sequential(*mobilenet_layers(config.width))
 
-    def forward(
-        self,
-        mel: Tensor,
-        plan: Plan = NO_REDUCTION,
-        taps: Sequence[int] = (),
-        *,
-        last: int | None = None,
-        seeds: Tensor | None = None,
-    ) -> Features:
-        """mel (B, 128, frames) -> pooled (B, E), the mean of the last convolution's map."""
-        if plan or taps or last is not None:
-            raise UsageError("this model is a convolutional network without tokens: no patchout, no blocks to tap")
-        return Features(self.feature_map(mel).mean(dim=(2, 3)), None, {})
+    def pooled(self, mel: Tensor) -> Tensor:
+        """mel (B, n_mels, frames) -> (B, E), the mean of the last convolution's map."""
+        return self.feature_map(mel).mean(dim=(2, 3))
 
     def feature_map(self, mel: Tensor) -> Tensor:
         """mel (B, 128, frames) -> the last convolution's map (B, E, about 128 / 32, frames / 32)."""
@@ -49,7 +36,7 @@ class MobileNet(nn.Module):
 def mobilenet_layers(width: float) -> list[nn.Module]:
     """The 17 layers in order; layer k of EfficientAT's ``features.k`` is number k here, too."""
     channels = partial(scaled_channels, width=width)
-    layers: list[nn.Module] = [_conv(1, channels(16), 3, stride=2, act=nn.Hardswish)]
+    layers: list[nn.Module] = [conv_norm(1, channels(16), 3, stride=2, act=nn.Hardswish)]
     previous = channels(16)
     for kernel, expanded, out, squeeze, hardswish, stride in MOBILENET_ROWS:
         act = nn.Hardswish if hardswish else nn.ReLU
@@ -59,7 +46,7 @@ def mobilenet_layers(width: float) -> list[nn.Module]:
             )
         )
         previous = channels(out)
-    return [*layers, _conv(previous, MobileNetConfig(width).n_features, 1, act=nn.Hardswish)]
+    return [*layers, conv_norm(previous, MobileNetConfig(width).n_features, 1, act=nn.Hardswish)]
 
 
 class InvertedResidual(nn.Module):
@@ -71,11 +58,11 @@ class InvertedResidual(nn.Module):
         super().__init__()
         layers: list[nn.Module] = []
         if expanded != inside:
-            layers.append(_conv(inside, expanded, 1, act=act))
-        layers.append(_conv(expanded, expanded, kernel, stride=stride, groups=expanded, act=act))
+            layers.append(conv_norm(inside, expanded, 1, act=act))
+        layers.append(conv_norm(expanded, expanded, kernel, stride=stride, groups=expanded, act=act))
         if squeeze:
             layers.append(ConcurrentSqueeze(expanded))
-        layers.append(_conv(expanded, out, 1))
+        layers.append(conv_norm(expanded, out, 1))
         self.block = nn.Sequential(*layers)
         self.residual = stride == 1 and inside == out
 
@@ -108,8 +95,8 @@ class SqueezeExcitation(nn.Module):
         return x * scale[:, :, None, None]
 
 
-def _conv(
+def conv_norm(
     inside: int, out: int, kernel: int, *, stride: int = 1, groups: int = 1, act: type[nn.Module] | None = None
 ) -> nn.Sequential:
     conv = nn.Conv2d(inside, out, kernel, stride, padding=kernel // 2, groups=groups, bias=False)
-    return nn.Sequential(conv, _batch_norm(out), *([act()] if act else []))
+    return nn.Sequential(conv, batch_norm(out), *([act()] if act else []))

@@ -6,17 +6,14 @@ Every convolution is followed by ReLU and then by batch norm, as theirs are.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from audiopatch.errors import UsageError
 from audiopatch.models.card import MusicnnConfig, VggConfig
-from audiopatch.models.features import Features
-from audiopatch.reducers.plan import NO_REDUCTION, Plan
+from audiopatch.models.features import ConvolutionalBackbone
 
 _batch_norm_1d, _batch_norm_2d = partial(nn.BatchNorm1d, eps=1e-3), partial(nn.BatchNorm2d, eps=1e-3)
 
@@ -34,29 +31,7 @@ _POOLS = {
 }
 
 
-class ConvolutionalTagger(nn.Module):
-    """A backbone without tokens: mel (B, n_mels, frames) -> Features with ``pooled`` (B, E) alone."""
-
-    def forward(
-        self,
-        mel: Tensor,
-        plan: Plan = NO_REDUCTION,
-        taps: Sequence[int] = (),
-        *,
-        last: int | None = None,
-        seeds: Tensor | None = None,
-    ) -> Features:
-        """A plan, blocks to tap, or a last block are a UsageError: there are no tokens."""
-        if plan or taps or last is not None:
-            raise UsageError("this model is a convolutional network without tokens: no patchout, no blocks to tap")
-        return Features(self.pooled(mel), None, {})
-
-    def pooled(self, mel: Tensor) -> Tensor:
-        """mel (B, n_mels, frames) -> what the head classifies (B, E)."""
-        raise NotImplementedError
-
-
-class Musicnn(ConvolutionalTagger):
+class Musicnn(ConvolutionalBackbone):
     """mel (B, 96, frames) -> pooled (B, 200); any number of frames, trained on 187."""
 
     def __init__(self, config: MusicnnConfig):
@@ -90,7 +65,7 @@ class Musicnn(ConvolutionalTagger):
         return self.dense_norm(F.relu(self.dense(self.pooled_norm(pooled))))
 
 
-class Vgg(ConvolutionalTagger):
+class Vgg(ConvolutionalBackbone):
     """mel (B, 96, 187) -> pooled (B, 256)."""
 
     def __init__(self, config: VggConfig):

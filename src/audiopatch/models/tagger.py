@@ -12,6 +12,7 @@ from audiopatch.frontends import FRONTENDS
 from audiopatch.frontends.frontend import Frontend
 from audiopatch.models.card import (
     BackboneConfig,
+    DymnConfig,
     HamConfig,
     MobileNetConfig,
     ModelCard,
@@ -19,6 +20,7 @@ from audiopatch.models.card import (
     TransformerConfig,
     VggConfig,
 )
+from audiopatch.models.dymn import DyMN
 from audiopatch.models.ham import HybridTransformer
 from audiopatch.models.heads import build_head
 from audiopatch.models.mobilenet import MobileNet
@@ -107,6 +109,7 @@ _BACKBONES: dict[type, type[nn.Module]] = {
     TransformerConfig: SpectrogramTransformer,
     HamConfig: HybridTransformer,
     MobileNetConfig: MobileNet,
+    DymnConfig: DyMN,
     MusicnnConfig: Musicnn,
     VggConfig: Vgg,
 }
