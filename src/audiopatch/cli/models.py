@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json as json_text
+from collections.abc import Callable
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,6 +13,7 @@ import typer
 from audiopatch.cli.console import printable, rich_console
 
 if TYPE_CHECKING:
+    from audiopatch.bench.compare import Comparison
     from audiopatch.models.card import ModelCard
 
 app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode="rich", add_completion=False, no_args_is_help=True)
@@ -21,23 +24,40 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 
 @app.callback()
 def models() -> None:
-    """List, describe, download and verify models.
+    """List, describe, compare, download and verify models.
 
-    [bold]audiopatch models list[/bold]               every known model
-    [bold]audiopatch models info mn04_as[/bold]       one model's card: labels, licence, scores
-    [bold]audiopatch models verify weights.pt[/bold]  check weights and run them once
+    [bold]audiopatch models list --licence permissive --for music[/bold]  what may be used for anything
+    [bold]audiopatch models info mn04_as[/bold]                           one model's card: labels, licence, scores
+    [bold]audiopatch models compare ced-mini mn10_as[/bold]               side by side, with their speed here
+    [bold]audiopatch models verify weights.pt[/bold]                      check weights and run them once
     """
 
 
+class Licence(StrEnum):
+    permissive = "permissive"
+    non_commercial = "non-commercial"
+
+
+class Domain(StrEnum):
+    music = "music"
+    sound = "sound"
+    speech = "speech"
+
+
 @app.command("list")
-def list_models(json: Json = False) -> None:
-    """Every known model, one per line."""
+def list_models(
+    licence: Annotated[Licence | None, typer.Option(help="Only models whose weights are licensed so.")] = None,
+    domain: Annotated[Domain | None, typer.Option("--for", help="Only models with labels of that.")] = None,
+    json: Json = False,
+) -> None:
+    """Known models, one per line: all, or those of a licence and a domain."""
     from rich.table import Table
 
-    from audiopatch.zoo import CARDS
+    from audiopatch.zoo.cards import select_cards
 
+    cards = select_cards(licence=licence, domain=domain)
     if json:
-        typer.echo(json_text.dumps([_facts(card) for card in CARDS.values()], indent=2))
+        typer.echo(json_text.dumps([_facts(card) for card in cards], indent=2))
         return
     # Whole names and one line per model, even in the 80 columns that Rich takes a pipe for.
     grid = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
@@ -45,7 +65,7 @@ def list_models(json: Json = False) -> None:
     for heading in ("s", "labels", "mAP", "weights"):
         grid.add_column(heading, justify="right", no_wrap=True)
     grid.add_column("licence", no_wrap=True)
-    for card in CARDS.values():
+    for card in cards:
         score = next((score for what, score in card.scores.items() if what.startswith("mAP")), None)
         licence = card.licence.partition(" (")[0]
         labels, quality = str(card.head.n_classes), f"{score:.3f}" if score else ""
@@ -65,6 +85,49 @@ def _weights(card: ModelCard) -> str:
     if fetch.cached(card):
         return "cached"
     return f"{card.weights.size_bytes / 1e6:.0f} MB" if card.weights.size_bytes else "online"
+
+
+@app.command()
+def compare(
+    names: Annotated[list[str], typer.Argument(help="Two or more names from the list.")],
+    speed: Annotated[bool, typer.Option("--speed/--no-speed", help="Measure how fast each one runs here.")] = True,
+    json: Json = False,
+) -> None:
+    """Models side by side: size, seconds, labels, published figures, speed here, licence."""
+    from rich.table import Table
+
+    from audiopatch.bench.compare import compare_models
+
+    models = compare_models(names, measure=speed)
+    if json:
+        typer.echo(json_text.dumps([dataclasses.asdict(model) for model in models], indent=2))
+        return
+    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for heading in ("", *(model.name for model in models)):
+        grid.add_column(heading, overflow="fold")
+    for heading, cell in _COMPARED.items():
+        grid.add_row(heading, *(cell(model) for model in models))
+    rich_console(stderr=False).print(grid)
+
+
+_COMPARED: dict[str, Callable[[Comparison], str]] = {
+    "tags": lambda model: model.summary,
+    "segment": lambda model: f"{model.segment_s:g} s at {model.sample_rate / 1000:g} kHz",
+    "labels": lambda model: f"{model.n_labels} ({model.label_set})" if model.n_labels else "none: embeds only",
+    "parameters": lambda model: f"{model.n_params / 1e6:.2f} M",
+    "multiply-adds": lambda model: f"{model.macs / 1e9 / model.segment_s:.3g} G per second of audio",
+    "speed here": lambda model: f"{model.real_time:.0f}× real time per core" if model.real_time else "not measured",
+    "published": lambda model: _published(model.scores),
+    "licence": lambda model: model.licence,
+    "of the code": lambda model: model.code_licence or "–",
+    "page": lambda model: model.page or "–",
+}
+
+
+def _published(scores: dict[str, float], n_shown: int = 3) -> str:
+    lines = [f"{score:g} {what}" for what, score in scores.items()]
+    more = [f"and {len(lines) - n_shown} more"] if len(lines) > n_shown else []
+    return "\n".join([*lines[:n_shown], *more]) or "–"
 
 
 @app.command()

@@ -261,7 +261,9 @@ class ModelCard:
     ``segment_s`` is the length the model was trained on; ``multilabel`` chooses sigmoid over softmax;
     ``labels`` names a label set (see ``zoo.labels``); ``scores`` are published figures with their source as key;
     ``thresholds`` say from which score on a label is meant, for each way in which that has been measured: ask
-    ``thresholds_for``.
+    ``thresholds_for``; ``licence`` is that of the weights, ``code_licence`` that of the code they came with, ``page``
+    where both were read; ``domain`` is what the labels (or, without labels, the training data) are about: music, sound
+    or speech.
     """
 
     name: str
@@ -276,7 +278,10 @@ class ModelCard:
     scores: Mapping[str, float] = field(default_factory=dict)
     thresholds: tuple[Thresholds, ...] = ()
     licence: str = ""
+    code_licence: str = ""
     paper: str = ""
+    page: str = ""
+    domain: str = ""
     summary: str = ""
 
     def with_thresholds(self, measured: Thresholds) -> ModelCard:

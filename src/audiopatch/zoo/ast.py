@@ -57,7 +57,10 @@ def ast_card(
         weights=weights,
         scores=scores or {},
         licence="BSD-3-Clause",
+        code_licence="BSD-3-Clause",
         paper=_PAPER,
+        page="https://github.com/YuanGongND/ast",
+        domain="speech" if n_classes == 35 else "sound",
         summary=f"{_SUMMARIES.get(n_classes, 'sounds')}, segments of {n_frames / 100:g} s",
     )
 

@@ -59,8 +59,11 @@ def audiomae_card(
         segment_s=n_frames / 100,
         weights=weights,
         scores=scores or {},
-        licence="CC BY-NC 4.0",
+        licence="CC BY-NC 4.0 (the LICENSE file; the README says CC BY 4.0)",
+        code_licence="CC BY-NC 4.0",
         paper=_PAPER,
+        page="https://github.com/facebookresearch/AudioMAE",
+        domain="sound",
         summary="sound events of AudioSet" if n_classes else "pre-trained encoder, embeds only",
     )
 

@@ -29,6 +29,7 @@ _TINY_RANDOM = ModelCard(
     labels="discogs400",
     segment_s=10.0,
     licence="CC0-1.0",
+    domain="music",
     summary="random weights, for tests and first tries: its tags are noise",
 )
 
@@ -53,6 +54,29 @@ _SHIPPED_CARDS = {card.name: card for card in shipped_cards()}
 CARDS: dict[str, ModelCard] = {
     card.name: _SHIPPED_CARDS.get(card.name, card) for card in (*_SHIPPED_CARDS.values(), *_PUBLISHED, _TINY_RANDOM)
 }
+
+
+_PERMISSIVE = ("Apache-2.0", "BSD-", "CC BY 4.0", "CC0-", "ISC", "MIT")
+LICENCES = ("permissive", "non-commercial")
+DOMAINS = ("music", "sound", "speech")
+
+
+def is_permissive(card: ModelCard) -> bool:
+    """Whether the weights may be used for anything, also commercially, with no more than their authors named."""
+    return card.licence.startswith(_PERMISSIVE)
+
+
+def select_cards(*, licence: str | None = None, domain: str | None = None) -> tuple[ModelCard, ...]:
+    """The known cards of a kind of licence (one of ``LICENCES``) and of a domain (one of ``DOMAINS``)."""
+    for value, choices in ((licence, LICENCES), (domain, DOMAINS)):
+        if value is not None and value not in choices:
+            raise UsageError(f"'{value}' is none of: {', '.join(choices)}")
+    wanted = (
+        CARDS.values()
+        if licence is None
+        else (c for c in CARDS.values() if is_permissive(c) == (licence == LICENCES[0]))
+    )
+    return tuple(card for card in wanted if domain is None or card.domain == domain)
 
 
 def find_card(name: str) -> ModelCard:

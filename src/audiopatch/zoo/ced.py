@@ -56,8 +56,11 @@ def ced_card(
         segment_s=min(10.0, n_frames / 100),
         weights=weights,
         scores=scores or {},
-        licence="Apache-2.0",
+        licence="Apache-2.0 (the hub's card)",
+        code_licence="Apache-2.0 on the hub, GPL-3.0 in the repository",
         paper="Dinkel, Wang, Yan, Zhang, Wang 2024, arXiv 2308.11957",
+        page="https://github.com/RicherMans/CED",
+        domain="sound",
         summary="sound events of AudioSet, segments of 10 s",
     )
 

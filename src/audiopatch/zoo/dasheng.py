@@ -52,7 +52,10 @@ def dasheng_card(
         weights=weights,
         scores=scores or {},
         licence="Apache-2.0",
+        code_licence="Apache-2.0",
         paper="Dinkel et al. 2024, arXiv 2406.06992",
+        page="https://github.com/RicherMans/Dasheng",
+        domain="sound",
         summary="sound events of AudioSet, segments of 10 s" if n_classes else "pre-trained encoder, embeds only",
     )
 

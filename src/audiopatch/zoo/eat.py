@@ -37,6 +37,7 @@ _PAPERS = {
     "eat": "Chen, Liang, Ma, Zheng, Chen 2024, arXiv 2401.03497",
     "sslam": "Alex, Atito, Mustafa, Awais, Jackson 2025, arXiv 2506.12222",
 }
+_PAGES = {"eat": "https://github.com/cwx-worst-one/EAT", "sslam": "https://github.com/ta012/SSLAM"}
 
 
 def eat_card(
@@ -66,6 +67,7 @@ def eat_card(
         norm_order="post",
     )
     n_frames = min(_N_FRAMES, 16 * cols)
+    origin = "sslam" if "sslam" in name.lower() else "eat"
     return ModelCard(
         name=name,
         family="eat",
@@ -77,7 +79,10 @@ def eat_card(
         weights=weights,
         scores=scores or {},
         licence="MIT",
-        paper=_PAPERS["sslam" if "sslam" in name.lower() else "eat"],
+        code_licence="MIT",
+        paper=_PAPERS[origin],
+        page=_PAGES[origin],
+        domain="sound",
         summary="sound events of AudioSet" if n_classes else "pre-trained encoder, embeds only",
     )
 

@@ -57,7 +57,10 @@ def efficientat_card(
         weights=weights,
         scores=scores or {},
         licence="MIT",
+        code_licence="MIT",
         paper=f"Schmid, Koutini, Widmer {'2024, arXiv 2310.15648' if dynamic else '2023, arXiv 2211.04772'}",
+        page="https://github.com/fschmid56/EfficientAT",
+        domain="sound",
         summary="sound events of AudioSet, a convolutional network without tokens",
     )
 

@@ -178,6 +178,7 @@ def _card(
         segment_s=float(max(1, round(n_frames * 256 / 16000))) if is_maest else n_frames / 100,
         multilabel=_is_multilabel(values, n_classes),
         licence="see the model's page on the hub",
+        domain="music" if is_maest else "",
         summary="read from a hub folder",
     )
 

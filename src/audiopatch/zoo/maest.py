@@ -38,7 +38,10 @@ def maest_card(
         segment_s=segment_s,
         weights=weights,
         licence=_LICENCE,
+        code_licence="AGPL-3.0",
         paper=_PAPER,
+        page="https://github.com/palonso/MAEST",
+        domain="music",
         summary=f"music styles of Discogs, segments of {segment_s:g} s",
     )
 
@@ -58,7 +61,10 @@ def maest_hub_card(name: str, *, n_frames: int, n_classes: int, hub: str) -> Mod
         segment_s=float(round(n_frames * 256 / 16000)),
         weights=Weights(hub=hub),
         licence=_LICENCE,
+        code_licence="AGPL-3.0",
         paper=_PAPER,
+        page="https://github.com/palonso/MAEST",
+        domain="music",
         summary="the same weights with the hub feature extractor's numbers",
     )
 

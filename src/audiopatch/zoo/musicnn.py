@@ -56,7 +56,10 @@ def musicnn_card(
         segment_s=_SEGMENT_S,
         scores=scores or {},
         licence="ISC",
+        code_licence="ISC",
         paper="Pons, Serra 2019, arXiv 1909.06654",
+        page="https://github.com/jordipons/musicnn",
+        domain="music",
         summary=f"the 50 most frequent tags of {_DATA[data]}, a convolutional network without tokens",
     )
 

@@ -16,7 +16,7 @@ SAMPLE_RATE, N_MELS = 32000, 128
 LABEL_SETS = {527: "audioset", 20: "openmic", 200: "fsd50k"}
 STRIDE_OF_ROWS = {12: 10, 10: 12, 9: 14, 8: 16}  # rows of the position table -> patch stride
 _PAPER = "Koutini, Schlüter, Eghbal-zadeh, Widmer 2022, arXiv 2110.05069"
-_LICENCE = "none stated (code: Apache-2.0)"
+_LICENCE = "Apache-2.0 (the repository's, where the weights are released)"
 _URL = "https://github.com/kkoutini/PaSST/releases/download/"
 _SUMMARIES = {527: "sound events of AudioSet", 20: "instruments of OpenMIC-2018", 200: "sound events of FSD50K"}
 
@@ -48,7 +48,10 @@ def passt_card(
         weights=weights,
         scores=scores or {},
         licence=_LICENCE,
+        code_licence="Apache-2.0",
         paper=_PAPER,
+        page="https://github.com/kkoutini/PaSST",
+        domain="music" if n_classes == 20 else "sound",
         summary=f"{_SUMMARIES.get(n_classes, 'audio tags')}, segments of {segment_s:g} s",
     )
 
