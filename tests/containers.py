@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import struct
 import zlib
 from pathlib import Path
@@ -88,3 +89,12 @@ def _spx(chance: np.random.Generator) -> bytes:
 
 
 _BY_HAND = {"ape": _ape, "dsf": _dsf, "mpc": _mpc, "spx": _spx}
+
+
+def state(folder: Path) -> dict[str, tuple[str, int]]:
+    """sha256 and modification time of every file, hidden ones too."""
+    return {
+        str(path.relative_to(folder)): (hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_mtime_ns)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }

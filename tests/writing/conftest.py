@@ -1,67 +1,15 @@
-"""A folder of tables about real files, without a model: labels and scores as a test wants them."""
+"""Tables about the files of a test, in its folder ``out``."""
 
 from __future__ import annotations
 
-import hashlib
-import os
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import closing
+from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from audiopatch.audio.av_source import AvSource
-from audiopatch.audio.walk import track_id
-from audiopatch.tables.output import open_output
-from audiopatch.tables.schema import Layout
-from audiopatch.tables.tables import labels_table, tables_of
-from audiopatch.types import Decoded, Track, TrackRow
-
-LABELS = (
-    "Genre---Heavy metal", "Genre---Drum and bass", "Genre---Rock music", "Genre---Jazz",
-    "Mood---Happy music", "Mood---Sad music", "Instrument---Guitar", "Instrument---Piano", "Music",
-)  # fmt: skip
-PARAMETERS = {"model": "made-up", "tags": True, "format": "parquet", "patchout": "F3T2", "top_k": 10}
-SCORES = (0.8, 0.6, 0.3, 0.05, 0.7, 0.2, 0.9, 0.4, 0.95)
-
-
-def decoded(path: Path, root: Path) -> Decoded:
-    """What ``tag`` knows of a file once it was read."""
-    about = path.stat()
-    track = Track(str(path), str(root), track_id(str(path), str(root)), about.st_size, about.st_mtime_ns)
-    with closing(AvSource(str(path))) as source:
-        duration_s = source.measure(lambda: None)
-        header = source.header
-        return Decoded(track, 1, duration_s, 44_100, 2, header.codec, source.audio_hash(), tags=header.tags)
-
-
-def make_tables(
-    out: Path, files: Iterable[Path], scores: Mapping[str, Iterable[float]] | None = None, file_format: str = "parquet"
-) -> Path:
-    """Tables of these files; each has ``SCORES``, or those under its name."""
-    files = sorted(files)
-    root = Path(os.path.commonpath(files)) if len(files) > 1 else files[0].parent
-    rows = []
-    for path in files:
-        mine = np.array(list((scores or {}).get(path.name, SCORES)), np.float32)
-        rows.append(TrackRow(decoded(path, root), mine, mine, None))
-    with open_output(out, PARAMETERS | {"format": file_format}) as output:
-        output.save_run({"root": str(root), "model": {"model": "made-up", "plan": "F3T2", "labels": "audioset_music"}})
-        output.store.write_labels(labels_table(LABELS, {}))
-        output.store.add("part-0", tables_of(rows, Layout(labels=LABELS)))
-    return out
+from made_tables import make_tables
 
 
 @pytest.fixture
 def tables(tmp_path) -> Callable[..., Path]:
     return lambda *files, **how: make_tables(tmp_path / "out", files, **how)
-
-
-def state(folder: Path) -> dict[str, tuple[str, int]]:
-    """sha256 and modification time of every file, hidden ones too."""
-    return {
-        str(path.relative_to(folder)): (hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_mtime_ns)
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }

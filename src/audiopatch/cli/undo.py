@@ -115,4 +115,4 @@ def _forget(tables: str, date: str) -> None:
         raise UsageError(f"--forget-before takes a date, as in 2027-01-31, not '{date}'") from None
     past = forget_before(tables, moment)
     freed = size(sum(one.journal_bytes for one in past))
-    console.say(f"Forgot {number(len(past))} writes ({freed}); they can no longer be undone")
+    console.say(f"Forgot {number(len(past))} {'write' if len(past) == 1 else 'writes'} ({freed}), for good")

@@ -131,7 +131,7 @@ def write(
                 advance=advance,
             )
     if not apply:
-        _preview(proposal, changes, as_json=json, quiet=quiet)
+        _preview(proposal, changes, tables, as_json=json, quiet=quiet)
         return
     todo = reviewed if reviewed is not None else list(proposal or ())
     n_files = len({change.path for change in todo})
@@ -187,7 +187,7 @@ def _read(source: str) -> list[Change]:
         raise UsageError(f"cannot read the changes in {source}: {error}") from None
 
 
-def _preview(proposal: Proposal | None, changes: str | None, *, as_json: bool, quiet: bool) -> None:
+def _preview(proposal: Proposal | None, changes: str | None, tables: str, *, as_json: bool, quiet: bool) -> None:
     assert proposal is not None
     if changes == "-":
         for change in proposal:
@@ -202,7 +202,7 @@ def _preview(proposal: Proposal | None, changes: str | None, *, as_json: bool, q
         if proposal.note:
             console.say(proposal.note)
         say_refused(proposal.refused)
-        console.say(_preview_line(proposal, changes))
+        console.say(_preview_line(proposal, changes, tables))
 
 
 def _as_dict(proposal: Proposal) -> dict[str, Any]:
@@ -254,7 +254,7 @@ def _print_table(proposal: Proposal) -> None:
         out.print(f"{name.lower()}: {often}{', …' if len(values) > _SHOWN_VALUES else ''}")
 
 
-def _preview_line(proposal: Proposal, changes: str | None) -> str:
+def _preview_line(proposal: Proposal, changes: str | None, tables: str) -> str:
     rest = [f"{number(proposal.n_kept)} kept as you have them"] if proposal.n_kept else []
     rest += [f"{number(proposal.n_same)} there already"] if proposal.n_same else []
     rest += [f"{number(len(proposal.refused))} files cannot be written"] if proposal.refused else []
@@ -264,7 +264,8 @@ def _preview_line(proposal: Proposal, changes: str | None) -> str:
     n_files = len({change.path for change in proposal})
     what = f"{_count(len(proposal), 'field')} of {_count(n_files, 'file')} would change{also}"
     if changes is not None:
-        return f"{what}; review {changes}, then: audiopatch write --changes {changes} --apply"
+        place = "" if tables == "audiopatch.out" else f" --in {tables}"
+        return f"{what}; review {changes}, then: audiopatch write{place} --changes {changes} --apply"
     return f"{what}; the same command with --apply does it"
 
 
@@ -280,7 +281,7 @@ def _tell(written: Written, proposal: Proposal | None, tables: str, *, as_json: 
     refused = [(outcome.path, outcome.reason) for outcome in written.outcomes if outcome.what == "refused"]
     refused += proposal.refused if proposal is not None else []
     if as_json:
-        counts = {what: written.n(what) for what in ("written", "unchanged")} | {"refused": len(refused)}
+        counts = {what: written.n(what) for what in ("written", "unchanged", "kept")} | {"refused": len(refused)}
         files = [{"path": path, "reason": reason} for path, reason in refused]
         summary = {"write": written.name, "counts": counts, "fields": written.n_fields, "refused": files}
         console.print_json(summary | {"journal_bytes": written.journal_bytes, "interrupted": written.interrupted})
@@ -290,6 +291,7 @@ def _tell(written: Written, proposal: Proposal | None, tables: str, *, as_json: 
     if written.note:
         console.say(written.note)
     rest = [f"{number(written.n('unchanged'))} up to date"] if written.n("unchanged") else []
+    rest += [f"{number(written.n('kept'))} kept as you have them"] if written.n("kept") else []
     rest += [f"{number(len(refused))} refused"] if refused else []
     also = f"; {', '.join(rest)}" if rest else ""
     if not written.n("written"):

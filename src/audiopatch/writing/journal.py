@@ -121,7 +121,7 @@ class Journal:
 
 def new_write(tables: Path) -> Write:
     """A folder for a write that begins now."""
-    name = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.urandom(2).hex()}"
+    name = f"{datetime.now(UTC):%Y%m%dT%H%M%S-%f}"
     folder = tables / FOLDER / name
     folder.mkdir(parents=True)
     for made in (folder.parent, tables):

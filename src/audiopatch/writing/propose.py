@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from audiopatch.errors import UsageError
+from audiopatch.models.card import thresholds_for
 from audiopatch.storage.place import is_remote
 from audiopatch.tables.read import Tables, read
 from audiopatch.writing.changes import Change, same
@@ -17,6 +18,7 @@ from audiopatch.writing.containers import can_write, check_installed, open_tags
 from audiopatch.writing.evidence import own_values, written_before
 from audiopatch.writing.replace import Refused, words
 from audiopatch.writing.rules import LEAST_SCORE, FieldRule, Rules, make_rules
+from audiopatch.zoo.cards import CARDS
 from audiopatch.zoo.labels import GROUPS, group_of
 
 if TYPE_CHECKING:
@@ -171,7 +173,8 @@ def path_on_disk(track: Any) -> str:
 def _values(tables: Tables, rules: Rules, least: Mapping[str, float]) -> dict[str, dict[str, list[Scored]]]:
     """track_id -> field -> the best labels for it, as they are written."""
     tags: pd.DataFrame = tables.tags
-    labels = list(tags["label"].cat.categories)
+    words = tags["label"].astype("category").cat  # text formats bring plain text
+    labels = list(words.categories)
     described = _described(tables, labels)
     plans = []  # per field: for each label what is written and from which score on; None where nothing is
     for name, rule in rules.fields.items():
@@ -180,7 +183,7 @@ def _values(tables: Tables, rules: Rules, least: Mapping[str, float]) -> dict[st
         plans.append((name, rule.best, texts, from_score))
     found: dict[str, dict[str, list[Scored]]] = {}
     counts: dict[tuple[str, str], int] = {}
-    rows = zip(tags["track_id"].tolist(), tags["label"].cat.codes.tolist(), tags["score"].tolist(), strict=True)
+    rows = zip(tags["track_id"].tolist(), words.codes.tolist(), tags["score"].tolist(), strict=True)
     for track_id, code, score in rows:
         for name, best, texts, from_score in plans:
             if texts[code] and score >= from_score[code] and counts.get((track_id, name), 0) < best:
@@ -212,7 +215,12 @@ def _described(tables: Tables, labels: Sequence[str]) -> dict[str, tuple[str, st
 
 def _least_scores(tables: Tables) -> tuple[Mapping[str, float], str]:
     """(label -> the score from which on it is meant, what to say where nobody measured that for such a run)."""
-    return {}, f"no thresholds for this model: the best labels from a score of {LEAST_SCORE} on"
+    done = tables.run["parameters"]
+    card = CARDS.get(done["model"])
+    measured = thresholds_for(card, done["patchout"], done["pool"], done["overlap"]) if card is not None else None
+    if measured is None:
+        return {}, f"no thresholds for such scores of {done['model']}: the best labels from {LEAST_SCORE} on"
+    return measured.values, ""
 
 
 def _check_writable(path: str) -> None:

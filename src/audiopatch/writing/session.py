@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from audiopatch.errors import OutputMismatchError, UsageError
+from audiopatch.errors import EnvironmentProblem, OutputMismatchError, UsageError
 from audiopatch.tables.folder import Folder
 from audiopatch.tables.local import LocalFolder, disk_errors, locked
 from audiopatch.tables.restamp import Stamp, restamp
@@ -84,27 +84,32 @@ def clear_leftovers(write: Write) -> None:
             clear_aside(record.said["path"])
 
 
-def follow(folder: LocalFolder, write: Write) -> str:
-    """Give the rows of a write's files the size, time and genre these have now; what to say where that cannot be."""
+def follow(folder: LocalFolder, write: Write, undone: Collection[str] = ()) -> str:
+    """Give the rows of a write's files the size, time and genre these have now; what to say where that cannot be.
+
+    ``undone`` are the paths of files that are as before the write.
+    """
     stamps: dict[str, Stamp] = {}
     for record in write.records():
         said = record.said
-        if said["kind"] == "file" and said["track_id"] and (stamp := _stamp(said)) is not None:
+        if said["kind"] == "file" and said["track_id"] and (stamp := _stamp(said, said["path"] in undone)) is not None:
             stamps[said["track_id"]] = stamp
     try:
         restamp(folder, stamps)
     except OutputMismatchError:
         return "the tables are in use by another run, which will know the files by their audio"
+    except EnvironmentProblem as error:
+        return f"the files are safe, but their rows in the tables stay as they were: {error}"
     return ""
 
 
-def _stamp(said: dict[str, Any]) -> Stamp | None:
-    """The file's stamp, where it is as the write left it or as it was before."""
+def _stamp(said: dict[str, Any], undone: bool) -> Stamp | None:
+    """The file's stamp, where it is as the write left it or as it was before; with room for tags both look alike."""
     try:
         about = os.stat(said["path"])  # noqa: PTH116
     except OSError:
         return None
-    for state in ("new", "old"):
+    for state in ("old", "new") if undone else ("new", "old"):
         if (about.st_size, about.st_mtime_ns) == (said[state]["size_bytes"], said[state]["mtime_ns"]):
             genre = said["fields"].get("GENRE")
             return Stamp(about.st_size, about.st_mtime_ns, "; ".join(genre[state]) if genre else None)

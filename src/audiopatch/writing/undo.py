@@ -81,7 +81,8 @@ def undo(
                 partly = bool(only) or undone.n("refused")
                 journal.append(kind="undone", state="partly undone" if partly else "undone")
         if not dry_run:
-            undone.note = follow(folder, found)
+            back = {outcome.path for outcome in undone.outcomes if outcome.what != "refused"}
+            undone.note = follow(folder, found, back)
     return undone
 
 

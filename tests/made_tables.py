@@ -1,0 +1,60 @@
+"""A folder of tables about real files, without a model: labels and scores as a test wants them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+
+from audiopatch.audio.av_source import AvSource
+from audiopatch.audio.walk import track_id
+from audiopatch.errors import TrackError
+from audiopatch.tables.output import open_output
+from audiopatch.tables.schema import Layout
+from audiopatch.tables.tables import labels_table, tables_of
+from audiopatch.types import Decoded, Track, TrackRow
+from audiopatch.zoo.labels import describe_labels
+
+LABELS = (
+    "Genre---Heavy metal", "Genre---Drum and bass", "Genre---Rock music", "Genre---Jazz",
+    "Mood---Happy music", "Mood---Sad music", "Instrument---Guitar", "Instrument---Piano", "Music",
+)  # fmt: skip
+PARAMETERS = {
+    "model": "made-up", "tags": True, "format": "parquet", "patchout": "F3T2", "pool": "mean", "overlap": 0.5,
+    "top_k": 10,
+}  # fmt: skip
+SCORES = (0.8, 0.6, 0.3, 0.05, 0.7, 0.2, 0.9, 0.4, 0.95)
+
+
+def decoded(path: Path, root: Path) -> Decoded:
+    """What ``tag`` knows of a file once it was read."""
+    about = path.stat()
+    track = Track(str(path), str(root), track_id(str(path), str(root)), about.st_size, about.st_mtime_ns)
+    try:
+        opened = AvSource(str(path))
+    except TrackError:  # PyAV has no decoder for Musepack, which other decoders read
+        return Decoded(track, 1, 1.0, 44_100, 2, "musepack8", None)
+    with closing(opened) as source:
+        duration_s = source.measure(lambda: None)
+        header = source.header
+        return Decoded(track, 1, duration_s, 44_100, 2, header.codec, source.audio_hash(), tags=header.tags)
+
+
+def make_tables(
+    out: Path, files: Iterable[Path], scores: Mapping[str, Iterable[float]] | None = None, file_format: str = "parquet"
+) -> Path:
+    """Tables of these files; each has ``SCORES``, or those under its name."""
+    files = sorted(files)
+    root = Path(os.path.commonpath(files)) if len(files) > 1 else files[0].parent
+    rows = []
+    for path in files:
+        mine = np.array(list((scores or {}).get(path.name, SCORES)), np.float32)
+        rows.append(TrackRow(decoded(path, root), mine, mine, None))
+    with open_output(out, PARAMETERS | {"format": file_format}) as output:
+        output.save_run({"root": str(root), "model": {"model": "made-up", "plan": "F3T2", "labels": "audioset_music"}})
+        output.store.write_labels(labels_table(describe_labels("audioset_music", LABELS)))
+        output.store.add("part-0", tables_of(rows, Layout(labels=LABELS)))
+    return out
