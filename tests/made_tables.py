@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from contextlib import closing
 from pathlib import Path
 
+import av
 import numpy as np
 
-from audiopatch.audio.av_source import AvSource
+from audiopatch.audio.packets import audio_hash_of
+from audiopatch.audio.source import own_tags
 from audiopatch.audio.walk import track_id
 from audiopatch.errors import TrackError
 from audiopatch.tables.output import open_output
@@ -34,13 +35,12 @@ def decoded(path: Path, root: Path) -> Decoded:
     about = path.stat()
     track = Track(str(path), str(root), track_id(str(path), str(root)), about.st_size, about.st_mtime_ns)
     try:
-        opened = AvSource(str(path))
+        audio_hash = audio_hash_of(str(path))
     except TrackError:  # PyAV has no decoder for Musepack, which other decoders read
         return Decoded(track, 1, 1.0, 44_100, 2, "musepack8", None)
-    with closing(opened) as source:
-        duration_s = source.measure(lambda: None)
-        header = source.header
-        return Decoded(track, 1, duration_s, 44_100, 2, header.codec, source.audio_hash(), tags=header.tags)
+    with av.open(str(path)) as file:
+        tags = own_tags(file.metadata | file.streams.audio[0].metadata)
+    return Decoded(track, 1, 1.0, 44_100, 2, "some", audio_hash, tags=tags)
 
 
 def make_tables(

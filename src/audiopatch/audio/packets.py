@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
-from typing import BinaryIO
 
 import av
 from av.container import InputContainer
 from av.error import FFmpegError
 
+from audiopatch.audio.av_source import AvSource
+from audiopatch.audio.file import AudioFile, opened
 from audiopatch.errors import TrackError, first_line
+from audiopatch.types import Track
 
 _OPTIONS = {"protocol_whitelist": "file"}  # what a file names is not fetched from a network
 _MAX_FAILURES = 8  # in a row; a demuxer that fails so often without giving a packet will not recover
@@ -36,14 +39,25 @@ def packets_of(path: str, *, container: str | None = None, end: int | None = Non
     ``container`` saves guessing it; at ``end`` the audio ends, for demuxers that take tags behind it for its last
     packet.
     """
-    with open(path, "rb") as content:
-        source = f"file:{path}" if end is None else _Beginning(content, end)
+    with _file(path) as content:
+        content.narrow(0, content.size_bytes if end is None else end)
         form = container and container.split(",")[0]
         try:
-            file = av.open(source, "r", options=_OPTIONS, metadata_errors="replace", format=form)
+            file = av.open(content, "r", options=_OPTIONS, metadata_errors="replace", format=form)
         except (FFmpegError, ValueError) as error:
             raise TrackError("E_DECODE", "open", f"FFmpeg cannot open it: {first_line(error)}") from None
         return _read(file, container)
+
+
+def audio_hash_of(path: str) -> str | None:
+    """What ``tag`` knows the audio of a file by; TrackError where there is none, None where it cannot be told."""
+    with _file(path) as file, closing(AvSource(file)) as source:
+        source.measure(lambda: None)
+        return source.audio_hash()
+
+
+def _file(path: str) -> AbstractContextManager[AudioFile]:
+    return opened(Track(path, root="", track_id="", size_bytes=0, mtime_ns=0), whole=True)
 
 
 def _read(file: InputContainer, container: str | None) -> Packets:
@@ -65,22 +79,6 @@ def _read(file: InputContainer, container: str | None) -> Packets:
         if not of(True):
             raise TrackError("E_DECODE", "open", f"no audio stream in it ({file.format.name})")
         return Packets(container or file.format.name, of(True), of(False), n_errors)
-
-
-class _Beginning:
-    """A file up to a place, as if it ended there."""
-
-    def __init__(self, file: BinaryIO, end: int):
-        self._file, self._end = file, end
-
-    def read(self, size: int) -> bytes:
-        return self._file.read(max(0, min(size, self._end - self._file.tell())))
-
-    def seek(self, place: int, whence: int = 0) -> int:
-        return self._file.seek(place + (self._end if whence == 2 else 0), 0 if whence == 2 else whence)
-
-    def tell(self) -> int:
-        return self._file.tell()
 
 
 def _packets(file: InputContainer) -> Iterator[av.Packet | None]:

@@ -6,13 +6,11 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field
 from mmap import ACCESS_READ, mmap
 from typing import Any
 
-from audiopatch.audio.av_source import AvSource
-from audiopatch.audio.packets import Packets
+from audiopatch.audio.packets import Packets, audio_hash_of
 from audiopatch.errors import TrackError, first_line
 from audiopatch.tables.read import Tables, read
 from audiopatch.writing.changes import Change, by_path, same
@@ -170,10 +168,8 @@ def _check_audio(copy: Exchange, changes: Sequence[Change]) -> None:
     change, now = changes[0], copy.before
     if change.size_bytes < 0 or (now.st_size, now.st_mtime_ns) == (change.size_bytes, change.mtime_ns):
         return
-    with closing(AvSource(copy.path)) as source:
-        source.measure(lambda: None)
-        if not change.audio_hash or source.audio_hash() != change.audio_hash:
-            raise Refused("is not what was analysed: its audio changed since; run 'audiopatch tag' again")
+    if not change.audio_hash or audio_hash_of(copy.path) != change.audio_hash:
+        raise Refused("is not what was analysed: its audio changed since; run 'audiopatch tag' again")
 
 
 def _save(tags: Tags, copy: Exchange, values: Mapping[str, Sequence[str]]) -> None:
