@@ -11,13 +11,16 @@ import numpy as np
 import pytest
 
 from audiopatch.audio.inputs import Inputs
+from audiopatch.errors import EnvironmentProblem
 from audiopatch.inference.pipeline import RunResult, run_to_folder
 from audiopatch.inference.progress import Silent
 from audiopatch.inference.settings import Analysis, Runtime
 from audiopatch.tables import FORMATS as TABLE_FORMATS
+from audiopatch.tables.read import read
 from fabricate import encode, music, retag
 from soundness import assert_counted, assert_same, assert_sound
 
+ANALYSIS = Analysis(model="tiny-random", embeddings=True, timeline=True, vectors="float32")
 FORMATS = ("flac", "mp3", "m4a", "opus", "wav")
 
 
@@ -32,10 +35,9 @@ def songs(tmp_path) -> Path:
 @pytest.fixture
 def run(songs, tmp_path) -> Callable[..., RunResult]:
     def go(output: Path = tmp_path / "out", file_format: str = "parquet", observer=None) -> RunResult:
-        analysis = Analysis(model="tiny-random", embeddings=True, timeline=True, vectors="float32")
         runtime = Runtime(threads=1, workers=0)
         return run_to_folder(
-            Inputs([str(songs)]), output, analysis, runtime, file_format=file_format, observer=observer
+            Inputs([str(songs)]), output, ANALYSIS, runtime, file_format=file_format, observer=observer
         )
 
     return go
@@ -122,3 +124,62 @@ def test_a_run_without_candidates_reads_nothing_twice(songs, run):
     notes = Notes()
     assert run(observer=notes).counts.n_ok == 1
     assert "moved or retagged" not in notes.said
+
+
+def test_a_library_that_moved_takes_its_rows_along(songs, run, tmp_path, monkeypatch):
+    run()
+    before = assert_sound(tmp_path / "out", songs.iterdir())
+    songs.rename(tmp_path / "elsewhere")
+    songs = tmp_path / "elsewhere"
+    result = run_to_folder(
+        Inputs([str(songs)]), tmp_path / "out", ANALYSIS, Runtime(threads=1, workers=0), observer=Silent()
+    )
+    assert (result.counts.n_up_to_date, result.counts.n_inferences) == (len(FORMATS), 0)
+    after = assert_sound(tmp_path / "out", songs.iterdir())
+    assert after.tracks["track_id"].tolist() == before.tracks["track_id"].tolist()
+    assert set(after.tracks["root"]) == {after.run["root"]} == {str(songs)}
+    assert all(path.startswith(f"{songs}/") for path in after.tags["path"])
+
+
+@pytest.mark.parametrize("times", ["equal", "other"])
+def test_another_disk_with_the_same_names_is_another_disk(tmp_path, times):
+    """Recorders without a clock write REC001.wav of one length at one time; the first card is not there any more."""
+
+    def card(name: str, seed: int) -> Path:
+        path = encode(tmp_path / name / "REC001.wav", music(2.0, seed=seed))
+        os.utime(path, (946_684_800, 946_684_800 + (seed if times == "other" else 0)))
+        return path.parent
+
+    for name in ("usb1", "usb2"):
+        (tmp_path / name).mkdir()
+    first, second = card("usb1", 1), card("usb2", 2)
+
+    def go(folder: Path) -> RunResult:
+        return run_to_folder(Inputs([str(folder)]), tmp_path / "out", ANALYSIS, Runtime(threads=1, workers=0))
+
+    go(first)
+    first.rename(tmp_path / "unplugged")
+    assert go(second).counts.n_ok == 1
+    tables = read(tmp_path / "out")
+    assert {Path(path).parent.name for path in tables.tracks["path"]} == {"usb1", "usb2"}
+    assert tables.tracks["audio_hash"].nunique() == tables.tracks["track_id"].nunique() == 2
+    (tmp_path / "unplugged").rename(first)
+    assert go(first).counts.n_up_to_date == 1 == go(second).counts.n_up_to_date
+
+
+def test_parts_that_are_empty_or_foreign(songs, run, tmp_path):
+    """What synchronisers, full disks and power cuts leave: the tracks are done again, and nothing is there twice."""
+    run()
+    (part,) = (tmp_path / "out/tracks").glob("*.parquet")
+    shutil.copy(part, part.with_name(f"{part.stem} (conflicted copy 2024-01-01).parquet"))
+    shutil.copy(part, part.with_name(f"{part.stem}.sync-conflict-20240101-120000-ABCDEFG.parquet"))
+    (part.parent / "part-of-something-else.parquet").write_bytes(b"")
+    assert run().counts.n_up_to_date == len(FORMATS)
+    assert_sound(tmp_path / "out", songs.iterdir())
+    for table in ("tracks", "tags", "embeddings"):
+        (tmp_path / "out" / table / part.name).write_bytes(b"")
+        with pytest.raises(EnvironmentProblem, match=part.stem):
+            getattr(read(tmp_path / "out"), table)
+        counts = run().counts
+        assert counts.n_ok == len(FORMATS)
+        assert_sound(tmp_path / "out", songs.iterdir())

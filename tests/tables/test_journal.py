@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pytest
 
-from audiopatch.tables.journal import Journal, make_plan, part_name
+from audiopatch.tables.journal import Journal, Known, make_plan, part_name
 from audiopatch.tables.output import folder_at
 from audiopatch.tables.parquet import ParquetSink
 from audiopatch.tables.parts import PartStore
@@ -46,7 +46,15 @@ def test_every_track_is_in_exactly_one_class(journal):
 
 def test_retry_failed(journal):
     with make_plan(map(_track, range(4)), journal, folder=None, retry_failed=True) as plan:
-        assert list(plan) == [_track(3)]
+        assert list(plan) == [_track(2), _track(3)]  # a damaged one may be whole now
+
+
+@pytest.mark.parametrize("code", ["E_IO", "E_NETWORK", "E_PERM"])
+def test_trouble_of_the_moment_is_no_property_of_a_file(tmp_path, code):
+    store = PartStore(folder_at(tmp_path), ParquetSink())
+    store.add("part-0", tables_of([Failed(_track(1), code, "decode", "no")], Layout()))
+    with make_plan([_track(1)], Journal.of(store), folder=None) as plan:
+        assert list(plan) == [_track(1)]
 
 
 @pytest.mark.parametrize("number", [0, 2, 3])
@@ -89,7 +97,7 @@ def test_negative_and_huge_times_are_stamps_too(tmp_path):
     store = PartStore(folder_at(tmp_path), ParquetSink())
     old = dataclasses.replace(_track(1), mtime_ns=-5, size_bytes=2**50)
     store.add("part-0", tables_of([_ok(old)], Layout(labels=("x",))))
-    assert Journal.of(store).find(old) == (0, False, True)
+    assert Journal.of(store).find(old) == Known(0, failed=False, damaged=False, unchanged=True)
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from audiopatch.errors import EnvironmentProblem, OutputMismatchError
-from audiopatch.tables.local import LocalFile, disk_errors, locked, pending, recover, transaction
+from audiopatch.tables.local import LocalFile, LocalFolder, disk_errors, locked, pending, recover, transaction
 from dying import dies_at
 
 BEFORE = {"a/one": "1", "a/two": "2", "b/one": "1"}
@@ -133,3 +133,33 @@ def test_a_disk_that_cannot_lock_is_said(tmp_path, monkeypatch):
     monkeypatch.setattr("fcntl.flock", flock)
     with pytest.raises(EnvironmentProblem, match="cannot lock files"), locked(tmp_path):
         pass
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.ENOSYS])
+def test_a_disk_that_promises_nothing_is_written_to_and_spoken_of(tmp_path, monkeypatch, number):
+    """CIFS, WSL's shares and some FUSE answer fsync of a folder with an error."""
+
+    def fsync(descriptor):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    _change(tmp_path)
+    assert _seen(tmp_path) == AFTER
+    assert os.strerror(number) in LocalFolder(tmp_path).shortcoming()
+
+
+def test_a_disk_that_fails_is_still_an_error(tmp_path, monkeypatch):
+    def fsync(descriptor):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(OSError, match="Input/output"):
+        _change(tmp_path)
+
+
+def test_what_a_synchroniser_leaves_in_the_staging_folder_changes_nothing(tmp_path):
+    _put(tmp_path, BEFORE)
+    stale = f"{'0' * 32} (conflicted copy).json"
+    _put(tmp_path / ".staging", {stale: '{"renames": {}, "deletes": ["a/one"]}', "folder/x": ""})
+    recover(tmp_path)
+    assert _seen(tmp_path) == BEFORE and not list((tmp_path / ".staging").iterdir())

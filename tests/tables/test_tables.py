@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from audiopatch.tables import FORMATS, schema
 from audiopatch.tables.jsonl import JsonLines
 from audiopatch.tables.schema import Layout
-from audiopatch.tables.tables import labels_table, tables_of, text_path
+from audiopatch.tables.tables import labels_table, tables_of, text_path, writable
 from audiopatch.types import Decoded, Failed, SegmentRow, Track, TrackRow
 from audiopatch.zoo.labels import describe_labels
 
@@ -176,3 +176,16 @@ def test_tags_are_the_highest_scores(scores, top_k, least):
 def test_schema_tables_are_those_of_the_folder():
     assert set(schema.TABLES) == {"tracks", "tags", "embeddings", "segments", "errors"}
     assert schema.TABLES[-1] == "tracks"  # written last: who sees a track sees its tags
+
+
+def test_a_row_that_no_table_can_hold_leaves_its_neighbours_alone():
+    tracks = [_track(f"{n}.mp3", n) for n in range(4)]
+    beyond = replace(tracks[1], mtime_ns=2**63 + 5)
+    loud = _row(tracks[2])
+    many = replace(loud, decoded=replace(loud.decoded, channels=70_000))
+    tables = writable([_row(tracks[0]), _row(beyond), many, _row(tracks[3])], LAYOUT)
+    assert set(tables["tracks"]["track_id"].to_pylist()) == {tracks[0].track_id, tracks[3].track_id}
+    errors = {row["track_id"]: row for row in tables["errors"].to_pylist()}
+    assert errors.keys() == {tracks[1].track_id, tracks[2].track_id}
+    assert {row["code"] for row in errors.values()} == {"E_WRITE"}
+    assert errors[beyond.track_id]["mtime_ns"] == 2**63 - 1

@@ -10,7 +10,6 @@ from pathlib import Path
 from audiopatch.audio.names import Area
 from audiopatch.audio.walk import walk
 from audiopatch.errors import NoAudioError, UsageError
-from audiopatch.storage.place import inside, is_remote, named
 from audiopatch.types import Track
 
 
@@ -32,9 +31,8 @@ class Inputs:
     ) -> Iterator[Track]:
         """The tracks in them, lazily; none at all is a NoAudioError, at once.
 
-        ``root`` is what the ids of earlier runs are relative to; where that folder is gone, the library has moved.
+        ``root`` is what the ids of earlier runs are relative to.
         """
-        known_root = root if root is not None and self._is_below(root) else None
         unread: list[str] = []
 
         def reported(path: str, error: OSError) -> None:
@@ -46,7 +44,7 @@ class Inputs:
             listed=self.listed,
             include=self.include,
             exclude=self.exclude,
-            root=known_root,
+            root=root,
             report=reported,
             left_out=left_out,
         )
@@ -69,9 +67,3 @@ class Inputs:
     def within(self, area: Area | None, *, root: str, report: Callable[[str, OSError], None]) -> Iterator[Track]:
         """The tracks that lie in some part of the inputs, or in all of them; perhaps none."""
         return walk(self.paths, include=self.include, exclude=self.exclude, root=root, area=area, report=report)
-
-    def _is_below(self, root: str) -> bool:
-        """Whether the folder that earlier ids are relative to still makes sense."""
-        if not is_remote(root):
-            return Path(root).is_dir()
-        return any(is_remote(path) and inside(named(path), root) is not None for path in self.paths)

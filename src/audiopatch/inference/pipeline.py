@@ -16,7 +16,7 @@ from audiopatch.errors import UsageError
 from audiopatch.inference.budget import part_bytes, within
 from audiopatch.inference.extract import Extractor, find_thresholds, label_thresholds
 from audiopatch.inference.progress import Counts, Observer, Silent
-from audiopatch.inference.recognise import Repeats, recognise
+from audiopatch.inference.recognise import Repeats, find_root, recognise
 from audiopatch.inference.record import Record, parameters_of
 from audiopatch.inference.runner import Job, Runner, find_runner
 from audiopatch.inference.settings import Analysis, Runtime
@@ -25,9 +25,10 @@ from audiopatch.models.card import TransformerConfig
 from audiopatch.models.tagger import Tagger
 from audiopatch.reducers.plan import describe
 from audiopatch.tables.compaction import compact
+from audiopatch.tables.inherit import rebase
 from audiopatch.tables.journal import Journal, Plan, make_plan
 from audiopatch.tables.jsonl import JsonLines
-from audiopatch.tables.output import FolderDestination, Output, folder_at, open_output, read_run
+from audiopatch.tables.output import FolderDestination, Output, open_output
 from audiopatch.tables.schema import Layout
 from audiopatch.tables.tables import labels_table
 from audiopatch.types import Aside, CutSpec, Decoded, Failed, Track, TrackRow
@@ -193,15 +194,30 @@ class FolderRun:
 
 
 @contextmanager
-def open_run(run: Run, inputs: Inputs, folder: str | os.PathLike[str], file_format: str) -> Iterator[FolderRun]:
-    """Locks ``folder`` for a run of equal parameters, and takes up what earlier ones left there."""
+def open_run(
+    run: Run,
+    inputs: Inputs,
+    folder: str | os.PathLike[str],
+    file_format: str,
+    *,
+    moved: tuple[str, str] | None = None,
+) -> Iterator[FolderRun]:
+    """Locks ``folder`` for a run of equal parameters, and takes up what earlier ones left there.
+
+    ``moved``: where the library of its rows was, and where it is.
+    """
     parameters = parameters_of(run.tagger, run.analysis, "parquet" if file_format == "csv" else file_format)
     with open_output(folder, parameters, force=run.runtime.force) as output:
+        if moved is not None:
+            run.observer.note(f"the library has moved from {moved[0]} to {moved[1]}: its rows go along")
+            rebase(output.store, *moved)
         record = Record.begin(
             output, run.tagger, inputs, run.runtime, root=run.root, device=run.runner.device(run.tagger)
         )
         if run.layout.labels or run.analysis.dense:
             output.store.write_labels(labels_table(describe_labels(run.tagger.card.labels, run.tagger.labels)))
+        for note in output.notes:
+            run.observer.note(note)
         yield FolderRun(run, output, record, Journal.of(output.store))
 
 
@@ -221,14 +237,14 @@ def run_to_folder(
     """
     if file_format == "csv" and not analysis.tags:
         raise UsageError("--format csv holds tags; embeddings go into parquet or jsonl")
-    before = read_run(folder_at(folder)) or {}
     observer = observer or Silent()
     left_out = LeftOut(observer)
-    tracks = inputs.tracks(root=before.get("root"), report=skipped(observer), left_out=left_out)
+    root, moved = find_root(inputs, folder, runtime)
+    tracks = inputs.tracks(root=root, report=skipped(observer), left_out=left_out)
     first = next(tracks)
     with (
         started(analysis, runtime, observer, stop, root=first.root) as run,
-        open_run(run, inputs, folder, file_format) as work,
+        open_run(run, inputs, folder, file_format, moved=moved) as work,
     ):
         run.left_out = left_out
         interrupted = work.update(itertools.chain([first], tracks))

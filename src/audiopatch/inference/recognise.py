@@ -7,7 +7,10 @@ of the whole audio decides.
 
 from __future__ import annotations
 
+import itertools
 import json
+import os
+import random
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -17,16 +20,22 @@ from typing import Any
 
 import numpy as np
 
+from audiopatch.audio.inputs import Inputs
 from audiopatch.audio.pool import decode_tracks
 from audiopatch.audio.worker import outcome_from, outcome_head
+from audiopatch.errors import NoAudioError
 from audiopatch.inference.settings import Runtime
+from audiopatch.storage.place import is_remote
 from audiopatch.storage.store import exists
+from audiopatch.tables import FORMATS
 from audiopatch.tables.inherit import Heir, inherited, rows_of
 from audiopatch.tables.journal import Journal, Plan, Source, empty_plan, part_name
-from audiopatch.tables.output import Output
+from audiopatch.tables.output import Output, folder_at, read_run
 from audiopatch.tables.parts import PartStore
 from audiopatch.types import Aside, CutSpec, Decoded, Track
 
+_LOOKED_AT = 100_000  # files of a library that may have moved
+_COMPARED_HZ = 8000  # hashes are of packets: the rate only has to be cheap
 AT_ONCE = 512  # tracks in a commit
 
 
@@ -98,14 +107,54 @@ def known_rows(store: PartStore, sources: Iterable[Source | None]) -> dict[str, 
     return rows_of(store, wanted)
 
 
-def is_same(now: Decoded, before: dict[str, Any] | None) -> bool:
-    """Damaged audio is never recognised: it has two tables to agree with, and little to save."""
+def is_same(now: Decoded, before: dict[str, Any] | None, *, n_segments: bool = True) -> bool:
+    """Damaged audio is never recognised: it has two tables to agree with, and little to save.
+
+    ``n_segments``: whether they must have been cut into as many.
+    """
     return (
         before is not None
         and (before["status"], now.damaged) == ("ok", False)
         and now.audio_hash is not None
-        and (before["audio_hash"], before["n_segments"]) == (now.audio_hash, now.n_segments)
+        and before["audio_hash"] == now.audio_hash
+        and (before["n_segments"] == now.n_segments or not n_segments)
     )
+
+
+_SAMPLE = 24  # files of a library that are compared before all of it counts as moved
+
+
+def find_root(
+    inputs: Inputs, folder: str | os.PathLike[str], runtime: Runtime
+) -> tuple[str | None, tuple[str, str] | None]:
+    """What the ids of an output folder are relative to (None: it is new); if its library moved, from where to where.
+
+    A root that cannot be seen now may have moved to where the inputs are, or be another disk that has the same names:
+    recorders without a clock give equal names, sizes and times. A sample of the audio decides.
+    """
+    run = read_run(folder_at(folder))
+    old = (run or {}).get("root")
+    if run is None or old is None or exists(old):
+        return old, None
+    try:
+        tracks = inputs.tracks()
+    except NoAudioError:
+        return old, None
+    first = next(tracks)
+    if first.root == old or is_remote(first.root) != is_remote(old):
+        return old, None
+    store = PartStore(folder_at(folder), FORMATS.load(run["parameters"]["format"])())
+    journal = Journal.of(store)
+    known: dict[str, tuple[Track, Source]] = {}
+    for track in islice(itertools.chain([first], tracks), _LOOKED_AT):
+        found, source = journal.find(track), journal.rows_under(track.track_id)
+        if found is not None and found.unchanged and source is not None:
+            known[track.track_id] = track, source
+    sample = [known[track_id] for track_id in random.Random(0).sample(sorted(known), min(_SAMPLE, len(known)))]
+    before = known_rows(store, [source for _, source in sample])
+    decoded = list(_decoded([track for track, _ in sample], CutSpec(_COMPARED_HZ, 30.0), runtime, lambda: False))
+    same = [is_same(one, before.get(one.track.track_id), n_segments=False) for one in decoded]
+    return (first.root, (old, first.root)) if same and all(same) else (old, None)
 
 
 def hand_on(heirs: Sequence[Heir], known: Mapping[str, dict[str, Any]], journal: Journal, output: Output) -> None:

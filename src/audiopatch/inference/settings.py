@@ -102,7 +102,7 @@ class Runtime:
     force: bool = option(
         False, "Recompute; the old tables stay until all of the new ones are there.", OUTPUT, first=True
     )
-    retry_failed: bool = option(False, "Try files again that failed before.", OUTPUT)
+    retry_failed: bool = option(False, "Try files again that failed before or came out damaged.", OUTPUT)
     offline: bool = option(False, "Never touch the network: weights must be cached.", MODEL)
     runner: str = option("local", "local, or ray: decoders and models on a Ray cluster.", MACHINE)
     address: str = option(

@@ -14,11 +14,11 @@ from audiopatch.audio.inputs import Inputs
 from audiopatch.audio.names import Area
 from audiopatch.inference.pipeline import FolderRun, RunResult, open_run, skipped, started
 from audiopatch.inference.progress import Counts, Current, Observer, Silent
+from audiopatch.inference.recognise import find_root
 from audiopatch.inference.settings import Analysis, Runtime
 from audiopatch.storage.store import exists
 from audiopatch.tables.inherit import places
 from audiopatch.tables.journal import Journal
-from audiopatch.tables.output import folder_at, read_run
 from audiopatch.types import Track
 
 _QUIET_S = 2.0  # a file that has not changed for so long is taken for finished
@@ -46,11 +46,11 @@ def watch_folders(
     inputs.check_watchable(force=runtime.force)
     observer = observer or Silent()
     tops = [os.path.abspath(path) for path in inputs.paths]  # noqa: PTH100 (paths stay strings, as in walk)
-    known_root = (read_run(folder_at(folder)) or {}).get("root")
-    root = known_root if known_root and Path(known_root).is_dir() else os.path.commonpath(tops)
+    known_root, moved = find_root(inputs, folder, runtime)
+    root = known_root or os.path.commonpath(tops)
     with (
         started(analysis, runtime, observer, stop, root=root) as run,
-        open_run(run, inputs, folder, file_format) as work,
+        open_run(run, inputs, folder, file_format, moved=moved) as work,
     ):
         watch = _Watch(work, inputs, tops, observer, os.fspath(folder))
         while not stop.is_set():
@@ -183,7 +183,7 @@ class Settling:
         now = time.monotonic()
         for track in tracks:
             known = journal.find(track)
-            if known is not None and known[2]:
+            if known is not None and known.unchanged:
                 continue
             size, mtime, since = before.get(track.path, (None, None, now))
             if (size, mtime) != (track.size_bytes, track.mtime_ns):

@@ -70,6 +70,10 @@ class Folder(Protocol):
         """
         ...
 
+    def shortcoming(self) -> str | None:
+        """A sentence on what this place cannot promise; None where it keeps all that is said here."""
+        ...
+
     def below(self, name: str) -> Folder:
         """A folder inside this one, under the same lock."""
         ...

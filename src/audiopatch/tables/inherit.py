@@ -47,6 +47,31 @@ def _on_disk(row: dict[str, Any]) -> bytes | str:
     return base64.b64decode(raw) if isinstance(raw, str) else raw or row["path"]
 
 
+def rebase(store: PartStore, old: str, new: str) -> None:
+    """Every row of the library at ``old`` says that it is at ``new``, all at once. Call it under the lock."""
+    with store.folder.change() as change:
+        for table in TABLES:
+            for part, file in store.parts(table).items():
+                rows = store.load(file)
+                if "path" not in rows.column_names:
+                    continue
+                for name in {"path", "path_bytes", "root"} & set(rows.column_names):
+                    field = rows.schema.field(name)
+                    values = [_rebased(value, old, new) for value in rows[name].to_pylist()]
+                    rows = rows.set_column(rows.column_names.index(name), field, pa.array(values, field.type))
+                store.sink.write(rows, change.stage(store.file_name(table, part)))
+
+
+def _rebased(value: Any, old: str, new: str) -> Any:
+    """A path with another beginning, if it has the old one; of names that are not UTF-8 the text is taken elsewhere."""
+    if isinstance(value, bytes):
+        before, after = os.fsencode(old), os.fsencode(new)
+        return after + value[len(before) :] if value.startswith(before + b"/") else value
+    if value is None or not (value == old or value.startswith(old.rstrip("/") + "/")):
+        return value
+    return new.rstrip("/") + value[len(old.rstrip("/")) :]
+
+
 def inherited(store: PartStore, heirs: Sequence[Heir]) -> Tables:
     """The tables of one part that holds the rows of all ``heirs``, each part they come from read once."""
     tables: Tables = {}

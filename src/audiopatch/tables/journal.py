@@ -16,9 +16,19 @@ import numpy as np
 from audiopatch.tables.parts import PartStore
 from audiopatch.types import Track
 
-_OK, _FAILED, _VANISHED, _UNREACHED = 0, 1, 2, 3
-_STATES = {"": _OK, "E_VANISHED": _VANISHED, "E_NETWORK": _UNREACHED}  # by error code; the others have failed
+_OK, _FAILED, _VANISHED, _UNREACHED, _DAMAGED = 0, 1, 2, 3, 4
+# By error code; the others have failed. What a disk, a share or its rights kept from us may be there in a minute.
+_STATES = {"E_VANISHED": _VANISHED, "E_NETWORK": _UNREACHED, "E_IO": _UNREACHED, "E_PERM": _UNREACHED}
 _SPOOL_BYTES = 32 << 20  # plans of about 200 000 tracks stay in memory
+
+
+class Known(NamedTuple):
+    """What is known of a track: its part (an index), how it ended, and whether the file is the same since."""
+
+    part: int
+    failed: bool
+    damaged: bool
+    unchanged: bool
 
 
 class Source(NamedTuple):
@@ -47,12 +57,11 @@ class Journal:
         parts = tuple(store.names())
         number = {name: index for index, name in enumerate(parts)}
         columns: list[tuple[np.ndarray, ...]] = []
-        for table, more in (("errors", ("code",)), ("tracks", ())):  # the later one wins
-            for name, rows in store.read(table, ("track_id", "size_bytes", "mtime_ns", *more)):
+        for table, told in (("errors", "code"), ("tracks", "status")):  # the later one wins
+            for name, rows in store.read(table, ("track_id", "size_bytes", "mtime_ns", told)):
                 ids = np.array([int(track_id, 16) for track_id in rows["track_id"].to_pylist()], np.uint64)
                 stamp = _stamps(np.asarray(rows["size_bytes"], np.int64), np.asarray(rows["mtime_ns"], np.int64))
-                codes = rows["code"].to_pylist() if more else ["" for _ in ids]
-                state = np.array([_STATES.get(code, _FAILED) for code in codes], np.uint8)
+                state = np.array([_state(word) for word in rows[told].to_pylist()], np.uint8)
                 columns.append((ids, stamp, state, np.full(len(ids), number[name], np.int32)))
         if not columns:
             return cls.empty()
@@ -74,16 +83,16 @@ class Journal:
     @property
     def n_ok(self) -> int:
         """Tracks that have rows and did not fail."""
-        return int((self.state == _OK).sum())
+        return int(np.isin(self.state, (_OK, _DAMAGED)).sum())
 
     def __contains__(self, track_id: str) -> bool:
         return self._place(track_id) is not None
 
-    def find(self, track: Track) -> tuple[int, bool, bool] | None:
-        """(index of its part, whether it failed, whether the file is unchanged since), or None for a new track.
+    def find(self, track: Track) -> Known | None:
+        """What is known of a track; None for a new one.
 
         A file that had vanished has changed by being back: a disk that was away for a while fails nothing for good.
-        Nor does a network.
+        Nor does a network, a reading error, or a lack of rights, which no size or time tells of.
         """
         place = self._place(track.track_id)
         if place is None:
@@ -91,7 +100,8 @@ class Journal:
         is_back = self.state[place] == _VANISHED and (track.size_bytes or track.mtime_ns)
         is_back = is_back or self.state[place] == _UNREACHED
         same = self.stamp[place] == _stamp(track.size_bytes, track.mtime_ns) and not is_back
-        return int(self.part[place]), bool(self.state[place] != _OK), bool(same)
+        state = int(self.state[place])
+        return Known(int(self.part[place]), state not in (_OK, _DAMAGED), state == _DAMAGED, bool(same))
 
     def source_of(self, track: Track) -> Source | None:
         """Rows that may be of the same audio: the track's own before it changed, or those of its size and time."""
@@ -126,7 +136,7 @@ class Journal:
         replaced: dict[str, set[str]] = {}
         for track in tracks:
             if (known := self.find(track)) is not None:
-                replaced.setdefault(self.parts[known[0]], set()).add(track.track_id)
+                replaced.setdefault(self.parts[known.part], set()).add(track.track_id)
         return replaced
 
 
@@ -197,9 +207,9 @@ def make_plan(
             plan.complete = False
             break
         known = journal.find(track)
-        if known is None or not known[2] or (known[1] and retry_failed):
+        if known is None or not known.unchanged or (retry_failed and (known.failed or known.damaged)):
             plan.add(track)
-        elif known[1]:
+        elif known.failed:
             plan.n_failed_before += 1
         else:
             plan.n_up_to_date += 1
@@ -212,6 +222,11 @@ def part_name(tracks: Sequence[Track], fingerprint: str) -> str:
     for track in sorted(tracks, key=lambda track: track.track_id):
         shard.update(f"{track.track_id} {track.size_bytes} {track.mtime_ns}\n".encode())
     return f"part-{shard.hexdigest()}-{fingerprint[:8]}"
+
+
+def _state(word: str) -> int:
+    """Of an error code, or of the status of a track that has rows."""
+    return {"ok": _OK, "damaged": _DAMAGED}.get(word, _STATES.get(word, _FAILED))
 
 
 def _stamps(size_bytes: np.ndarray, mtime_ns: np.ndarray) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,6 +31,14 @@ class JsonlSink:
         """One line per row."""
         with open(path, "w", encoding="utf-8") as file:
             file.writelines(dumps(row) + "\n" for row in table.to_pylist())
+
+    def check(self, file: BinaryIO) -> None:
+        """By its first line, and the end of its last."""
+        first = file.readline()
+        json.loads(first)
+        file.seek(-1, os.SEEK_END)
+        if file.read(1) != b"\n":
+            raise ValueError("it breaks off")
 
     def read(self, file: BinaryIO, columns: Sequence[str] | None = None) -> pa.Table:
         """Back as a table, the types as JSON keeps them."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
 import socket
 import uuid
@@ -30,6 +31,9 @@ class LocalFile:
     """A file by its path, which may be that of a staged one whose change has been committed but not applied."""
 
     path: Path
+
+    def __str__(self) -> str:
+        return f"{self.path.parent.name}/{self.path.name}"
 
     def open(self) -> BinaryIO:
         return self.path.open("rb")
@@ -95,6 +99,15 @@ class LocalFolder:
             self.prepare()
             yield
 
+    def shortcoming(self) -> str | None:
+        error = _fsync(self.path)
+        if error is None:
+            return None
+        return (
+            f"the disk of {self.path} does not promise to keep what was written ({error.strerror}): after a power cut "
+            "the latest tracks may be missing, and the same command finds and repeats them"
+        )
+
     def below(self, name: str) -> LocalFolder:
         return LocalFolder(self.path / name)
 
@@ -108,6 +121,7 @@ class LocalFolder:
 
 
 STAGING = ".staging"
+_LOG = re.compile(r"\w+\.json")
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR, errno.ENOENT}
 
@@ -173,17 +187,22 @@ def transaction(folder: Path) -> Iterator[Transaction]:
 def recover(folder: Path) -> None:
     """Finish the change that a crash interrupted, then clear what was never committed. Call it under the lock."""
     staging = folder / STAGING
-    for log in sorted(staging.glob("*.json")):
+    for log in _logs(folder):
         _apply(folder, log)
     for leftover in staging.iterdir() if staging.is_dir() else ():
-        leftover.unlink()
+        shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+
+
+def _logs(folder: Path) -> list[Path]:
+    """Those of changes that have happened. A synchroniser's copy of one has another name, and would undo later ones."""
+    return sorted(log for log in (folder / STAGING).glob("*.json") if _LOG.fullmatch(log.name))
 
 
 def pending(folder: Path) -> tuple[dict[str, str], set[str]]:
     """final -> present path of files that are committed but not yet in place, and the deletions to come."""
     renames: dict[str, str] = {}
     deletes: set[str] = set()
-    for log in sorted((folder / STAGING).glob("*.json")):
+    for log in _logs(folder):
         try:
             moves, gone = _read_log(log)
         except FileNotFoundError:  # applied between the listing and the reading
@@ -254,12 +273,22 @@ def _inside(path: str) -> str:
     return path
 
 
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
+def _fsync(path: Path) -> OSError | None:
+    """Have it on the disk; what a disk answers that cannot promise it (CIFS, FUSE, Windows folders) comes back.
+
+    A disk that fails or is full is still an OSError.
+    """
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if error.errno in _FULL | {errno.EIO} or isinstance(error, FileNotFoundError):
+            raise
+        return error
+    return None
 
 
 _LOCK, _HOLDER = ".lock", ".lock.holder"

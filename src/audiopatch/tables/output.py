@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,12 @@ from audiopatch.tables.local import LocalFolder
 from audiopatch.tables.parts import PartStore
 from audiopatch.tables.remote import RemoteFolder
 from audiopatch.tables.schema import STORED_NAMES, TABLES, Layout
-from audiopatch.tables.tables import tables_of
+from audiopatch.tables.tables import writable
 from audiopatch.types import Failed, TrackRow
 
 RUN_FILE = "run.json"
 _ONCE = {"passes": 1}  # parameters that went, and the value that is what there is now
+_BROKEN = "broken"  # where parts go that cannot be read
 _NEXT = ".next"  # where --force builds the tables that will take the old ones' place
 
 
@@ -36,6 +37,7 @@ class Output:
     folder: Folder
     parameters: Mapping[str, Any]
     force: bool = False
+    notes: tuple[str, ...] = ()  # what opening it found worth a sentence
 
     @property
     def home(self) -> Folder:
@@ -113,7 +115,8 @@ def open_output(
             _prepare_next(output)
         else:
             _check_parameters(folder, parameters)
-        yield output
+        notes = [folder.shortcoming(), *_set_aside(output.store)]
+        yield replace(output, notes=tuple(note for note in notes if note))
 
 
 def read_run(folder: Folder) -> dict[str, Any] | None:
@@ -150,6 +153,20 @@ def _is_same(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
     return fingerprint(kept) == fingerprint(now)
 
 
+def _set_aside(store: PartStore) -> list[str]:
+    """Move parts that cannot be read out of the tables, with all their rows, so that their tracks are done again."""
+    notes = []
+    for part in store.broken():
+        with store.folder.change() as change:
+            for table in TABLES:
+                name = store.file_name(table, part)
+                if (file := store.folder.find(name)) is not None:
+                    change.move(file, f"{_BROKEN}/{name}")
+        place = store.folder.below(_BROKEN)
+        notes.append(f"{part} cannot be read: it is in {place} now, and its tracks are done again")
+    return notes
+
+
 def _prepare_next(output: Output) -> None:
     """Keep an interrupted ``--force`` run of the same parameters, so that it resumes; else start afresh."""
     unfinished = read_run(output.home)
@@ -184,7 +201,7 @@ class FolderDestination:
     def write(self, rows: Sequence[TrackRow | Failed]) -> None:
         tracks = [row.track for row in rows]
         metadata = {METADATA_KEY: json.dumps(dict(self.metadata), ensure_ascii=False)}
-        tables = {name: table.replace_schema_metadata(metadata) for name, table in tables_of(rows, self.layout).items()}
+        tables = {name: table.replace_schema_metadata(metadata) for name, table in writable(rows, self.layout).items()}
         name = part_name(tracks, self.output.fingerprint)
         self.output.store.add(name, tables, replaces=self.journal.replaced_by(tracks))
 

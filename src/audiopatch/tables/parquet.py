@@ -34,6 +34,10 @@ class ParquetSink:
             store_schema=True,  # keeps the vectors' fixed size for polars, LanceDB, HF datasets
         )
 
+    def check(self, file: BinaryIO) -> None:
+        """By its footer."""
+        pq.ParquetFile(file).close()
+
     def read(self, file: BinaryIO, columns: Sequence[str] | None = None) -> pa.Table:
         """The table as written, or some of its columns."""
         with pq.ParquetFile(file) as parquet:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +10,17 @@ from typing import Any, BinaryIO, Protocol
 
 import pyarrow as pa
 
+from audiopatch.errors import EnvironmentProblem
 from audiopatch.tables.folder import Change, Folder, Stored
 from audiopatch.tables.schema import TABLES
 from audiopatch.tables.tables import Tables
+
+# What synchronisers leave beside a part (``part-x (conflicted copy).parquet``) has its ending, and another name.
+_PART = re.compile(r"part-[0-9a-f]+(-[0-9a-f]{8})?")
+
+
+class BrokenPart(EnvironmentProblem):
+    """A part that cannot be read: empty, cut off, or not written by audiopatch."""
 
 
 class Sink(Protocol):
@@ -21,6 +30,9 @@ class Sink(Protocol):
 
     def write(self, table: pa.Table, path: Path) -> None: ...
     def read(self, file: BinaryIO, columns: Sequence[str] | None = None) -> pa.Table: ...
+    def check(self, file: BinaryIO) -> None:
+        """ValueError or ArrowException for what was not written whole, as far as its ends tell."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -37,8 +49,8 @@ class PartStore:
     def parts(self, table: str) -> dict[str, Stored]:
         """Part name -> file of one table, as the last committed change left it."""
         files, ending = self.folder.files(table), f".{self.sink.suffix}"
-        names = sorted(name for name in files if name.startswith("part-") and name.endswith(ending))
-        return {name.removesuffix(ending): files[name] for name in names}
+        names = sorted(name.removesuffix(ending) for name in files if name.endswith(ending))
+        return {name: files[f"{name}{ending}"] for name in names if _PART.fullmatch(name)}
 
     def read(self, table: str, columns: Sequence[str] | None = None) -> Iterator[tuple[str, pa.Table]]:
         """(part name, rows) of one table, part by part."""
@@ -46,9 +58,30 @@ class PartStore:
             yield name, self.load(file, columns)
 
     def load(self, file: Stored, columns: Sequence[str] | None = None) -> pa.Table:
-        """The rows in one file."""
+        """The rows in one file; ``BrokenPart`` where it holds none."""
         with file.open() as stream:
-            return self.sink.read(stream, columns)
+            try:
+                return self.sink.read(stream, columns)
+            except (ValueError, KeyError, pa.ArrowException) as error:
+                reason = "it is empty" if not file.size_bytes() else str(error).splitlines()[0]
+                raise BrokenPart(
+                    f"{file} in {self.folder} is no table ({reason}); run the command that wrote it again, "
+                    "which sets it aside and analyses its tracks anew"
+                ) from error
+
+    def broken(self) -> list[str]:
+        """Parts of which some table was not written whole, or is something else."""
+        return sorted({name for table in TABLES for name, file in self.parts(table).items() if self._is_broken(file)})
+
+    def _is_broken(self, file: Stored) -> bool:
+        try:
+            with file.open() as stream:
+                self.sink.check(stream)
+        except (ValueError, pa.ArrowException):
+            return True
+        except FileNotFoundError:
+            pass
+        return False
 
     def add(self, name: str, tables: Tables, *, replaces: Mapping[str, Collection[str]] | None = None) -> None:
         """Commit a new part; ``replaces`` names, per older part, the ``track_id`` whose rows leave it."""

@@ -12,6 +12,7 @@ import errno
 import hashlib
 import io
 import json
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -139,6 +140,9 @@ class RemoteFolder:
                 self._state = self._holder = None
                 self._inner.clear()
 
+    def shortcoming(self) -> str | None:
+        return None
+
     def below(self, name: str) -> RemoteFolder:
         if name not in self._inner:
             self._inner[name] = RemoteFolder(f"{self._url}/{name}", self._holder)
@@ -242,6 +246,7 @@ def _content(path: Path) -> str:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=8)).hexdigest()
 
 
+_RECORD = re.compile(r"\d{12}(\.whole)?\.json")
 HISTORY = ".history"
 _WHOLE_EVERY = 64  # this often a record holds the state instead of a change, so that readers need not go further back
 _ATTEMPTS = 20
@@ -319,7 +324,7 @@ def _forget(url: str, *, before: int) -> None:
 
 def _records(url: str) -> list[str]:
     try:
-        return [name for name, _ in files_below(f"{url}/{HISTORY}") if name[:12].isdigit() and name.endswith(".json")]
+        return [name for name, _ in files_below(f"{url}/{HISTORY}") if _RECORD.fullmatch(name)]
     except FileNotFoundError:
         return []
 

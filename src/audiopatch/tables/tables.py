@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from audiopatch.zoo.labels import Label
 
 Tables = dict[str, pa.Table]
+_UNWRITABLE = (ValueError, OverflowError, TypeError, pa.ArrowException)
 
 
 def tables_of(rows: Sequence[TrackRow | Failed], layout: Layout, *, at: datetime | None = None) -> Tables:
@@ -32,6 +34,27 @@ def tables_of(rows: Sequence[TrackRow | Failed], layout: Layout, *, at: datetime
         "errors": _table([error for row in rows if (error := _error(row, at))], schema.ERRORS),
     }
     return {name: table for name, table in tables.items() if table is not None and len(table)}
+
+
+def writable(rows: Sequence[TrackRow | Failed], layout: Layout) -> Tables:
+    """``tables_of``, where a row that no table can hold becomes an error of its own and leaves its neighbours alone."""
+    try:
+        return tables_of(rows, layout)
+    except _UNWRITABLE:
+        return tables_of([_or_error(row, layout) for row in rows], layout)
+
+
+def _or_error(row: TrackRow | Failed, layout: Layout) -> TrackRow | Failed:
+    try:
+        tables_of([row], layout)
+    except _UNWRITABLE as error:
+        track = replace(row.track, size_bytes=_bounded(row.track.size_bytes), mtime_ns=_bounded(row.track.mtime_ns))
+        return Failed(track, "E_WRITE", "write", f"its row fits into no table: {type(error).__name__}: {error}")
+    return row
+
+
+def _bounded(value: int) -> int:
+    return max(-(2**63), min(value, 2**63 - 1))
 
 
 def labels_table(labels: Sequence[Label]) -> pa.Table:
