@@ -27,7 +27,7 @@ from audiopatch.bench.machine import cpu_name
 from audiopatch.distill.agreement import PLANS, HeldOut, as_scores, as_table
 from audiopatch.distill.pieces import Pieces, prepare
 from audiopatch.distill.student import classes_of, ranked_of
-from audiopatch.distill.teacher import Teacher
+from audiopatch.distill.teacher import Teachers
 from audiopatch.models.tagger import Tagger
 from audiopatch.zoo import DEFAULT_MODEL, native
 from audiopatch.zoo.labels import split_label
@@ -46,7 +46,8 @@ def main() -> None:
     pieces = held_out(arguments.music, arguments.pieces)
     student = load_model(MODEL, device="cpu", dtype="float32")
     tagger = load_model(arguments.teacher, device="cpu")
-    held = HeldOut(Teacher(tagger, classes_of(student.labels, tagger.labels)), pieces, ranked=ranked_of(student))
+    teachers = Teachers([tagger], classes_of(student.labels, tagger.labels))
+    held = HeldOut(teachers, pieces, ranked=ranked_of(student, student.labels))
     rows = held.compare(student)
     said = [
         *as_table(rows),

@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -186,6 +187,23 @@ def render(number: int, font: Path) -> np.ndarray:
     return np.concatenate(sound)
 
 
+def render_midi(path: Path, font: Path) -> np.ndarray:
+    """The sound of a MIDI file: (S, 2) float32 at SAMPLE_RATE."""
+    synth = tinysoundfont.Synth(samplerate=SAMPLE_RATE, gain=-6)
+    loaded = synth.sfload(str(font))
+    for channel in range(16):
+        synth.program_select(channel, loaded, 128 if channel == DRUMS else 0, 0, is_drums=channel == DRUMS)
+    sequencer = tinysoundfont.Sequencer(synth)
+    sequencer.midi_load(str(path))
+    synth.callback = None  # generate would move the sequencer on, too
+    sound = []
+    while not sequencer.is_empty() and (moved_s := sequencer.process(1.0)) >= 0:
+        if n_samples := round(moved_s * SAMPLE_RATE):
+            sound.append(_generate(synth, n_samples))
+    sound.append(_generate(synth, 2 * SAMPLE_RATE))
+    return np.concatenate(sound)
+
+
 def _generate(synth: tinysoundfont.Synth, n_samples: int) -> np.ndarray:
     return np.frombuffer(bytes(synth.generate(n_samples)), np.float32).reshape(-1, 2)
 
@@ -193,14 +211,24 @@ def _generate(synth: tinysoundfont.Synth, n_samples: int) -> np.ndarray:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("font", type=Path, help="a General MIDI sound font (.sf2)")
-    parser.add_argument("folder", type=Path, help="where the FLAC files go")
-    parser.add_argument("--pieces", type=int, default=N_PIECES)
+    parser.add_argument("folder", type=Path, help="where the audio files go")
+    parser.add_argument("--pieces", type=int, default=N_PIECES, help="how many made-up scores")
+    parser.add_argument("--midi", type=Path, help="a folder of MIDI files to render as well")
+    parser.add_argument("--workers", type=int, default=1)
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
-    for number in range(arguments.pieces):
-        sound = render(number, arguments.font)
-        soundfile.write(arguments.folder / f"{number:03d}.flac", sound / max(1.0, np.abs(sound).max()), SAMPLE_RATE)
-        print(f"{number + 1} of {arguments.pieces}", end="\r", file=sys.stderr)
+    scores: list[int | Path] = [*range(arguments.pieces), *sorted((arguments.midi or Path("-")).rglob("*.mid"))]
+    with ProcessPoolExecutor(arguments.workers) as pool:
+        done = [pool.submit(_file, score, arguments.font, arguments.folder) for score in scores]
+        for number, future in enumerate(as_completed(done), start=1):
+            future.result()
+            print(f"{number} of {len(scores)}", end="\r", file=sys.stderr)
+
+
+def _file(score: int | Path, font: Path, folder: Path) -> None:
+    sound = render(score, font) if isinstance(score, int) else render_midi(score, font)
+    name = f"{score:03d}" if isinstance(score, int) else score.stem
+    soundfile.write(folder / f"{name}.flac", sound / max(1.0, np.abs(sound).max()), SAMPLE_RATE)
 
 
 if __name__ == "__main__":

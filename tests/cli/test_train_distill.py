@@ -12,6 +12,7 @@ import torch
 from typer.testing import CliRunner
 
 from audiopatch.cli.main import app
+from audiopatch.distill.config import DistillConfig
 from audiopatch.distill.student import new_student
 from audiopatch.models.card import FrontendConfig, HeadConfig, MobileNetConfig, ModelCard, TransformerConfig
 from audiopatch.zoo import native
@@ -71,7 +72,8 @@ def test_from_music_to_a_model_that_tags(folder):
 def test_a_student_goes_on_from_its_weights_if_it_has_any(folder, student, goes_on):
     before = random_tagger(replace(STUDENT, labels="mine", head=HeadConfig(n_classes=2)), LABELS[:2], seed=3)
     native.save(before, folder / "old")
-    learner = new_student(student, load_model(folder / "teacher", device="cpu"), name="new")
+    config = DistillConfig(max_segments=1)
+    learner = new_student(student, [load_model(folder / "teacher", device="cpu")], config, name="new")
     assert learner.card.name == "new"
     assert learner.labels == (LABELS[:2] if goes_on else LABELS)
     assert (learner.weights_sha256 != "random") == goes_on

@@ -13,14 +13,21 @@ import torch
 
 from audiopatch.distill.agreement import HeldOut
 from audiopatch.distill.augment_wave import resample_fft
-from audiopatch.distill.calibrate import calibrate, fit_affine, last_linear
+from audiopatch.distill.calibrate import calibrate, fit_affine, last_linears
 from audiopatch.distill.config import RANDOM, DistillConfig
 from audiopatch.distill.distill import Distillation
 from audiopatch.distill.pieces import Pieces, PieceWriter
-from audiopatch.distill.student import Student, start_well
-from audiopatch.distill.teacher import Answer, Standard, Standards, Teacher
+from audiopatch.distill.student import JOINT, Student, learnt, new_student, start_well
+from audiopatch.distill.teacher import Answer, Standard, Standards, Teachers
 from audiopatch.errors import UsageError
-from audiopatch.models.card import FrontendConfig, HeadConfig, MobileNetConfig, ModelCard, TransformerConfig
+from audiopatch.models.card import (
+    FrontendConfig,
+    HeadConfig,
+    MobileNetConfig,
+    ModelCard,
+    MusicnnConfig,
+    TransformerConfig,
+)
 from audiopatch.models.tagger import Tagger
 from audiopatch.reducers.plan import NO_REDUCTION, parse_plan
 from audiopatch.tokens import MelPatches
@@ -70,7 +77,7 @@ def distillation(pieces: Pieces, folder: Path, config: DistillConfig = CONFIG, *
     teacher, student = random_tagger(TEACHER).requires_grad_(False), random_tagger(STUDENT)
     files = RunFolder(folder)
     files.start(config, resume=True)
-    return Distillation(Teacher(teacher, CLASSES), student, pieces, files, config, **options)
+    return Distillation(Teachers([teacher], CLASSES), student, pieces, files, config, **options)
 
 
 def run(work: Distillation) -> Tagger:
@@ -108,14 +115,21 @@ def test_the_student_comes_nearer_to_its_teacher(pieces, tmp_path):
 
 def test_every_batch_is_a_function_of_its_step(pieces, tmp_path):
     work = distillation(pieces, tmp_path)
-    lesson, again, other = work.lessons(3, 0.0), work.lessons(3, 0.0), work.lessons(4, 0.0)
-    assert (
-        torch.equal(lesson.mel, again.mel) and str(lesson.plan) == str(again.plan) and lesson.plan[0] == again.plan[0]
-    )
+    (lesson,), (again,), (other,) = work.lessons(3, 0.0), work.lessons(3, 0.0), work.lessons(4, 0.0)
+    assert torch.equal(lesson.mel, again.mel) and lesson.plan.get(0) == again.plan.get(0)
     assert torch.equal(lesson.answer.logits, again.answer.logits)
     assert not torch.equal(lesson.mel, other.mel)
     assert lesson.mel.shape == (4, 96, 63)
-    assert work.lessons(3, 0.5).mel.shape == (4, 96, 125)  # longer crops in the second half
+    assert work.lessons(3, 0.5)[0].mel.shape == (4, 96, 125)  # longer crops in the second half
+
+
+def test_a_batch_in_parts_is_the_same_audio_under_several_plans(pieces, tmp_path):
+    (whole,) = distillation(pieces, tmp_path / "whole").lessons(3, 0.0)
+    parts = distillation(pieces, tmp_path / "parts", replace(CONFIG, plans_per_step=3)).lessons(3, 0.0)
+    assert [len(part.mel) for part in parts] == [2, 1, 1]
+    assert torch.equal(torch.cat([part.mel for part in parts]), whole.mel)
+    assert torch.equal(torch.cat([part.answer.logits for part in parts]), whole.answer.logits)
+    assert len({str(part.plan.get(0)) for part in parts}) > 1
 
 
 def test_lessons_have_the_plans_of_the_configuration_and_random_crossings(pieces, tmp_path):
@@ -127,7 +141,7 @@ def test_lessons_have_the_plans_of_the_configuration_and_random_crossings(pieces
 
 def test_the_result_answers_in_the_teachers_units(pieces, tmp_path):
     work = distillation(pieces, tmp_path)
-    mel = work.lessons(0, 0.0).mel
+    mel = work.lessons(0, 0.0)[0].mel
     work.averaged.module.eval()
     with torch.no_grad():
         standardised = work.averaged.module(mel).logits
@@ -137,12 +151,12 @@ def test_the_result_answers_in_the_teachers_units(pieces, tmp_path):
 
 def test_a_student_with_weights_goes_on_from_what_it_knows(pieces, tmp_path):
     student = random_tagger(STUDENT)
-    last_linear(student.head).weight.data.normal_(std=0.1)
+    last_linears(student.head)[0].weight.data.normal_(std=0.1)
     student.weights_sha256 = "learnt before"
     before = copy.deepcopy(student).eval()
     files = RunFolder(tmp_path)
     files.start(CONFIG, resume=True)
-    teacher = Teacher(random_tagger(TEACHER).requires_grad_(False), CLASSES)
+    teacher = Teachers([random_tagger(TEACHER).requires_grad_(False)], CLASSES)
     work = Distillation(teacher, student, pieces, files, CONFIG)
     mel = torch.randn(3, 96, 125)
     with torch.no_grad():
@@ -153,7 +167,7 @@ def test_a_student_with_weights_goes_on_from_what_it_knows(pieces, tmp_path):
 
 
 def test_losses_vanish_for_a_student_that_says_the_same(pieces):
-    student = Student(random_tagger(STUDENT), 3).eval()
+    student = Student(random_tagger(STUDENT), Teachers([random_tagger(TEACHER)], CLASSES)).eval()
     mel = torch.randn(2, 96, 125)
     with torch.no_grad():
         features = student.tagger.backbone(mel)
@@ -199,20 +213,19 @@ def test_start_well_whitens_the_patches_and_passes_through_the_blocks():
 @pytest.mark.parametrize("card", [TEACHER, replace(STUDENT, head=HeadConfig(n_classes=10), labels="classes-10")])
 def test_a_teacher_says_what_its_tagger_says(card):
     tagger = random_tagger(card).eval()
-    teacher = Teacher(tagger, CLASSES)
+    teacher = Teachers([tagger], CLASSES)
     wave = torch.randn(2, teacher.sample_rate) * 0.1
-    answer = teacher(wave)
+    answer = teacher(wave, teacher.sample_rate)
     with torch.no_grad():
         prediction = tagger(tagger.frontend(wave))
     assert torch.allclose(answer.logits, prediction.logits[:, list(CLASSES)], atol=0.05)  # bfloat16
     assert answer.timeline.shape[:2] == answer.features.shape == (2, teacher.n_features)
 
 
-def test_standard_round_trips_through_a_layer_and_clamps():
+def test_standard_round_trips_through_a_layer():
     values = torch.randn(500, 3) * torch.tensor([1.0, 5.0, 0.0]) + torch.tensor([2.0, -3.0, 7.0])
     standard = Standard.measure(values)
     assert torch.allclose(standard(values).mean(0), torch.zeros(3), atol=0.01)
-    assert standard(torch.full((1, 3), 1e6)).max() == 4
     layer = torch.nn.Linear(5, 3)
     x = torch.randn(4, 5)
     expected = layer(x) * standard.std + standard.mean
@@ -255,12 +268,12 @@ def test_schedules():
     config = DistillConfig(max_segments=100, warmup_share=0.1)
     assert config.lr_factor(0.0) == 0 and config.lr_factor(1.0) == pytest.approx(0, abs=1e-12)
     assert config.lr_factor(0.1) == pytest.approx(0.5 * (1 + np.cos(0.1 * np.pi)))
-    assert [config.crop_share(progress) for progress in (0.0, 0.74, 0.75, 1.0)] == [0.5, 0.5, 1.0, 1.0]
+    assert [config.crop_share(progress) for progress in (0.0, 0.69, 0.7, 1.0)] == [0.5, 0.5, 1.0, 1.0]
 
 
 def test_a_teacher_agrees_with_itself(pieces):
     tagger = opinionated()
-    held = HeldOut(Teacher(tagger, range(10)), pieces, clip_s=1.0, per_track=4, ranked=range(1, 10))
+    held = HeldOut(Teachers([tagger]), pieces, clip_s=1.0, per_track=4, ranked=range(1, 10))
     (row,) = held.compare(tagger, ("F0T0",))
     assert row.top1.value > 0.9 and row.n_clips == 16  # the teacher answers in bfloat16: a near tie may turn
     assert row.top1.low <= row.top1.value <= row.top1.high
@@ -271,7 +284,7 @@ def test_a_teacher_agrees_with_itself(pieces):
 
 def test_calibration_undoes_a_scale_and_an_offset_per_class(pieces):
     tagger = opinionated()
-    teacher = Teacher(copy.deepcopy(tagger), range(10))
+    teacher = Teachers([copy.deepcopy(tagger)])
     tagger.head[1].weight.mul_(0.3)
     tagger.head[1].bias.sub_(1.0)
     held = HeldOut(teacher, pieces, clip_s=1.0, per_track=4, ranked=range(10))
@@ -308,3 +321,78 @@ def test_a_stopped_run_is_saved_and_goes_on(pieces, tmp_path):
 def test_an_unknown_augmentation_names_the_known_ones(pieces, tmp_path):
     with pytest.raises(UsageError, match="gentle"):
         distillation(pieces, tmp_path, replace(CONFIG, augment="gentel"))
+
+
+SECOND = replace(
+    TEACHER,
+    name="tiny-patches",
+    frontend=FrontendConfig("musicnn"),
+    backbone=MusicnnConfig(),
+    head=HeadConfig(6, "linear"),
+    labels="six",
+    segment_s=0.5,
+)
+
+
+def two_teachers() -> list[Tagger]:
+    torch.manual_seed(0)
+    taggers = [random_tagger(TEACHER), random_tagger(SECOND, [f"tag {number}" for number in range(6)])]
+    return [tagger.eval().requires_grad_(False) for tagger in taggers]
+
+
+def test_several_teachers_answer_each_through_its_own_front_end():
+    taggers = two_teachers()
+    teachers = Teachers(taggers, (3, 5, 11, 12))
+    assert teachers.owners == (0, 0, 1, 1) and len(teachers.labels) == 16
+    assert learnt(teachers) == [[0, 1], [2, 3]]
+    wave = torch.randn(2, 32_000) * 0.1
+    logits = teachers(wave, 32_000).logits
+    assert torch.allclose(logits[:, :2], Teachers(taggers[:1], (3, 5))(wave, 32_000).logits)
+    halves = [resample_fft(wave, 32_000, 16_000)[:, start : start + 8000] for start in (0, 8000)]
+    scores = torch.stack([taggers[1](taggers[1].frontend(half)).logits.sigmoid() for half in halves]).mean(dim=0)
+    assert torch.allclose(logits[:, 2:].sigmoid(), scores[:, [1, 2]], atol=0.01)
+
+
+def test_a_student_made_of_its_teacher_begins_as_it_and_learns_what_others_say(pieces, tmp_path):
+    taggers = two_teachers()
+    config = replace(CONFIG, max_segments=40, width=64, n_hidden=16, plans_per_step=2, crop=((0.0, 0.5),), log_every=2)
+    student = new_student(None, taggers, config, name="mine")
+    assert student.labels == (*taggers[0].labels, *taggers[1].labels) and student.card.labels == JOINT
+    teachers = Teachers(taggers)
+    files = RunFolder(tmp_path)
+    files.start(config, resume=True)
+    work = Distillation(teachers, student, pieces, files, config, fresh_heads=True)
+    wave = torch.from_numpy(pieces.random(np.random.default_rng(0), 3, 32_000)).float() / 32768
+    mel = student.frontend(wave)
+    answer = teachers(wave, 32_000)
+    with torch.no_grad():
+        assert torch.allclose(work.result()(mel).logits[:, :10], answer.logits[:, :10], atol=1e-3)
+        losses = work.student.train().losses(mel, NO_REDUCTION, answer, work.standards)
+    assert losses["features"] < 1e-5 and losses["timeline"] < 1e-5
+    layers = copy.deepcopy(work.student.tagger.backbone.stem.layers.state_dict())
+    work.run()
+    steps = [row for row in work.folder.rows() if row["kind"] == "step"]
+    assert steps[-1]["logits"] < steps[0]["logits"]
+    after = work.student.tagger.backbone.stem.layers.state_dict()
+    assert all(torch.equal(after[key], layers[key]) for key in after if "running" in key)  # its statistics stay
+    assert any(not torch.equal(after[key], layers[key]) for key in after if key.endswith("weight"))
+
+
+def test_layers_that_are_to_stay_do_not_move(pieces, tmp_path):
+    taggers = two_teachers()[:1]
+    config = replace(CONFIG, max_segments=8, width=64, lr_stem=0.0)
+    files = RunFolder(tmp_path)
+    files.start(config, resume=True)
+    student = new_student(None, taggers, config, name="mine")
+    work = Distillation(Teachers(taggers), student, pieces, files, config)
+    before = copy.deepcopy(work.student.tagger.state_dict())
+    work.run()
+    after = work.student.tagger.state_dict()
+    moved = {key for key in after if not torch.equal(after[key], before[key])}
+    assert not any(key.startswith("backbone.stem.layers.") for key in moved)
+    assert any(key.startswith("backbone.stem.tail.") for key in moved)
+
+
+def test_a_teacher_without_layers_to_keep_needs_a_named_student():
+    with pytest.raises(UsageError, match="name a --student"):
+        new_student(None, two_teachers()[1:], CONFIG, name="mine")

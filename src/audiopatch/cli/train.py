@@ -15,7 +15,6 @@ from typer.core import TyperGroup
 
 from audiopatch.cli import options as o
 from audiopatch.cli.console import rich_console, say, stop_on_signals
-from audiopatch.zoo import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from audiopatch.training.experiment import TrainWatcher
@@ -202,17 +201,25 @@ def probe(
 def distill(
     inputs: o.Inputs = None,
     teacher: Annotated[
-        str, typer.Option("--teacher", metavar="MODEL", help="Whose answers are learnt.", rich_help_panel=o.MODEL)
-    ] = "mn04_as",
+        list[str] | None,
+        typer.Option(
+            "--teacher",
+            metavar="MODEL",
+            help="Whose answers are learnt (repeat; the first one's features, too).",
+            show_default="mn04_as",
+            rich_help_panel=o.MODEL,
+        ),
+    ] = None,
     student: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--student",
             metavar="MODEL|card.json",
             help="Goes on learning from its weights; random/MODEL or a card.json starts anew with its architecture.",
+            show_default="the first teacher with transformer blocks put in",
             rich_help_panel=o.MODEL,
         ),
-    ] = DEFAULT_MODEL,
+    ] = None,
     segments: Annotated[
         int | None, typer.Option("--segments", min=1, help="Learn from this many crops.", rich_help_panel=RUN)
     ] = None,
@@ -247,8 +254,8 @@ def distill(
 ) -> None:
     """Distil a large model into a small fast one on your own music, which needs no labels.
 
-    [bold]audiopatch train distill ~/Music --teacher mn04_as -o mine[/bold]   then: audiopatch tag --model mine/model
-    [bold]audiopatch train distill ~/Music --teacher discogs-maest-10s-pw-129e --finish-in 2d --device cuda[/bold]
+    [bold]audiopatch train distill ~/Music -o mine[/bold]   then: audiopatch tag --model mine/model
+    [bold]audiopatch train distill ~/Music --teacher mn04_as --teacher musicnn-msd --finish-in 2d --device cuda[/bold]
     """
     from audiopatch.audio.inputs import Inputs
     from audiopatch.cli.train_progress import DistillProgress
@@ -269,7 +276,7 @@ def distill(
         finished = distill_to_folder(
             Inputs(inputs or [], include=include or [], exclude=exclude or []),
             folder,
-            teacher=teacher,
+            teachers=teacher or ["mn04_as"],
             student=student,
             held_out=held_out or [],
             config=config,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -11,7 +11,9 @@ from torch import Tensor, nn
 
 from audiopatch.distill.augment_wave import resample_fft
 from audiopatch.distill.pieces import Pieces
-from audiopatch.distill.teacher import Teacher
+from audiopatch.distill.teacher import Teachers
+from audiopatch.distill.vocabulary import Together
+from audiopatch.models.heads import JointHead
 from audiopatch.models.tagger import Tagger
 from audiopatch.reducers.plan import parse_plan
 
@@ -19,7 +21,7 @@ from audiopatch.reducers.plan import parse_plan
 @torch.no_grad()
 def calibrate(
     tagger: Tagger,
-    teacher: Teacher,
+    teachers: Teachers | Together,
     pieces: Pieces,
     *,
     n_clips: int = 480,
@@ -27,25 +29,35 @@ def calibrate(
     plans: Sequence[str] = ("F0T0", "F3T2"),
     seed: int = 0,
 ) -> None:
-    """Change the last layer of ``tagger`` so that its scores fit the teacher's on random clips of ``pieces``.
+    """Change the last layer of ``tagger`` so that its scores fit the teachers' on random clips of ``pieces``.
 
     One scale and one offset per class (Platt 1999, with the teacher's scores as targets), fitted over all ``plans``
     together; the order of clips within a class stays as it was.
     """
-    rng = np.random.default_rng(seed)
     said, meant = [], []
-    for _ in range(0, n_clips, 24):
-        crops = pieces.random(rng, 24, round(clip_s * pieces.sample_rate))
-        wave = torch.from_numpy(crops).to(tagger.device).float() / 32768
-        target = teacher(resample_fft(wave, pieces.sample_rate, teacher.sample_rate)).logits.sigmoid()
+    for wave in samples(pieces, n_clips, clip_s, tagger.device, seed=seed):
+        target = teachers(wave, pieces.sample_rate).logits.sigmoid()
         mel = tagger.frontend(resample_fft(wave, pieces.sample_rate, tagger.frontend.sample_rate))
         for plan in plans:
             said.append(tagger(mel, parse_plan(plan)).logits)
             meant.append(target)
     scale, offset = fit_affine(torch.cat(said), torch.cat(meant))
-    layer = last_linear(tagger.head)
-    layer.weight.mul_(scale[:, None])
-    layer.bias.mul_(scale).add_(offset)
+    start = 0
+    for layer in last_linears(tagger.head):
+        rows = slice(start, start + layer.out_features)
+        layer.weight.mul_(scale[rows, None])
+        layer.bias.mul_(scale[rows]).add_(offset[rows])
+        start = rows.stop
+
+
+def samples(
+    pieces: Pieces, n_clips: int, clip_s: float, device: torch.device, *, seed: int = 0, batch_size: int = 24
+) -> Iterator[Tensor]:
+    """wave (batch_size, S) at the pieces' rate, until there were ``n_clips`` clips; always the same ones."""
+    rng = np.random.default_rng(seed)
+    for _ in range(0, n_clips, batch_size):
+        crops = pieces.random(rng, batch_size, round(clip_s * pieces.sample_rate))
+        yield torch.as_tensor(crops, device=device).float() / 32768
 
 
 def fit_affine(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -69,6 +81,7 @@ def fit_affine(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     return scale, centre + shift.detach() - scale * centre
 
 
-def last_linear(head: nn.Module) -> nn.Linear:
-    """The layer of a head that gives the logits."""
-    return [layer for layer in head.modules() if isinstance(layer, nn.Linear)][-1]
+def last_linears(head: nn.Module) -> list[nn.Linear]:
+    """The layers of a head that give the logits, in their order: one, or one for each part of a joint head."""
+    parts = list(head.heads.values()) if isinstance(head, JointHead) else [head]
+    return [[layer for layer in part.modules() if isinstance(layer, nn.Linear)][-1] for part in parts]

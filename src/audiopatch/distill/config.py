@@ -18,10 +18,16 @@ class DistillConfig:
                    ones first learn faster
     ``augment``    "full" or, for runs of a few epochs, "gentle"
     ``plans``      (plan, chance): the patchouts of batches; "random" is a crossing of random rows and columns
+    ``plans_per_step`` a batch is cut into so many parts, each with a plan of its own
     ``rows``       how many rows of patches such a crossing keeps, fewest and most
     ``min_cols``   its fewest columns; the most is what ``max_tokens`` allows, and in between small numbers are likelier
+    ``width``, ``n_blocks``, ``n_layers``, ``n_hidden`` the student made out of a convolutional teacher (see
+                   ``models.student.stem_student``)
     ``weights``    of the losses
+    ``others``     weight of what every teacher after the first says
     ``lr``         of everything but the blocks' matrices, which Muon moves with ``lr_matrices``
+    ``lr_kept``, ``lr_stem`` of the layers a student took over from its teacher, behind its blocks and before them;
+                   0 leaves them as they are
     ``n_calibration`` batches measure the scale of the teacher's answers before the run, ``n_calibration_clips`` fit
                    the scores to them after it
     ``ema_decay``  the result is an exponential moving average of the weights, slower and slower up to this
@@ -30,19 +36,30 @@ class DistillConfig:
     max_segments: int = 0
     max_s: float = 0.0
     batch_size: int = 32
-    crop: tuple[tuple[float, float], ...] = ((0.0, 0.5), (0.75, 1.0))
+    crop: tuple[tuple[float, float], ...] = ((0.0, 0.5), (0.7, 1.0))
     augment: str = "full"
     plans: tuple[tuple[str, float], ...] = (
-        (RANDOM, 0.3), ("F0T0", 0.12), ("F0T2", 0.15), ("F3T0", 0.1), ("F3T2", 0.2), ("F3T5", 0.08), ("F4T10", 0.05),
+        (RANDOM, 0.15), ("F0T0", 0.18), ("F0T2", 0.14), ("F0T2R8", 0.07), ("F0T2R16", 0.05), ("F0T3R8", 0.07),
+        ("F3T0", 0.05), ("F3T2", 0.17), ("F3T5", 0.03), ("F4T10", 0.09),
     )  # fmt: skip
-    rows: tuple[int, int] = (5, 9)
-    min_cols: int = 7
-    max_tokens: int = 160
-    weights: tuple[tuple[str, float], ...] = (("logits", 1.0), ("ranking", 0.5), ("features", 0.3), ("timeline", 0.3))
+    plans_per_step: int = 1
+    rows: tuple[int, int] = (4, 9)
+    min_cols: int = 6
+    max_tokens: int = 256
+    width: int = 128
+    n_blocks: int = 2
+    n_layers: int = 13
+    n_hidden: int = 256
+    weights: tuple[tuple[str, float], ...] = (
+        ("logits", 1.0), ("ranking", 0.5), ("scores", 0.2), ("features", 0.3), ("timeline", 0.3),
+    )  # fmt: skip
+    others: float = 0.5
     lr: float = 1e-3
     lr_matrices: float = 2e-3
+    lr_kept: float = 2e-4
+    lr_stem: float = 5e-5
     weight_decay: float = 0.05
-    warmup_share: float = 0.03
+    warmup_share: float = 0.05
     ema_decay: float = 0.998
     n_calibration: int = 16
     n_calibration_clips: int = 480

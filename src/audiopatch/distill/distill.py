@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import copy
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any, cast
 
 import numpy as np
@@ -21,13 +23,14 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from audiopatch.distill.augment_wave import augmentation
-from audiopatch.distill.calibrate import last_linear
+from audiopatch.distill.calibrate import last_linears
 from audiopatch.distill.config import DistillConfig
 from audiopatch.distill.lessons import Lesson, Lessons
 from audiopatch.distill.pieces import Pieces
 from audiopatch.distill.student import Student, start_well
-from audiopatch.distill.teacher import Standards, Teacher
-from audiopatch.models.processor import best_float
+from audiopatch.distill.teacher import Standard, Standards, Teachers, native_autocast
+from audiopatch.models.heads import JointHead
+from audiopatch.models.student import TEACHER_HEAD
 from audiopatch.models.tagger import Tagger
 from audiopatch.training.run_folder import RunFolder
 
@@ -44,7 +47,7 @@ class Distillation:
 
     def __init__(
         self,
-        teacher: Teacher,
+        teachers: Teachers,
         student: Tagger,
         pieces: Pieces,
         folder: RunFolder,
@@ -52,11 +55,14 @@ class Distillation:
         *,
         evaluate: Callable[[Tagger], Sequence[Mapping[str, Any]]] = lambda tagger: (),
         report: Callable[[Mapping[str, Any]], None] = lambda row: None,
+        fresh_heads: bool = False,
     ):
         self.config, self.folder, self.evaluate, self.report = config, folder, evaluate, report
-        self.device = teacher.tagger.device
-        self.student = Student(student.requires_grad_(True), teacher.n_features).to(self.device)
-        self.lessons = Lessons(pieces, augmentation(config.augment, pieces.sample_rate), teacher, student, config)
+        self.fresh_heads = fresh_heads
+        self.device = teachers.device
+        self.student = Student(student.requires_grad_(True), teachers, others=config.others).to(self.device)
+        augment = augmentation(config.augment, pieces.sample_rate)
+        self.lessons = Lessons(pieces.on(self.device), augment, teachers, student, config)
         self.step = self.segments = 0
         self.elapsed_s = 0.0
         saved = folder.load_checkpoint()
@@ -77,14 +83,15 @@ class Distillation:
 
     def run(self, stop: Callable[[], bool] = lambda: False) -> bool:
         """Train to the end, or until ``stop``, which is False; a checkpoint is saved now and then, and at the end."""
-        losses: list[dict[str, float]] = []
+        losses: list[dict[str, Tensor]] = []
         saved_s = self.elapsed_s
         with _second_thread(self.device) as ahead:
             lesson = ahead.submit(self.lessons, self.step, self.progress)
             while self.progress < 1 and not stop():
                 began_s, began_at = time.monotonic(), self.progress
                 now = lesson.result()
-                lesson = ahead.submit(self.lessons, self.step + 1, self._progress_at(self.segments + len(now.mel)))
+                n_heard = self.segments + sum(len(part.mel) for part in now)
+                lesson = ahead.submit(self.lessons, self.step + 1, self._progress_at(n_heard))
                 losses.append(self.learn(now))
                 self.elapsed_s += time.monotonic() - began_s
                 if self.step % self.config.log_every == 0:
@@ -98,14 +105,19 @@ class Distillation:
         self.save()
         return self.progress >= 1
 
-    def learn(self, lesson: Lesson) -> dict[str, float]:
-        """One step on one batch. The losses by name, and their weighted sum as "loss"."""
+    def learn(self, lesson: Sequence[Lesson]) -> dict[str, Tensor]:
+        """One step on one batch, in its parts. The losses by name, and their weighted sum as "loss"."""
         torch.manual_seed(self.config.seed + self.step)  # the random run of time positions (PaSST)
         self.student.train()
-        with torch.autocast(self.device.type, dtype := best_float(self.device), enabled=dtype != torch.float32):
-            losses = self.student.losses(lesson.mel, lesson.plan, lesson.answer, self.standards)
-        losses["loss"] = torch.stack([weight * losses[name] for name, weight in self.config.weights]).sum()
-        losses["loss"].backward()
+        found: dict[str, list[Tensor]] = defaultdict(list)
+        n_heard = sum(len(part.mel) for part in lesson)
+        for part in lesson:
+            with native_autocast(self.device):
+                losses = self.student.losses(part.mel, part.plan, part.answer, self.standards)
+            loss = torch.stack([weight * losses[name] for name, weight in self.config.weights if name in losses]).sum()
+            (loss * (len(part.mel) / n_heard)).backward()
+            for name, value in (*losses.items(), ("loss", loss)):
+                found[name].append(value.detach())
         nn.utils.clip_grad_norm_(self.student.parameters(), 1.0)
         factor = self.config.lr_factor(self.progress)
         for optimizer in self.optimizers:
@@ -115,25 +127,27 @@ class Distillation:
             optimizer.zero_grad(set_to_none=True)
         self.averaged.update_parameters(self.student.tagger)
         self.step += 1
-        self.segments += len(lesson.mel)
-        return {name: loss.item() for name, loss in losses.items()}
+        self.segments += n_heard
+        return {name: torch.stack(values).mean() for name, values in found.items()}
 
     def result(self) -> Tagger:
         """A copy of the averaged Tagger, its head giving logits in the teacher's own units."""
         tagger = cast(Tagger, copy.deepcopy(self.averaged.module)).eval().requires_grad_(False)
-        self.standards.logits.undo_in(last_linear(tagger.head))
+        _in_layers(Standard.undo_in, self.standards.logits, last_linears(tagger.head))
         return tagger
 
     @torch.no_grad()
     def _calibrate(self) -> Standards:
         """The scale of the teacher's answers, and the student's first weights, from batches that are not trained on."""
-        lessons = [self.lessons(_CALIBRATION_STEP + number, 0.0) for number in range(self.config.n_calibration)]
+        steps = range(self.config.n_calibration)
+        lessons = [part for step in steps for part in self.lessons(_CALIBRATION_STEP + step, 0.0)]
         standards = Standards.measure([lesson.answer for lesson in lessons])
         tagger = self.student.tagger
-        if tagger.weights_sha256 == "random":
+        if tagger.weights_sha256 == "random" and not self.student.keeps_layers:
             start_well(tagger, torch.cat([lesson.mel for lesson in lessons[:4]]))
-        else:
-            standards.logits.do_in(last_linear(tagger.head))
+        else:  # heads that a student was given beside its teacher's start at random, hence near the mean
+            known = last_linears(tagger.head)[: 1 if self.fresh_heads else None]
+            _in_layers(Standard.do_in, standards.logits, known)
         return standards
 
     def save(self) -> None:
@@ -164,8 +178,9 @@ class Distillation:
             self._write({"kind": "held-out", **row})
         self.elapsed_s += time.monotonic() - began_s
 
-    def _log(self, losses: Sequence[Mapping[str, float]]) -> None:
-        means = {name: round(float(np.mean([loss[name] for loss in losses])), 4) for name in losses[0]}
+    def _log(self, losses: Sequence[Mapping[str, Tensor]]) -> None:
+        seen = {name: [float(loss[name]) for loss in losses if name in loss] for name in sorted({*chain(*losses)})}
+        means = {name: round(float(np.mean(values)), 4) for name, values in seen.items()}
         self._write({"kind": "step", "progress": round(self.progress, 4), **means})
 
     def _write(self, row: Mapping[str, Any]) -> None:
@@ -209,13 +224,39 @@ def build_optimizers(student: Student, config: DistillConfig) -> list[torch.opti
     """
     backbone: Any = student.tagger.backbone
     matrices = [p for block in backbone.blocks for p in block.parameters() if p.ndim == 2]
-    inside = {id(parameter) for parameter in matrices}
-    rest = [parameter for parameter in student.parameters() if id(parameter) not in inside]
+    before, behind = _kept_layers(student.tagger)
+    before.requires_grad_(config.lr_stem > 0)
+    behind.requires_grad_(config.lr_kept > 0)
+    kept = [
+        {"params": list(module.parameters()), "lr": lr, "weight_decay": 0.0}
+        for module, lr in ((before, config.lr_stem), (behind, config.lr_kept))
+        if any(parameter.requires_grad for parameter in module.parameters())
+    ]
+    taken = {id(p) for p in (*matrices, *before.parameters(), *behind.parameters())}
+    rest = [parameter for parameter in student.parameters() if id(parameter) not in taken]
     muon = torch.optim.Muon(
         matrices, lr=config.lr_matrices, weight_decay=config.weight_decay, adjust_lr_fn="match_rms_adamw"
     )
-    adamw = torch.optim.AdamW(rest, lr=config.lr, weight_decay=config.weight_decay, betas=(0.9, 0.98))
+    adamw = torch.optim.AdamW(
+        [*kept, {"params": rest}], lr=config.lr, weight_decay=config.weight_decay, betas=(0.9, 0.98)
+    )
     for optimizer in (muon, adamw):
         for group in optimizer.param_groups:
             group["full_lr"] = group["lr"]
     return [muon, adamw]
+
+
+def _kept_layers(tagger: Tagger) -> tuple[nn.Module, nn.Module]:
+    """What a student took over from its teacher: before its blocks, and behind them with the head; else nothing."""
+    if not isinstance(tagger.head, JointHead):
+        return nn.ModuleList(), nn.ModuleList()
+    stem: Any = tagger.backbone.stem
+    return stem.layers, nn.ModuleList([stem.tail, tagger.head.heads[TEACHER_HEAD]])
+
+
+def _in_layers(change: Callable[[Standard, nn.Linear], None], standard: Standard, layers: Sequence[nn.Linear]) -> None:
+    """``Standard.do_in`` or ``undo_in`` for a head whose logits come from several layers, one after the other."""
+    start = 0
+    for layer in layers:
+        change(standard.part(slice(start, start + layer.out_features)), layer)
+        start += layer.out_features

@@ -12,7 +12,7 @@ from torch import Tensor
 from audiopatch.distill.augment_wave import WaveAugment, resample_fft
 from audiopatch.distill.config import RANDOM, DistillConfig
 from audiopatch.distill.pieces import Pieces
-from audiopatch.distill.teacher import Answer, Teacher
+from audiopatch.distill.teacher import Answer, Teachers
 from audiopatch.models.card import TransformerConfig
 from audiopatch.models.tagger import Tagger
 from audiopatch.reducers.fixed import FixedPatchout
@@ -21,7 +21,7 @@ from audiopatch.reducers.plan import Plan, parse_plan
 
 @dataclass(frozen=True)
 class Lesson:
-    """The student's mel (B, n_mels, frames), its patchout, and the teacher's Answer for the same audio."""
+    """The student's mel (B, n_mels, frames), its patchout, and the teachers' Answer for the same audio."""
 
     mel: Tensor
     plan: Plan
@@ -34,23 +34,29 @@ class Lessons:
 
     pieces: Pieces
     augment: WaveAugment
-    teacher: Teacher
+    teachers: Teachers
     student: Tagger
     config: DistillConfig
 
     @torch.no_grad()
-    def __call__(self, step: int, progress: float) -> Lesson:
+    def __call__(self, step: int, progress: float) -> list[Lesson]:
+        """A batch, in as many parts as ``plans_per_step`` says."""
         rng = np.random.default_rng((self.config.seed, step))
         crop_s = self.config.crop_share(progress) * self.student.card.segment_s
         wave = self.hear(rng, round(crop_s * self.pieces.sample_rate))
-        mel = self.student.frontend(self._at(wave, self.student.frontend.sample_rate))
-        answer = self.teacher(self._at(wave, self.teacher.sample_rate))
-        return Lesson(mel, self.patchout(rng, mel.shape[2]), answer)
+        rate = self.pieces.sample_rate
+        mel = self.student.frontend(resample_fft(wave, rate, self.student.frontend.sample_rate))
+        answer = self.teachers(wave, rate)
+        parts = torch.arange(len(mel)).tensor_split(min(self.config.plans_per_step, len(mel)))
+        return [
+            Lesson(mel[part[0] : part[-1] + 1], self.patchout(rng, mel.shape[2]), _part(answer, part[0], part[-1] + 1))
+            for part in ([int(number) for number in numbers] for numbers in parts)
+        ]
 
     def hear(self, rng: np.random.Generator, n_samples: int) -> Tensor:
         """wave (B, n_samples) at the pieces' rate: random crops, augmented."""
         crops = self.pieces.random(rng, self.config.batch_size, self.augment.n_source(n_samples))
-        wave = torch.from_numpy(crops).to(self.teacher.tagger.device).float() / 32768
+        wave = torch.as_tensor(crops, device=self.teachers.device).float() / 32768
         return self.augment(wave, n_samples, seed=int(rng.integers(1 << 62)))
 
     def patchout(self, rng: np.random.Generator, n_frames: int) -> Plan:
@@ -69,7 +75,24 @@ class Lessons:
         low, high = math.log(min(self.config.min_cols, most_cols)), math.log(most_cols)
         cols = round(math.exp(rng.uniform(low, high)))
         drop_rows = rng.permutation(n_rows)[rows:].tolist()
-        return FixedPatchout(rows=tuple(drop_rows), cols=tuple(rng.permutation(n_cols)[cols:].tolist()))
+        drop_cols = (_between_runs if rng.random() < 0.5 else _anywhere)(rng, n_cols, cols)
+        return FixedPatchout(rows=tuple(drop_rows), cols=tuple(drop_cols))
 
-    def _at(self, wave: Tensor, sample_rate: int) -> Tensor:
-        return resample_fft(wave, self.pieces.sample_rate, sample_rate)
+
+def _anywhere(rng: np.random.Generator, n_cols: int, n_kept: int) -> list[int]:
+    """All columns but ``n_kept``."""
+    return rng.permutation(n_cols)[n_kept:].tolist()
+
+
+def _between_runs(rng: np.random.Generator, n_cols: int, n_kept: int) -> list[int]:
+    """The same, what is kept in runs of up to 16 columns: only what lies near them need be computed."""
+    run = min(int(rng.integers(4, 17)), n_kept)
+    period = max(run, round(run * n_cols / n_kept))
+    first = int(rng.integers(min(period, n_cols) - run + 1))
+    kept = np.flatnonzero((np.arange(n_cols) - first) % period < run)[:n_kept]
+    return sorted({*range(n_cols)} - {*kept.tolist()})
+
+
+def _part(answer: Answer, start: int, end: int) -> Answer:
+    timeline = None if answer.timeline is None else answer.timeline[start:end]
+    return Answer(answer.logits[start:end], answer.features[start:end], timeline)

@@ -16,6 +16,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from audiopatch.audio.pool import Whole, decode_whole
 from audiopatch.errors import NoAudioError, UsageError
@@ -152,12 +154,20 @@ class Pieces:
         wave = self._maps[span][where.start + start : where.start + min(where.n_samples, start + n_samples)]
         return np.resize(wave, n_samples)  # repeats what is too short
 
-    def random(self, rng: np.random.Generator, batch_size: int, n_samples: int) -> np.ndarray:
+    def random(self, rng: np.random.Generator, batch_size: int, n_samples: int) -> np.ndarray | Tensor:
         """(batch_size, n_samples) int16: crops at random places of random tracks."""
+        places = zip(*self._draw(rng, batch_size, n_samples), strict=True)
+        return np.stack([self.crop(span, start, n_samples) for span, start in places])
+
+    def _draw(self, rng: np.random.Generator, batch_size: int, n_samples: int) -> tuple[np.ndarray, np.ndarray]:
+        """Spans (batch_size,) and where in them the crops begin."""
         spans = rng.choice(len(self.spans), size=batch_size, p=self._chance)
         room = np.array([max(1, self.spans[span].n_samples - n_samples + 1) for span in spans])
-        starts = (rng.random(batch_size) * room).astype(np.int64)
-        return np.stack([self.crop(span, start, n_samples) for span, start in zip(spans, starts, strict=True)])
+        return spans, (rng.random(batch_size) * room).astype(np.int64)
+
+    def on(self, device: torch.device) -> Pieces:
+        """The same crops, cut where they are used: a GPU takes all audio into its memory, a CPU leaves it on disk."""
+        return self if device.type == "cpu" else ResidentPieces(self.folders, device)
 
     def spread(self, n_samples: int, *, per_track: int) -> tuple[np.ndarray, np.ndarray]:
         """Up to ``per_track`` crops of every span, evenly spread, always the same ones.
@@ -171,6 +181,27 @@ class Pieces:
             crops += [self.crop(number, start, n_samples) for start in starts]
             spans += [number] * n
         return np.stack(crops), np.array(spans)
+
+
+class ResidentPieces(Pieces):
+    """Pieces whose audio lies in the memory of ``device``; ``random`` gives the same crops, there."""
+
+    def __init__(self, folders: Sequence[Path], device: torch.device):
+        super().__init__(folders)
+        whole = [
+            np.asarray(self._maps[number][span.start : span.start + span.n_samples])
+            for number, span in enumerate(self.spans)
+        ]
+        self._audio = torch.from_numpy(np.concatenate(whole)).to(device)
+        lengths = torch.tensor([span.n_samples for span in self.spans], device=device)
+        self._lengths, self._starts = lengths, lengths.cumsum(0) - lengths
+
+    def random(self, rng: np.random.Generator, batch_size: int, n_samples: int) -> np.ndarray | Tensor:
+        spans, starts = (
+            torch.from_numpy(part).to(self._audio.device) for part in self._draw(rng, batch_size, n_samples)
+        )
+        place = starts[:, None] + torch.arange(n_samples, device=self._audio.device)
+        return self._audio[self._starts[spans, None] + place % self._lengths[spans, None]]
 
 
 def _digests(folder: Path) -> list[str]:

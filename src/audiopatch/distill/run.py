@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +14,21 @@ import torch
 from audiopatch.audio.inputs import Inputs
 from audiopatch.audio.survey import survey
 from audiopatch.distill.agreement import Agreement, HeldOut, as_scores, as_table
-from audiopatch.distill.calibrate import calibrate
+from audiopatch.distill.calibrate import calibrate, samples
 from audiopatch.distill.config import DistillConfig
 from audiopatch.distill.distill import Distillation
 from audiopatch.distill.library import Library, piece_bytes
 from audiopatch.distill.pieces import Pieces
-from audiopatch.distill.student import classes_of, new_student, ranked_of
-from audiopatch.distill.teacher import Teacher
+from audiopatch.distill.student import classes_of, learnt, new_student, ranked_of
+from audiopatch.distill.teacher import Teachers
+from audiopatch.distill.vocabulary import Mixing, Together, in_vocabulary, names_in, tags_of
 from audiopatch.errors import EnvironmentProblem
 from audiopatch.evaluation.run import require_training_extra
 from audiopatch.inference.settings import Runtime
-from audiopatch.models.card import ModelCard
+from audiopatch.models.card import ModelCard, Thresholds
+from audiopatch.models.heads import JointHead
+from audiopatch.models.tagger import Tagger
+from audiopatch.reducers.plan import parse_plan
 from audiopatch.training.config_toml import with_overrides
 from audiopatch.training.plots import plot_distillation
 from audiopatch.training.run_folder import RunFolder
@@ -32,16 +37,18 @@ from audiopatch.zoo import native
 from audiopatch.zoo.load import load_model
 
 QUICK_PLANS = ("F0T0", "F3T2")  # what is measured on the way
+THRESHOLD_PLANS = ("F0T0", "F0T2", "F3T2", "F4T10")
+TOGETHER = "its teachers together"
 PIECES = "pieces"
 PIECE_RATE = 32_000  # the most that a teacher of the zoo listens to
 
 
 @dataclass(frozen=True)
 class DistillRun:
-    """Everything that decides the result. ``student`` as ``new_student`` takes it."""
+    """Everything that decides the result. ``student`` as ``new_student`` takes it, "" for its default."""
 
     library: str
-    teacher: str
+    teachers: tuple[str, ...]
     student: str
     held_out: tuple[str, ...]
     distill: DistillConfig
@@ -71,50 +78,123 @@ def distil(
 ) -> bool:
     """Train, calibrate and measure; the model is in ``folder``/model. False where it was stopped, and saved, before."""
     library = Library.of(tracks, run.held_out)
-    tagger = load_model(run.teacher, device=device)
-    student = new_student(run.student, tagger, name=folder.resolve().name)
-    teacher = Teacher(tagger, classes_of(student.labels, tagger.labels))
+    taggers = [load_model(name, device=device, dtype="float32") for name in run.teachers]
+    student = new_student(run.student or None, taggers, run.distill, name=folder.resolve().name)
+    theirs = [label for tagger in taggers for label in tagger.labels]
+    teachers = Teachers(taggers, classes_of(student.labels, theirs))
     files = RunFolder(folder)
     files.start(run, resume=resume, force=force)
-    rate = max(teacher.sample_rate, student.frontend.sample_rate)
+    rate = max(teachers.sample_rate, student.frontend.sample_rate)
     how = {"workers": workers, "on_skip": watch.left_out, "report": watch.prepared, "stop": stop}
     if not library.prepare(folder / PIECES, rate, **how):
         return False
     held, train = library.pieces(folder / PIECES)
     watch.note(f"{train.duration_s / 3600:.2f} h to learn from, {held.duration_s / 3600:.2f} h held out")
-    few, many = (
-        HeldOut(teacher, held, clip_s=student.card.segment_s, per_track=n, ranked=ranked_of(student)) for n in (1, 3)
-    )
+    few = held_out_views(teachers, held, student, per_track=1)
+
+    def evaluate(averaged: Tagger) -> list[dict[str, Any]]:
+        native.save(averaged, files.path / "last")
+        return [
+            {"teacher": name, **row.rounded()}
+            for name, view in few.items()
+            for row in view.compare(averaged, QUICK_PLANS)
+        ]
+
     work = Distillation(
-        teacher,
-        student,
-        train,
-        files,
-        run.distill,
-        evaluate=lambda averaged: [row.rounded() for row in few.compare(averaged, QUICK_PLANS)],
-        report=watch.row,
+        teachers, student, train, files, run.distill, evaluate=evaluate, report=watch.row, fresh_heads=not run.student
     )
     finished = work.run(stop)
     plot_distillation(files.rows(), folder / "curves.png")
     if finished:
         watch.note("calibrating and measuring")
-        _finish(work, run, files, train, many)
+        _finish(work, run, files, train, held)
     return finished
 
 
-def _finish(work: Distillation, run: DistillRun, files: RunFolder, train: Pieces, held: HeldOut) -> None:
+def held_out_views(teachers: Teachers, held: Pieces, student: Tagger, *, per_track: int) -> dict[str, HeldOut]:
+    """For each teacher by its name the held-out clips with its answers, for a ``student`` with the logits of all."""
+    found = {}
+    for tagger, columns in zip(teachers.taggers, learnt(teachers), strict=True):
+        theirs = [teachers.labels[teachers.classes[column]] for column in columns]
+        found[tagger.card.name] = HeldOut(
+            Teachers([tagger], [tagger.labels.index(label) for label in theirs]),
+            held,
+            clip_s=student.card.segment_s,
+            per_track=per_track,
+            columns=columns,
+            ranked=ranked_of(student, theirs),
+        )
+    return found
+
+
+def views_of_labels(teachers: Teachers, mixing: Mixing, held: Pieces, *, clip_s: float) -> dict[str, HeldOut]:
+    """The same for a finished model: against its teachers together, and against each by the labels that it knows."""
+    together = Together(teachers, mixing)
+    found = {TOGETHER: HeldOut(together, held, clip_s=clip_s, ranked=tags_of(mixing.labels))}
+    for tagger in teachers.taggers:
+        pairs = [
+            (column, tagger.labels.index(tags[0]))
+            for column, label in enumerate(mixing.labels)
+            if (tags := names_in(tagger, label))
+        ]
+        columns, classes = zip(*pairs, strict=True)
+        tags = set(tags_of(mixing.labels))
+        ranked = [place for place, column in enumerate(columns) if column in tags]
+        found[tagger.card.name] = HeldOut(
+            Teachers([tagger], classes), held, clip_s=clip_s, columns=columns, ranked=ranked
+        )
+    return found
+
+
+def _finish(work: Distillation, run: DistillRun, files: RunFolder, train: Pieces, held: Pieces) -> None:
     """The model folder: calibrated weights first, then the figures, which take minutes."""
-    tagger = work.result()
-    calibrate(
-        tagger, work.lessons.teacher, train, n_clips=run.distill.n_calibration_clips, clip_s=tagger.card.segment_s
-    )
+    tagger, teachers = work.result(), work.lessons.teachers
+    sizes = {"n_clips": run.distill.n_calibration_clips, "clip_s": tagger.card.segment_s}
+    if isinstance(tagger.head, JointHead):
+        tagger, views = finish_joint(tagger, teachers, train, held, **sizes)
+        view = views[TOGETHER]
+    else:
+        calibrate(tagger, teachers, train, **sizes)
+        ranked = ranked_of(tagger, tagger.labels)
+        view = HeldOut(teachers, held, clip_s=tagger.card.segment_s, ranked=ranked)
     native.save(tagger, files.model, dtype=torch.float16)
-    rows = held.compare(tagger)
+    rows = view.compare(tagger)
     tagger.card = replace(tagger.card, scores=as_scores(rows))
     native.save_card(tagger.card, files.model)
-    write_readme(
-        files.model, tagger.card, held, rows, teacher=run.teacher, hours=train.duration_s / 3600, segments=work.segments
-    )
+    told = {"teacher": ", ".join(run.teachers), "hours": train.duration_s / 3600, "segments": work.segments}
+    write_readme(files.model, tagger.card, view, rows, **told)
+
+
+def finish_joint(
+    student: Tagger,
+    teachers: Teachers,
+    train: Pieces,
+    held: Pieces,
+    *,
+    n_clips: int,
+    clip_s: float,
+    first_share: float = 0.5,
+    plans: Sequence[str] = THRESHOLD_PLANS,
+) -> tuple[Tagger, dict[str, HeldOut]]:
+    """From the logits of all teachers to one vocabulary: mixed, calibrated, with thresholds for ``plans``.
+
+    Also what the held-out music says of it: against the teachers together, and against each.
+    """
+    said = [
+        teachers(wave, train.sample_rate).logits for wave in samples(train, n_clips, clip_s, teachers.device, seed=1)
+    ]
+    mixing = Mixing.measure(teachers, torch.cat(said), first_share=first_share)
+    tagger = in_vocabulary(student, mixing)
+    calibrate(tagger, Together(teachers, mixing), train, n_clips=n_clips, clip_s=clip_s)
+    views = views_of_labels(teachers, mixing, held, clip_s=clip_s)
+    card = replace(tagger.card, summary=f"{len(mixing.labels)} labels of music, learnt from unlabelled music")
+    for plan in plans:
+        values = views[TOGETHER].thresholds(tagger, plan)
+        card = card.with_thresholds(
+            Thresholds(values, str(parse_plan(plan)), "mean", 0.0, "held-out music", "held out", str(date.today()))
+        )
+    tagger.card = card
+    return tagger, views
 
 
 def write_readme(
@@ -155,8 +235,8 @@ def distill_to_folder(
     inputs: Inputs,
     folder: Path,
     *,
-    teacher: str,
-    student: str,
+    teachers: Sequence[str],
+    student: str | None,
     held_out: Sequence[str],
     config: DistillConfig,
     settings: Mapping[str, str],
@@ -171,7 +251,8 @@ def distill_to_folder(
     require_training_extra()  # the report at the end needs it: say so before a night of training
     tracks = list(inputs.tracks())
     _state_disk_use(tracks, folder, watch.note)
-    run = DistillRun(" ".join(inputs.paths), teacher, student, tuple(held_out), with_overrides(config, settings))
+    config = with_overrides(config, settings)
+    run = DistillRun(" ".join(inputs.paths), tuple(teachers), student or "", tuple(held_out), config)
     left_out: list[str] = []
 
     def leave_out(track: Track, reason: str) -> None:

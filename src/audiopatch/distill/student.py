@@ -2,60 +2,109 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from audiopatch.distill.teacher import Answer, Standards
+from audiopatch.distill.config import DistillConfig
+from audiopatch.distill.teacher import Answer, Standards, Teachers
 from audiopatch.errors import UsageError
-from audiopatch.models.card import ModelCard, TransformerConfig
+from audiopatch.models.card import MobileNetConfig, ModelCard, TransformerConfig
+from audiopatch.models.features import Features
+from audiopatch.models.heads import JointHead
+from audiopatch.models.student import stem_student
 from audiopatch.models.tagger import Tagger
 from audiopatch.reducers.plan import Plan
-from audiopatch.tokens import MelPatches
-from audiopatch.zoo.labels import load_vocabulary, split_label
+from audiopatch.tokens import MelPatches, TokenGrid
+from audiopatch.zoo.labels import group_of, load_terms, load_vocabulary, split_label
 from audiopatch.zoo.load import random_tagger, read_model
+
+JOINT = "joint"  # the label set of a student with the logits of several teachers, one after the other
 
 
 class Student(nn.Module):
-    """A Tagger with two more linear outputs: the teacher's clip features, and those along time, from the patch tokens.
+    """A Tagger with one logit per class of its teachers, and what else distillation trains.
 
-    The time line is dense supervision: every column of patches that survives patchout has a target of its own. Both
-    outputs are scaffolding; only the Tagger is exported.
+    It learns the first teacher's clip features, and those along time, as dense supervision: every column of patches
+    that survives patchout has a target of its own. A student that kept its teacher's layers has both already; to any
+    other two linear outputs are added, which are scaffolding: only the Tagger is exported.
     """
 
-    def __init__(self, tagger: Tagger, n_teacher_features: int):
+    def __init__(self, tagger: Tagger, teachers: Teachers, *, others: float = 1.0):
         super().__init__()
         self.tagger = tagger
         n_features = tagger.card.backbone.n_features
-        self.to_features = nn.Linear(n_features, n_teacher_features)
-        self.to_timeline = nn.Linear(n_features, n_teacher_features)
+        self.keeps_layers = isinstance(tagger.head, JointHead)
+        self._groups = [
+            (1.0 if number == 0 else others, torch.tensor(classes, device=teachers.device))
+            for number, classes in enumerate(learnt(teachers, everything=not self.keeps_layers))
+            if classes
+        ]
+        if not self.keeps_layers:
+            self.to_features = nn.Linear(n_features, teachers.n_features)
+            self.to_timeline = nn.Linear(n_features, teachers.n_features)
+
+    def train(self, mode: bool = True) -> Self:
+        """Layers taken from a teacher keep its statistics: they hold for every plan, as those of a batch would not."""
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm2d | nn.Dropout):
+                module.eval()
+        return self
 
     def losses(self, mel: Tensor, plan: Plan, answer: Answer, standards: Standards) -> dict[str, Tensor]:
         """mel (B, n_mels, frames) and the answer to it -> errors; the squared ones in standards, about 1 at the start.
 
-        "ranking" compares whole answers instead of single classes: the divergence between the two softmaxes over the
-        classes in the teacher's units (Hinton et al. 2015), which minds most what the teacher is sure of.
+        "ranking" compares whole answers instead of single classes: the divergence between the two softmaxes over a
+        teacher's classes in its own units (Hinton et al. 2015), which minds most what the teacher is sure of. "scores"
+        is the divergence of the classes' own yes and no, summed over classes.
         """
         features = self.tagger.backbone(mel, plan)
-        tokens = features.tokens
-        columns = tokens.as_grid().mean(dim=2).transpose(1, 2)  # (B, cols, D)
-        n_rows, n_cols = tokens.rectangle()
-        column = tokens.cell[0].unflatten(0, (n_rows, n_cols))[0] % tokens.full[1]
+        tokens: TokenGrid = features.tokens
         wanted = standards(answer)
         logits = self.tagger.head(features.pooled).float()
-        return {
-            "logits": F.mse_loss(logits, wanted.logits),
-            "ranking": _divergence(standards.logits.undo(logits), answer.logits),
-            "features": F.mse_loss(self.to_features(features.pooled).float(), wanted.features),
-            "timeline": F.mse_loss(
-                self.to_timeline(columns).float(), _at_columns(wanted.timeline, column, tokens.full[1])
-            ),
+        said, meant = standards.logits.undo(logits), answer.logits
+        found = {
+            "logits": self._over(lambda c: _squared(logits[:, c], wanted.logits[:, c])),
+            "ranking": self._over(lambda c: _divergence(said[:, c], meant[:, c])),
+            "scores": self._over(lambda c: _binary_divergence(said[:, c], meant[:, c])),
         }
+        pooled = features.pooled[:, : answer.features.shape[1]].float()
+        pooled = standards.features(pooled) if self.keeps_layers else self.to_features(features.pooled).float()
+        found["features"] = _squared(pooled, wanted.features)
+        if wanted.timeline is not None and tokens.layout is not None:
+            said, place = self._columns(features, tokens, standards, wanted.timeline.shape[2])
+            found["timeline"] = _squared(said, _at_places(wanted.timeline, place))
+        return found
+
+    def _over(self, loss: Callable[[Tensor], Tensor]) -> Tensor:
+        """The teachers' mean loss, weighted."""
+        total = sum(weight for weight, _ in self._groups)
+        return torch.stack([weight / total * loss(classes) for weight, classes in self._groups]).sum()
+
+    def _columns(
+        self, features: Features, tokens: TokenGrid, standards: Standards, length: int
+    ) -> tuple[Tensor, Tensor]:
+        """What it says along time (B, K, E), and about which places (K,) on the teacher's time line of ``length``: the
+        middles of the columns that were kept, or every second of them where a tail halves them as the teacher does."""
+        n_rows, n_cols = tokens.rectangle()
+        column = tokens.cell[0].unflatten(0, (n_rows, n_cols))[0] % tokens.full[1]
+        if features.map is not None:
+            return standards.timeline(features.map.mean(dim=2).float().transpose(1, 2)), column[::2] / 2
+        said = self.to_timeline(tokens.as_grid().mean(dim=2).transpose(1, 2)).float()
+        return said, (column + 0.5) / tokens.full[1] * length - 0.5
+
+
+_BEND = 2.0  # standard deviations from which an error counts linearly: a few wild targets must not rule the loss
+
+
+def _squared(said: Tensor, wanted: Tensor) -> Tensor:
+    return 2 * F.huber_loss(said, wanted, delta=_BEND)
 
 
 def _divergence(logits: Tensor, target: Tensor) -> Tensor:
@@ -63,9 +112,15 @@ def _divergence(logits: Tensor, target: Tensor) -> Tensor:
     return F.kl_div(logits.log_softmax(1), target.log_softmax(1), log_target=True, reduction="batchmean")
 
 
-def _at_columns(timeline: Tensor, column: Tensor, n_cols: int) -> Tensor:
-    """timeline (B, E, T) over the whole clip -> (B, K, E) at the middles of the patch columns ``column`` (K,)."""
-    place = (column + 0.5) / n_cols * timeline.shape[2] - 0.5
+def _binary_divergence(logits: Tensor, target: Tensor) -> Tensor:
+    """Kullback-Leibler between the sigmoids, summed over classes; mean over clips."""
+    yes = target.sigmoid()
+    gap = F.binary_cross_entropy_with_logits(logits, yes, reduction="none")
+    return (gap - F.binary_cross_entropy_with_logits(target, yes, reduction="none")).sum(dim=1).mean()
+
+
+def _at_places(timeline: Tensor, place: Tensor) -> Tensor:
+    """timeline (B, E, T) -> (B, K, E) at the places (K,), between two of its columns where need be."""
     left = place.floor().long().clamp(0, timeline.shape[2] - 2)
     weight = (place - left).clamp(0, 1).to(timeline.dtype)
     return torch.lerp(timeline[:, :, left], timeline[:, :, left + 1], weight).transpose(1, 2)
@@ -109,41 +164,75 @@ def _sinusoids(length: int, dim: int) -> Tensor:
     return torch.cat([angle.sin(), angle.cos()], dim=1)
 
 
-def new_student(student: str, teacher: Tagger, *, name: str) -> Tagger:
-    """A network with the architecture of ``student``, a model or a card.json, on the teacher's device.
+def new_student(student: str | None, taggers: Sequence[Tagger], config: DistillConfig, *, name: str) -> Tagger:
+    """The network that learns from ``taggers``, on their device, with a logit for each class of theirs that it takes.
 
-    It goes on from that model's weights where the teacher knows all of its classes. Else it takes the
-    teacher's, and starts from random weights, as ``random/NAME`` and a card.json do.
+    By default the first teacher itself, which must be a MobileNet, with transformer blocks put in. Else the
+    architecture of ``student``, a model or a card.json: it goes on from that model's weights where the teachers know
+    all of its classes. Else it takes theirs and starts from random weights, as ``random/NAME`` and a card.json do.
     """
+    first, *others = taggers
+    names = " and ".join(tagger.card.name for tagger in taggers)
+    paper = f"distilled from {names} by function matching (Beyer et al. 2022)"
+    if student is None:
+        if not isinstance(first.card.backbone, MobileNetConfig):
+            raise UsageError(f"{first.card.name} is no MobileNet to put transformer blocks in; name a --student")
+        heads = {tagger.card.name: tagger.labels for tagger in others}
+        sizes = {size: getattr(config, size) for size in ("width", "n_blocks", "n_layers", "n_hidden")}
+        made = stem_student(first, heads=heads, **sizes)
+        label_set = JOINT if others else first.card.labels
+        made.card = replace(made.card, name=name, labels=label_set, licence="", paper=paper)
+        return made
     before = _read(student)
+    theirs = tuple(label for tagger in taggers for label in tagger.labels)
     labels: Sequence[str] = before.labels
     card = replace(
-        before.card, name=name, weights=None, scores={}, thresholds=(), licence="", multilabel=teacher.card.multilabel,
-        paper=f"distilled from {teacher.card.name} by function matching (Beyer et al. 2022)",
+        before.card, name=name, weights=None, scores={}, thresholds=(), licence="", multilabel=first.card.multilabel,
+        paper=paper,
     )  # fmt: skip
-    known = all(_at(label, teacher.labels) is not None for label in labels)
+    known = labels == theirs or all(_at(label, theirs) is not None for label in labels)
     if not known:
-        labels = teacher.labels
-        card = replace(card, labels=teacher.card.labels, head=replace(card.head, n_classes=len(labels)))
-    card = replace(card, summary=f"{len(labels)} classes of {teacher.card.name}, learnt from unlabelled music")
+        labels = theirs
+        label_set = JOINT if others else first.card.labels
+        card = replace(card, labels=label_set, head=replace(card.head, n_classes=len(labels)))
+    card = replace(card, summary=f"{len(labels)} classes of {names}, learnt from unlabelled music")
     tagger = random_tagger(card, labels)
     if known:
         tagger.load_state_dict(before.state_dict())
         tagger.weights_sha256 = before.weights_sha256
-    return tagger.to(teacher.device)
+    return tagger.to(first.device)
 
 
-def classes_of(labels: Sequence[str], teachers: Sequence[str]) -> list[int]:
-    """The numbers of ``labels`` among the teacher's; ``Genre---Rock music`` is its ``Rock music``."""
-    numbers = [_at(label, teachers) for label in labels]
+def classes_of(labels: Sequence[str], theirs: Sequence[str]) -> list[int]:
+    """The numbers of ``labels`` among the teachers'; ``Genre---Rock music`` is AudioSet's ``Rock music``."""
+    if tuple(labels) == tuple(theirs):
+        return list(range(len(labels)))
+    numbers = [_at(label, theirs) for label in labels]
     return [number for number in numbers if number is not None]
 
 
-def ranked_of(student: Tagger) -> list[int] | None:
-    """The classes that compete for the first place, where the vocabulary says so: not "Music", nor mere sounds."""
-    if student.card.labels != "audioset_music":
+def learnt(teachers: Teachers, *, everything: bool = False) -> list[list[int]]:
+    """For each teacher the numbers of its classes that count among the student's logits: of AudioSet's, the musical."""
+    owners = teachers.owners
+    found = []
+    for number, tagger in enumerate(teachers.taggers):
+        wanted = {name for term in load_terms() for name in term.sources["audioset"]}
+        if everything or tagger.card.labels != "audioset":
+            wanted = set(tagger.labels)
+        mine = [place for place, owner in enumerate(owners) if owner == number]
+        found.append([place for place in mine if teachers.labels[teachers.classes[place]] in wanted])
+    return found
+
+
+def ranked_of(student: Tagger, labels: Sequence[str]) -> list[int] | None:
+    """The numbers of the ``labels`` that compete for the first place, where groups say so: tags, but no sounds."""
+    if student.card.labels == "audioset_music":
+        tags = {term.label for term in load_vocabulary() if term.group not in ("music", "sound")}
+    elif student.card.labels in (JOINT, "music", "audioset"):
+        tags = {label for label in labels if group_of(label) not in ("", "sound") and label != "Speech"}
+    else:
         return None
-    return [number for number, term in enumerate(load_vocabulary()) if term.group not in ("music", "sound")]
+    return [number for number, label in enumerate(labels) if label in tags]
 
 
 def _read(student: str) -> Tagger:

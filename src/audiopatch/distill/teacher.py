@@ -1,18 +1,18 @@
-"""The teacher's side of distillation: what it says about audio, and on which scale the student hears it."""
+"""The teachers' side of distillation: what they say about audio, and on which scale the student hears it."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from audiopatch.distill.augment_wave import resample_fft
 from audiopatch.models.mobilenet import MobileNet
 from audiopatch.models.processor import best_float
 from audiopatch.models.tagger import Tagger
-
-LIMIT = 4.0  # standard deviations: a few wild targets must not rule the loss
 
 
 @dataclass(frozen=True)
@@ -29,12 +29,16 @@ class Standard:
         return cls(values.float().mean(dim=0), torch.where(std > 1e-4, std, 1.0))
 
     def __call__(self, values: Tensor) -> Tensor:
-        """values (..., C) -> in standard deviations from the mean, within +-4."""
-        return ((values - self.mean) / self.std).clamp(-LIMIT, LIMIT)
+        """values (..., C) -> in standard deviations from the mean."""
+        return (values - self.mean) / self.std
 
     def undo(self, values: Tensor) -> Tensor:
         """values (..., C) in standard deviations -> in the units that were measured."""
         return values * self.std + self.mean
+
+    def part(self, rows: slice) -> Standard:
+        """The Standard of some of the columns."""
+        return Standard(self.mean[rows], self.std[rows])
 
     @torch.no_grad()
     def do_in(self, layer: nn.Linear) -> None:
@@ -53,11 +57,12 @@ class Standard:
 
 @dataclass(frozen=True)
 class Answer:
-    """logits (B, C) of the chosen classes; features (B, E); timeline (B, E, T), the features along time."""
+    """logits (B, C) of the chosen classes of all teachers; features (B, E) and timeline (B, E, T) of the first: the
+    features along time, where it has any."""
 
     logits: Tensor
     features: Tensor
-    timeline: Tensor
+    timeline: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -70,15 +75,18 @@ class Standards:
 
     @classmethod
     def measure(cls, answers: Sequence[Answer]) -> Standards:
-        timeline = torch.cat([answer.timeline.transpose(1, 2).flatten(0, 1) for answer in answers])
+        features = torch.cat([answer.features for answer in answers])
+        columns = [answer.timeline.transpose(1, 2).flatten(0, 1) for answer in answers if answer.timeline is not None]
         return cls(
             Standard.measure(torch.cat([answer.logits for answer in answers])),
-            Standard.measure(torch.cat([answer.features for answer in answers])),
-            Standard.measure(timeline),
+            Standard.measure(features),
+            Standard.measure(torch.cat(columns) if columns else features),
         )
 
     def __call__(self, answer: Answer) -> Answer:
-        timeline = self.timeline(answer.timeline.transpose(1, 2)).transpose(1, 2)
+        timeline = answer.timeline
+        if timeline is not None:
+            timeline = self.timeline(timeline.transpose(1, 2)).transpose(1, 2)
         return Answer(self.logits(answer.logits), self.features(answer.features), timeline)
 
     def to_lists(self) -> dict[str, list[list[float]]]:
@@ -90,31 +98,70 @@ class Standards:
         return cls(**{name: Standard(*(torch.tensor(x, device=device) for x in pair)) for name, pair in lists.items()})
 
 
-class Teacher:
-    """wave (B, S) at the Tagger's own sample rate -> Answer for the classes numbered ``classes``."""
+class Teachers:
+    """Taggers that are asked about the same audio, each through its own front-end; ``classes`` of their labels count.
 
-    def __init__(self, tagger: Tagger, classes: Sequence[int]):
-        self.tagger: Tagger = tagger.eval()
-        self.tagger.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # twice as fast for the CNN on a CPU
-        self.sample_rate = tagger.frontend.sample_rate
-        self._classes = torch.tensor(classes, device=tagger.device)
+    The first one's features are learnt, too. One that listens to shorter segments than it is given hears several,
+    evenly spread, and answers with the mean of its scores, as it would tag.
+    """
+
+    def __init__(self, taggers: Sequence[Tagger], classes: Sequence[int] | None = None):
+        self.taggers = [tagger.eval() for tagger in taggers]
+        for tagger in self.taggers:
+            tagger.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # twice as fast for CNNs on a CPU
+        self.device = taggers[0].device
+        self.sample_rate = max(tagger.frontend.sample_rate for tagger in taggers)
+        self.labels = tuple(label for tagger in taggers for label in tagger.labels)
+        self.classes = tuple(range(len(self.labels)) if classes is None else classes)
+        self._classes = torch.tensor(self.classes, device=self.device)
 
     @property
     def n_features(self) -> int:
-        return self.tagger.card.backbone.n_features
+        return self.taggers[0].card.backbone.n_features
+
+    @property
+    def owners(self) -> tuple[int, ...]:
+        """(C,) the number of the teacher that each class is of."""
+        whose = [number for number, tagger in enumerate(self.taggers) for _ in tagger.labels]
+        return tuple(whose[number] for number in self.classes)
 
     @torch.no_grad()
-    def __call__(self, wave: Tensor) -> Answer:
-        mel = self.tagger.frontend(wave)
-        with torch.autocast(wave.device.type, dtype := best_float(wave.device), enabled=dtype != torch.float32):
-            pooled, timeline = self._features(mel)
-        return Answer(self.tagger.head(pooled.float())[:, self._classes], pooled.float(), timeline.float())
+    def __call__(self, wave: Tensor, sample_rate: int) -> Answer:
+        """wave (B, S)"""
+        first, *others = self.taggers
+        mel = first.frontend(resample_fft(wave, sample_rate, first.frontend.sample_rate))
+        with native_autocast(self.device):
+            pooled, timeline = _features(first, mel)
+        logits = [first.head(pooled.float()), *(_scores(tagger, wave, sample_rate) for tagger in others)]
+        timeline = None if timeline is None else timeline.float()
+        return Answer(torch.cat(logits, dim=1)[:, self._classes], pooled.float(), timeline)
 
-    def _features(self, mel: Tensor) -> tuple[Tensor, Tensor]:
-        """mel -> features (B, E) and timeline (B, E, T), from a CNN's last map or a transformer's patch columns."""
-        backbone = self.tagger.backbone
-        if isinstance(backbone, MobileNet):
-            feature_map = backbone.feature_map(mel)
-            return feature_map.mean(dim=(2, 3)), feature_map.mean(dim=2)
-        features = backbone(mel)
-        return features.pooled, features.tokens.as_grid().mean(dim=2)
+
+def native_autocast(device: torch.device) -> torch.autocast:
+    """bfloat16 where the device computes it natively; elsewhere nothing: it would be slower than float32."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=best_float(device) == torch.bfloat16)
+
+
+def _features(tagger: Tagger, mel: Tensor) -> tuple[Tensor, Tensor | None]:
+    """mel -> features (B, E) and timeline (B, E, T), from a CNN's last map or a transformer's patch columns."""
+    backbone = tagger.backbone
+    if isinstance(backbone, MobileNet):
+        feature_map = backbone.feature_map(mel)
+        return feature_map.mean(dim=(2, 3)), feature_map.mean(dim=2)
+    features = backbone(mel)
+    return features.pooled, None if features.tokens is None else features.tokens.as_grid().mean(dim=2)
+
+
+def _scores(tagger: Tagger, wave: Tensor, sample_rate: int) -> Tensor:
+    """wave (B, S) -> logits (B, C) of the mean score over segments."""
+    rate = tagger.frontend.sample_rate
+    wave = resample_fft(wave, sample_rate, rate)
+    length = min(round(tagger.card.segment_s * rate), wave.shape[1])
+    n_segments = math.ceil(wave.shape[1] / length - 0.2)
+    starts = torch.linspace(0, wave.shape[1] - length, max(1, n_segments)).long().tolist()
+    segments = torch.stack([wave[:, start : start + length] for start in starts], dim=1)
+    mel = tagger.frontend(segments.flatten(0, 1))
+    with native_autocast(wave.device):
+        pooled = tagger.backbone(mel).pooled
+    scores = tagger.head(pooled.float()).sigmoid().unflatten(0, segments.shape[:2]).mean(dim=1)
+    return scores.logit(eps=1e-6)
