@@ -10,6 +10,7 @@
 # make soak     two thousand tracks in a row: is memory flat?
 # make default-model   the recipe of the model inside the package, from music to model folder (days on a CPU: SEGMENTS)
 # make card            measure it again on music it never heard, and write its tables (a quiet machine; some minutes)
+# make check-models    published weights beside their authors' packages, as build/check-models.md (needs a network; GB)
 # make check    what must be green before a change is merged
 PYTHON ?= python3
 VENV ?= .venv
@@ -17,7 +18,7 @@ BIN = $(VENV)/bin
 # The constraints name a CPU build of torch where that is enough: a bare "torch" brings several GB of CUDA.
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-all numerics coverage docs dist sbom faults soak default-model card check workflows clean
+.PHONY: demo test test-all numerics coverage docs dist sbom faults soak default-model card check-models check workflows clean
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit("audiopatch needs Python 3.11 or newer: make PYTHON=python3.11") if sys.version_info < (3, 11) else 0'
@@ -66,6 +67,9 @@ dist: $(VENV)/.dev
 	build/wheel-venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt build/dist/*.whl
 	cd build && wheel-venv/bin/audiopatch tag ../examples/music --output wheel-demo --force
 	@test $$(stat -c %s build/dist/*.whl) -le 26214400 || (echo "the wheel is larger than 25 MB" && exit 1)
+
+check-models: $(VENV)/.run
+	$(BIN)/python scripts/check_models.py build/check-models.md
 
 sbom: $(VENV)/.run
 	$(PYTHON) -m venv build/sbom-venv

@@ -24,6 +24,7 @@ _PUBLIC = {
     "apply_changes": "audiopatch.writing.apply",
     "undo": "audiopatch.writing.undo",
     "report": "audiopatch.library.report",
+    "check_model": "audiopatch.bench.check",
     "compare_models": "audiopatch.bench.compare",
     "Tagger": "audiopatch.models.tagger",
 }

@@ -1,10 +1,7 @@
 """Hub repositories, fetched by huggingface_hub from a server started by the test (``HF_ENDPOINT``)."""
 
-import hashlib
 import json
-import threading
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import torch
@@ -13,8 +10,7 @@ from safetensors.torch import save
 from audiopatch.errors import UsageError, WeightsError
 from audiopatch.models.card import Weights
 from audiopatch.zoo import CARDS, fetch, load_model
-
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
+from hub_server import hub_of
 
 
 @pytest.fixture
@@ -24,40 +20,10 @@ def hub(states, tmp_path, monkeypatch):
               "num_hidden_layers": 2, "intermediate_size": 256, "max_length": 128}  # fmt: skip
     files = {"config.json": json.dumps(config).encode(), "model.safetensors": save(states.hub(144, 35))}
     files["anything.py"] = b"raise SystemExit('code from the hub ran')"
-    seen: list[str] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_HEAD(self) -> None:
-            self.answer(with_body=False)
-
-        def do_GET(self) -> None:
-            self.answer(with_body=True)
-
-        def answer(self, *, with_body: bool) -> None:
-            seen.append(f"{self.command} {self.path}")
-            repository, _, place = self.path.partition("/resolve/")
-            body = files.get(place.partition("/")[2]) if repository == "/someone/tiny-ast" else None
-            self.send_response(200 if body is not None else 404)
-            self.send_header("X-Repo-Commit", COMMIT)
-            if body is None:
-                known = repository == "/someone/tiny-ast"
-                self.send_header("X-Error-Code", "EntryNotFound" if known else "RepoNotFound")
-            self.send_header("ETag", f'"{hashlib.sha256(body or b"").hexdigest()}"')
-            self.send_header("Content-Length", str(len(body or b"")))
-            self.end_headers()
-            if with_body:
-                self.wfile.write(body or b"")
-
-        def log_message(self, *args) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
     monkeypatch.setenv("AUDIOPATCH_CACHE", str(tmp_path / "cache"))
-    yield seen
-    server.shutdown()
-    server.server_close()
+    with hub_of("someone/tiny-ast", files) as (address, seen):
+        monkeypatch.setenv("HF_ENDPOINT", address)
+        yield seen
 
 
 def test_a_repository_is_fetched_once_and_without_its_code(hub):

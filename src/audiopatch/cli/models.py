@@ -30,6 +30,7 @@ def models() -> None:
     [bold]audiopatch models info mn04_as[/bold]                           one model's card: labels, licence, scores
     [bold]audiopatch models compare ced-mini mn10_as[/bold]               side by side, with their speed here
     [bold]audiopatch models verify weights.pt[/bold]                      check weights and run them once
+    [bold]audiopatch models check ced-tiny[/bold]                         run it beside its authors' package
     """
 
 
@@ -67,9 +68,9 @@ def list_models(
     grid.add_column("licence", no_wrap=True)
     for card in cards:
         score = next((score for what, score in card.scores.items() if what.startswith("mAP")), None)
-        licence = card.licence.partition(" (")[0]
+        short = card.licence.partition(" (")[0]
         labels, quality = str(card.head.n_classes), f"{score:.3f}" if score else ""
-        grid.add_row(card.name, f"{card.segment_s:g}", labels, quality, _weights(card), licence)
+        grid.add_row(card.name, f"{card.segment_s:g}", labels, quality, _weights(card), short)
     rich_console(stderr=False).print(grid)
 
 
@@ -177,6 +178,43 @@ def verify(name: Name) -> None:
     if not logits.isfinite().all():
         raise WeightsError(f"{name}: its scores of silence are not finite numbers")
     typer.echo(f"{printable(tagger.card.name)}: sound; sha256 {tagger.weights_sha256}, {len(tagger.labels)} labels")
+
+
+@app.command()
+def check(
+    name: Annotated[str, typer.Argument(help="A name from the list, of a family whose authors publish a package.")],
+    music: Annotated[
+        list[str] | None, typer.Argument(help="Files and folders to run it on.", show_default="examples/music")
+    ] = None,
+    python: Annotated[
+        str | None,
+        typer.Option(help="An interpreter that has the authors' package.", show_default="one made in the cache"),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Run a published model beside its authors' own package on the same audio, and say how far they differ.
+
+    It downloads the weights and, unless --python names an interpreter that has it, the package, into an environment of
+    its own. Exits with 5 where they do not agree.
+    """
+    from audiopatch.bench.check import check_model
+    from audiopatch.errors import WeightsError
+    from audiopatch.zoo import find_card
+
+    result = check_model(
+        find_card(name), music or ["examples/music"], python=python, note=lambda said: typer.echo(said, err=True)
+    )
+    if json:
+        typer.echo(json_text.dumps(dataclasses.asdict(result) | {"agrees": result.agrees}, indent=2))
+    else:
+        for part, found in result.differences.items():
+            typer.echo(f"{part:<8}  largest difference {found.max:.1e}, relative {found.relative:.1e}")
+        order = {True: "in the same order", False: "IN ANOTHER ORDER", None: "not named by the package"}[result.labels]
+        typer.echo(f"labels    {order}")
+        versions = ", ".join(f"{package} {version}" for package, version in sorted(result.environment.items()))
+        typer.echo(f"{result.name}: {result.n_clips} clips; {versions}")
+    if not result.agrees:
+        raise WeightsError(f"{name} does not give the numbers of its authors' package")
 
 
 def _find(name: str) -> ModelCard:

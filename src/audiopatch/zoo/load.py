@@ -74,7 +74,7 @@ def _build(name: str, *, offline: bool) -> Tagger:
     if (folder := shipped_folder(name)) is not None:
         return _tagger(folder, name)
     if name in CARDS:
-        return _zoo_tagger(CARDS[name], offline=offline)
+        return tagger_of_card(CARDS[name], offline=offline)
     if name.startswith(_HUB):
         return _tagger(fetch.hub_folder(name.removeprefix(_HUB), offline=offline), name)
     path = Path(name).expanduser()
@@ -123,7 +123,7 @@ def read_weights_file(path: Path, name: str = "") -> Published:
     raise WeightsError(f"{path.name} is of no format audiopatch reads; its first keys are {sorted(state)[:3]}")
 
 
-def _zoo_tagger(card: ModelCard, *, offline: bool) -> Tagger:
+def tagger_of_card(card: ModelCard, *, offline: bool) -> Tagger:
     if card.weights is None:
         return random_tagger(card)
     path = fetch.download(card, offline=offline, progress=fetch.progress_bar(card))

@@ -1,0 +1,204 @@
+"""A published model beside its authors' own package, on the same audio: front-end, logits, features, labels' order."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+
+from audiopatch.audio.decode import decode_track
+from audiopatch.audio.walk import walk
+from audiopatch.bench import references
+from audiopatch.errors import EnvironmentProblem, UsageError, first_line
+from audiopatch.models.card import ModelCard, TransformerConfig
+from audiopatch.models.tagger import Tagger
+from audiopatch.storage.cache import cache_folder
+from audiopatch.types import CutSpec, Segment
+from audiopatch.zoo import fetch
+from audiopatch.zoo.load import tagger_of_card
+
+_TOLERANCE = 5e-5  # relative L2, of features and logits in float32 on a CPU
+_MAX_CLIPS = 12
+_PARTS = ("mel", "logits", "scores", "features")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Over all clips: the largest absolute difference, and the L2 norm of the difference over that of the reference."""
+
+    max: float
+    relative: float
+
+
+@dataclass(frozen=True)
+class Check:
+    """What came out: ``differences`` by part (mel, logits or scores, features), of ``n_clips`` clips of one segment.
+
+    ``labels`` tells whether the package names its classes in our order; None where it names none. ``environment``
+    is the interpreter that ran the package: its versions.
+    """
+
+    name: str
+    n_clips: int
+    differences: dict[str, Difference]
+    labels: bool | None
+    environment: dict[str, str]
+
+    @property
+    def agrees(self) -> bool:
+        outputs = [self.differences[part] for part in _PARTS[1:] if part in self.differences]
+        return self.labels is not False and all(one.relative <= _TOLERANCE for one in outputs)
+
+
+def check_model(
+    card: ModelCard,
+    music: Sequence[str],
+    *,
+    python: str | None = None,
+    note: Callable[[str], None] = lambda sentence: None,
+) -> Check:
+    """Download ``card``'s weights, run them here and in the authors' package, and compare.
+
+    ``music`` are files and folders, of which the first segment of up to twelve tracks is taken. ``python`` is an
+    interpreter that has the package; without one, a virtual environment is made in the cache, once per family.
+    Families without a package are a UsageError, a package that cannot be had or run an EnvironmentProblem.
+    """
+    if card.family not in references.REFERENCES:
+        known = ", ".join(references.REFERENCES)
+        raise UsageError(f"'{card.name}' has no package of its authors to run beside; these families have: {known}")
+    if card.weights is None:
+        raise UsageError(f"'{card.name}' has no published weights to check")
+    path = fetch.download(card)
+    tagger = tagger_of_card(card, offline=True)
+    waves = _first_segments(tagger, music)
+    note(f"{len(waves)} clips of {card.segment_s:g} s; weights {tagger.weights_sha256[:16]}…")
+    python = python or _environment(card.family, note)
+    theirs, told = _run_reference(python, _job(card, tagger, path), waves)
+    differences = _compare(_run_ours(tagger, waves), theirs)
+    labels = tuple(told["labels"]) == tagger.labels if told["labels"] else None
+    return Check(card.name, len(waves), differences, labels, {"python": told["python"]} | told["versions"])
+
+
+def _first_segments(tagger: Tagger, music: Sequence[str]) -> list[np.ndarray]:
+    spec = CutSpec(tagger.frontend.sample_rate, tagger.card.segment_s, n_segments=1, min_s=tagger.card.segment_s)
+    waves: list[np.ndarray] = []
+    for track in walk(music):
+        if len(waves) == _MAX_CLIPS:
+            break
+        waves += [outcome.wave for outcome in decode_track(track, spec) if isinstance(outcome, Segment)]
+    if not waves:
+        raise UsageError(f"no track in {', '.join(music)} is as long as one segment ({tagger.card.segment_s:g} s)")
+    return waves
+
+
+def _environment(family: str, note: Callable[[str], None]) -> str:
+    """The interpreter of a family's virtual environment, made where it is missing."""
+    folder = cache_folder() / "references" / family
+    python = folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+    packages = references.REFERENCES[family][1]
+    if (folder / "complete").is_file():
+        return str(python)
+    note(f"making {folder} with {', '.join(packages)}: this downloads what they need")
+    for command in (
+        [sys.executable, "-m", "venv", "--clear", str(folder)],
+        [str(python), "-m", "pip", "install", "--quiet", *packages],
+    ):
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise EnvironmentProblem(f"the authors' package cannot be installed: {_last_line(done.stderr)}")
+    (folder / "complete").touch()
+    return str(python)
+
+
+def _job(card: ModelCard, tagger: Tagger, path: Path) -> dict[str, Any]:
+    """What a reference must know, as JSON values."""
+    backbone = tagger.card.backbone
+    assert isinstance(backbone, TransformerConfig)  # every family with a reference is one
+    return {
+        "family": card.family,
+        "weights": str(path),
+        "hub": card.weights.hub if card.weights else "",
+        "n_classes": card.head.n_classes,
+        "n_frames": tagger.frontend.n_frames,
+        "frontend_options": dict(tagger.card.frontend.options),
+        "backbone": asdict(backbone),
+    }
+
+
+def _run_reference(
+    python: str, job: dict[str, Any], waves: Sequence[np.ndarray]
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    with TemporaryDirectory(prefix="audiopatch-") as name:
+        folder = Path(name)
+        job |= {
+            "waves": str(folder / "waves.npz"),
+            "outputs": str(folder / "out.npz"),
+            "told": str(folder / "told.json"),
+        }
+        named: dict[str, Any] = {f"wave_{index}": wave for index, wave in enumerate(waves)}
+        np.savez(folder / "waves.npz", **named)
+        (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
+        try:
+            done = subprocess.run(
+                [python, str(Path(references.__file__)), str(folder / "job.json")],
+                capture_output=True,
+                text=True,
+                check=False,
+                cwd=folder,
+            )
+        except OSError as error:
+            raise EnvironmentProblem(f"{python} cannot be run: {first_line(error)}") from error
+        if done.returncode:
+            raise EnvironmentProblem(f"the authors' package failed: {_last_line(done.stderr)}")
+        with np.load(folder / "out.npz") as content:
+            outputs = {key: content[key] for key in content.files}
+        return outputs, json.loads((folder / "told.json").read_text(encoding="utf-8"))
+
+
+@torch.inference_mode()
+def _run_ours(tagger: Tagger, waves: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+    found: dict[str, np.ndarray] = {}
+    for index, wave in enumerate(waves):
+        mel = tagger.frontend(torch.from_numpy(wave)[None])
+        prediction = tagger(mel)
+        scores = tagger.scores(prediction.logits)
+        for part, value in zip(_PARTS, (mel, prediction.logits, scores, prediction.features), strict=True):
+            found[f"{part}_{index}"] = value[0].numpy()
+    return found
+
+
+def _compare(ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray]) -> dict[str, Difference]:
+    differences = {}
+    for part in _PARTS:
+        keys = [key for key in theirs if key.rpartition("_")[0] == part]
+        if keys:
+            pairs = [_as_long(ours[key], theirs[key]) for key in keys]
+            found, expected = (np.concatenate([pair[side].ravel() for pair in pairs]) for side in (0, 1))
+            distance = float(np.linalg.norm(found - expected))
+            differences[part] = Difference(
+                float(np.abs(found - expected).max()), distance / float(np.linalg.norm(expected) or 1)
+            )
+    return differences
+
+
+def _as_long(ours: np.ndarray, theirs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mels of both, cut to the shorter: a package may hand out frames that its network then leaves out."""
+    if ours.ndim == 2:
+        n_frames = min(ours.shape[1], theirs.shape[1])
+        return ours[:, :n_frames], theirs[:, :n_frames]
+    if ours.shape != theirs.shape:
+        raise UsageError(f"the package gives {theirs.shape} where audiopatch gives {ours.shape}")
+    return ours, theirs
+
+
+def _last_line(text: str) -> str:
+    lines = text.strip().splitlines()
+    return lines[-1] if lines else "it said nothing"
