@@ -6,10 +6,10 @@ Public names are resolved on first use (PEP 562), so ``import audiopatch`` impor
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-__version__ = version("audiopatch")
+if TYPE_CHECKING:
+    __version__: str
 
 _PUBLIC = {
     "load_model": "audiopatch.zoo",
@@ -35,6 +35,10 @@ __all__ = ["__version__", *_PUBLIC]
 def __getattr__(name: str) -> Any:
     if name in _PUBLIC:
         return getattr(import_module(_PUBLIC[name]), name)
+    if name == "__version__":  # which takes longer to look up than all of --help
+        from importlib.metadata import version
+
+        return version("audiopatch")
     raise AttributeError(f"module 'audiopatch' has no attribute '{name}'")
 
 

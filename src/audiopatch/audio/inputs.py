@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +54,12 @@ class Inputs:
             why = f" ({'; '.join(unread[:3])})" if unread else ""
             raise NoAudioError(f"no audio found in {', '.join([*self.paths, *self.listed]) or 'an empty list'}{why}")
         return itertools.chain([first], tracks)
+
+    @property
+    def folders(self) -> list[str]:
+        """Those of the paths that are folders, here or in a store, whose files may come and go."""
+        paths = (named(path) if is_remote(path) else os.path.abspath(path) for path in self.paths)  # noqa: PTH100
+        return [path for path in paths if is_remote(path) or Path(path).is_dir()]
 
     def check_watchable(self, *, force: bool) -> None:
         """Refuse at once what cannot be followed."""

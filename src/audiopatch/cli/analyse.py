@@ -12,12 +12,14 @@ import typer
 
 from audiopatch.audio.inputs import Inputs
 from audiopatch.audio.lists import find_reading, read_paths
+from audiopatch.audio.names import Area
 from audiopatch.cli import console
 from audiopatch.cli.options import FailOn, Format, Sources, Talk, Target
-from audiopatch.cli.progress import find_observer
-from audiopatch.cli.words import last_line, watched_line
-from audiopatch.errors import UsageError
-from audiopatch.inference.progress import Counts
+from audiopatch.cli.progress import Events, find_observer
+from audiopatch.cli.words import after_words, last_line, watched_line
+from audiopatch.errors import AudioPatchError, UsageError
+from audiopatch.inference.progress import Counts, Observer, RunResult
+from audiopatch.inference.request import run_if_current
 from audiopatch.inference.settings import Analysis, Runtime
 from audiopatch.storage.place import is_remote
 
@@ -38,13 +40,46 @@ def analyse(verb: str, sources: Sources, analysis: Analysis, target: Target, run
         raise UsageError("stdout cannot carry both the rows (-o -) and the summary (--json); leave one of them out")
     listed = read_listed(sources.files_from, null=sources.null)
     inputs = Inputs(sources.inputs or (), listed, sources.include or (), sources.exclude or ())
-    # what is wrong is refused before the seconds that importing torch takes
-    inputs.check_watchable(force=runtime.force) if target.watch else inputs.tracks()
-    from audiopatch.inference.pipeline import run_to_folder, run_to_stream
-    from audiopatch.inference.watching import watch_folders
-
     observer = find_observer(talk.progress, quiet=talk.quiet, verbose=talk.verbose)
-    with console.stop_on_signals() as stop:
+    try:
+        result, code = _run(inputs, analysis, target, runtime, observer)
+    except AudioPatchError as error:
+        if not isinstance(observer, Events):
+            raise
+        observer.ended({"exit_code": error.exit_code, "error": console.as_typed(str(error))})
+        raise typer.Exit(error.exit_code) from error
+    finally:
+        if not isinstance(observer, Events):
+            observer.finished(Counts())  # whatever it shows of what was being done
+    if target.json:
+        print(json.dumps(_summary(result.counts, target.output, code, result.interrupted)))
+    if isinstance(observer, Events):
+        observer.ended(_summary(result.counts, target.output, code, result.interrupted))
+    elif not talk.quiet:
+        _tell(verb, result, analysis, target)
+    raise typer.Exit(code)
+
+
+def _run(
+    inputs: Inputs, analysis: Analysis, target: Target, runtime: Runtime, observer: Observer
+) -> tuple[RunResult, int]:
+    """What came of it, and the exit code that says so."""
+    observer.doing("looking for music")
+    _warn_of_output(inputs, target.output, observer)
+    with console.stop_on_signals(observer.note) as stop:
+        # what is wrong is refused, and what is current seen, before the seconds that importing torch takes
+        if target.watch:
+            inputs.check_watchable(force=runtime.force)
+        elif target.output != STDOUT:
+            where = {"file_format": target.format.value, "observer": observer}
+            if result := run_if_current(inputs, target.output, analysis, runtime, **where):
+                return result, exit_code(result.counts, target.fail_on)
+        if not target.watch:
+            inputs.tracks()
+        observer.doing(f"loading {analysis.model}")
+        from audiopatch.inference.pipeline import run_to_folder, run_to_stream
+        from audiopatch.inference.watching import watch_folders
+
         if target.output == STDOUT:
             result = run_to_stream(inputs, sys.stdout, analysis, runtime, observer=observer, stop=stop)
         else:
@@ -57,19 +92,35 @@ def analyse(verb: str, sources: Sources, analysis: Analysis, target: Target, run
                 observer=observer,
                 stop=stop,
             )
-    code = stop.exit_code if result.interrupted else exit_code(result.counts, target.fail_on)
-    if target.json:
-        print(json.dumps(_summary(result.counts, target.output, code, result.interrupted)))
-    if not talk.quiet:
-        _show(target, result.counts)
-        for note in result.notes:
-            console.say(note)
-        place = "" if target.output == STDOUT else target.output.rstrip("/")
-        if target.watch and not result.interrupted:
-            console.say(watched_line(verb, result.counts, place))
-        else:
-            console.say(last_line(verb, result.counts, place, interrupted=result.interrupted))
-    raise typer.Exit(code)
+    if result.interrupted:
+        return result, stop.exit_code
+    return result, 0 if target.watch else exit_code(result.counts, target.fail_on)
+
+
+def _warn_of_output(inputs: Inputs, output: str, observer: Observer) -> None:
+    """Tables among the music are in the way of whoever copies or plays it."""
+    here = os.path.abspath(output)  # noqa: PTH100
+    if (
+        output != STDOUT
+        and not is_remote(output)
+        and not Path(here, "run.json").exists()
+        and Area(inputs.folders).holds(here)
+    ):
+        observer.note(f"the tables go into {here}, which is inside your music; -o names another place")
+
+
+def _tell(verb: str, result: RunResult, analysis: Analysis, target: Target) -> None:
+    """The table of tags, if there is to be one, and the last lines."""
+    _show(target, result.counts)
+    for note in result.notes:
+        console.say(note)
+    place = "" if target.output == STDOUT else target.output.rstrip("/")
+    if target.watch and not result.interrupted:
+        console.say(watched_line(verb, result.counts, place))
+        return
+    console.say(last_line(verb, result.counts, place, interrupted=result.interrupted))
+    for line in after_words(result.counts, place, tags=analysis.tags):
+        console.say(line)
 
 
 def read_listed(source: str | None, *, null: bool) -> list[str]:
@@ -93,8 +144,12 @@ def read_listed(source: str | None, *, null: bool) -> list[str]:
 def exit_code(counts: Counts, fail_on: FailOn) -> int:
     """0, or 3 when more failed than ``fail_on`` puts up with."""
     n_failed = counts.n_failed + counts.n_failed_before
-    n_fine = counts.n_ok + counts.n_up_to_date
-    tolerated = {FailOn.any: n_failed == 0, FailOn.all: n_failed == 0 or n_fine > 0, FailOn.never: True}
+    tolerated = {
+        FailOn.new: counts.n_failed == 0,
+        FailOn.any: n_failed == 0,
+        FailOn.all: counts.n_failed == 0 or counts.n_ok > 0,
+        FailOn.never: True,
+    }
     return 0 if tolerated[fail_on] else console.SOME_FAILED
 
 
@@ -111,6 +166,8 @@ def _summary(counts: Counts, output: str, code: int, interrupted: bool) -> dict[
         "repeats": counts.n_repeats,
         "left_out": counts.n_left_out,
         "left": counts.n_left,
+        "missing": counts.n_missing,
+        "removed": counts.n_removed,
         "inferences": counts.n_inferences,
         "audio_s": round(counts.audio_s, 3),
         "elapsed_s": round(counts.elapsed_s, 3),

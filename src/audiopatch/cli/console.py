@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
@@ -101,7 +101,7 @@ class Stop(threading.Event):
 
 
 @contextmanager
-def stop_on_signals() -> Iterator[Stop]:
+def stop_on_signals(tell: Callable[[str], None] = say) -> Iterator[Stop]:
     """The first signal asks the run to finish the batch in flight; the second leaves at once."""
     stop = Stop()
 
@@ -110,7 +110,7 @@ def stop_on_signals() -> Iterator[Stop]:
             os._exit(128 + number)  # decoders leave by themselves, committed work is safe
         stop.exit_code = 128 + number
         stop.set()
-        say("stopping after the batch in flight; once more to leave at once")
+        tell("stopping after the batch in flight; once more to leave at once")
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -25,6 +25,7 @@ class Format(StrEnum):
 
 
 class FailOn(StrEnum):
+    new = "new"
     any = "any"
     all = "all"
     never = "never"
@@ -77,7 +78,11 @@ class Target:
         "--show/--no-show",
         shown="on a terminal, up to 20 tracks",
     )
-    fail_on: FailOn = option(FailOn.any, "Exit with 3 when any or all files failed, or never.", OUTPUT)
+    fail_on: FailOn = option(
+        FailOn.new,
+        "Exit with 3 when a file failed in this run (new), failed ever (any), or all that were tried did; or never.",
+        OUTPUT,
+    )
     json: bool = option(False, "Print a summary of the run as JSON on stdout.", OUTPUT, first=True)
 
 

@@ -6,12 +6,13 @@ import json
 import sys
 import time
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, Self
 
 from audiopatch.cli.console import printable, rich_console, say
 from audiopatch.cli.options import ProgressKind
 from audiopatch.cli.words import current_line, duration, number
-from audiopatch.inference.progress import Counts, Current, Observer, Silent
+from audiopatch.inference.progress import Counts, Current, Observer
 from audiopatch.types import Failed, TrackRow
 
 _LINE_EVERY_S = 30.0
@@ -20,7 +21,7 @@ _SHOWN_FAILURES = 10
 
 
 class Talking:
-    """Notes, and a line for each of the first failures (all of them when verbose)."""
+    """Notes, and a line for each of the first failures (all of them, and what is damaged, when verbose)."""
 
     def __init__(self, *, verbose: bool = False):
         self._verbose = verbose
@@ -36,17 +37,22 @@ class Talking:
         if self._verbose:
             self.line(f"left out: {printable(path)}")
 
+    def doing(self, what: str, n: int | None = None) -> None:
+        pass
+
     def planned(self, counts: Counts) -> None:
         self._n_shown = 0
 
     def advanced(self, counts: Counts, row: TrackRow | Failed) -> None:
-        if not isinstance(row, Failed):
-            return
-        self._n_shown += 1
-        if self._verbose or self._n_shown <= _SHOWN_FAILURES:
-            self.line(f"failed: {printable(row.track.path)}: {printable(row.message)} ({row.code})")
-        elif self._n_shown == _SHOWN_FAILURES + 1:
-            self.line("more failures follow; each has a row in the errors table (-v shows them here)")
+        if isinstance(row, Failed):
+            self._n_shown += 1
+            if self._verbose or self._n_shown <= _SHOWN_FAILURES:
+                self.line(f"failed: {printable(row.track.path)}: {printable(row.message)} ({row.code})")
+            elif self._n_shown == _SHOWN_FAILURES + 1:
+                self.line("more failures follow; each has a row in the errors table (-v shows them here)")
+        elif self._verbose and row.decoded.damaged:
+            why = printable(row.decoded.message or "some of it cannot be decoded")
+            self.line(f"damaged: {printable(row.track.path)}: {why}")
 
     def finished(self, counts: Counts) -> None:
         pass
@@ -55,10 +61,26 @@ class Talking:
         self.line(f"{time.strftime('%H:%M')}  {current_line(current)}")
 
 
+class Quiet(Talking):
+    """Only what failed, and why."""
+
+    def note(self, text: str) -> None:
+        pass
+
+    def current(self, current: Current) -> None:
+        pass
+
+
 class Plain(Talking):
-    """One line every 30 seconds."""
+    """What is being done, and one line every 30 seconds."""
 
     _due = 0.0
+    _what: str | None = None
+
+    def doing(self, what: str, n: int | None = None) -> None:
+        if what != self._what or time.monotonic() >= self._due:
+            self._what, self._due = what, time.monotonic() + _LINE_EVERY_S
+            self.line(f"{what}: {number(n)} so far" if n else what)
 
     def planned(self, counts: Counts) -> None:
         super().planned(counts)
@@ -68,39 +90,60 @@ class Plain(Talking):
         super().advanced(counts, row)
         if time.monotonic() >= self._due:
             self._due = time.monotonic() + _LINE_EVERY_S
-            done = counts.n_ok + counts.n_failed
-            self.line(f"{number(done)} of {number(done + counts.n_left)} tracks, {_rates(counts)}")
+            done = counts.n_found - counts.n_left
+            self.line(f"{number(done)} of {number(counts.n_found)} tracks, {_rates(counts)}")
 
 
 class Bar(Talking):
-    """A Rich bar with the rates and the time left."""
+    """A Rich bar with the rates, the time left, and the file that was finished last, from the first second on."""
 
     def __init__(self, *, verbose: bool = False):
         super().__init__(verbose=verbose)
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+        from rich.table import Column
 
-        columns = [SpinnerColumn(), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}")]
-        self._bars = Progress(*columns, console=rich_console(), transient=True)
+        words = TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1))
+        self._waiting = Progress(SpinnerColumn(), words, console=rich_console(), transient=True, expand=True)
+        columns = [SpinnerColumn(), BarColumn(bar_width=20), MofNCompleteColumn(), words]
+        self._bars = Progress(*columns, console=rich_console(), transient=True, expand=True)
         self._task: Any = None
 
     def line(self, text: str) -> None:
-        self._bars.console.print(printable(text), soft_wrap=True)
+        live = self._bars if self._bars.live.is_started else self._waiting
+        live.console.print(printable(text), soft_wrap=True)
+
+    def doing(self, what: str, n: int | None = None) -> None:
+        words = f"{what}: {number(n)} so far" if n else what
+        if not self._waiting.tasks:
+            self._waiting.add_task(words, total=None)
+            self._waiting.start()
+        self._waiting.update(self._waiting.tasks[0].id, description=printable(words))
 
     def planned(self, counts: Counts) -> None:
         super().planned(counts)
+        self._rest()
         if counts.n_left:
-            self._task = self._bars.add_task("starting", total=counts.n_left)
+            done = counts.n_found - counts.n_left
+            self._task = self._bars.add_task("decoding the first tracks", total=counts.n_found, completed=done)
             self._bars.start()
 
     def advanced(self, counts: Counts, row: TrackRow | Failed) -> None:
         super().advanced(counts, row)
-        self._bars.update(self._task, completed=counts.n_ok + counts.n_failed, description=_rates(counts))
+        if self._task is not None:
+            words = f"{_rates(counts)}  {printable(Path(row.track.path).name)}"
+            self._bars.update(self._task, completed=counts.n_found - counts.n_left, description=words)
 
     def finished(self, counts: Counts) -> None:
+        self._rest()
         self._bars.stop()
         if self._task is not None:
             self._bars.remove_task(self._task)
             self._task = None
+
+    def _rest(self) -> None:
+        self._waiting.stop()
+        for task in self._waiting.tasks:
+            self._waiting.remove_task(task.id)
 
 
 class Events:
@@ -108,6 +151,13 @@ class Events:
 
     def note(self, text: str) -> None:
         self._emit("note", text=text)
+
+    def doing(self, what: str, n: int | None = None) -> None:
+        self._emit("doing", what=what, n=n)
+
+    def ended(self, summary: dict[str, Any]) -> None:
+        """The last line: how the run ended."""
+        self._emit("ended", **summary)
 
     def planned(self, counts: Counts) -> None:
         self._emit("planned", counts=_figures(counts))
@@ -143,7 +193,7 @@ def find_observer(kind: ProgressKind, *, quiet: bool, verbose: bool) -> Observer
     if kind is ProgressKind.json:
         return Events()
     if quiet:
-        return Silent()
+        return Quiet(verbose=verbose)
     if kind is ProgressKind.none:
         return Talking(verbose=verbose)
     on_terminal = kind is ProgressKind.bar or (kind is ProgressKind.auto and sys.stderr.isatty())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 
 from audiopatch.inference.progress import Counts, Current
@@ -63,22 +64,48 @@ def watched_line(verb: str, counts: Counts, place: str) -> str:
 
 
 def last_line(verb: str, counts: Counts, place: str, *, interrupted: bool = False) -> str:
-    """The most important line of a run: what was done, what was not, and where to look."""
-    failed = counts.n_failed + counts.n_failed_before
-    rest = [f"{number(counts.n_up_to_date)} up to date"] if counts.n_up_to_date else []
-    rest += [f"{number(counts.n_repeats)} with the audio of another"] if counts.n_repeats else []
-    rest += [f"{number(counts.n_damaged)} damaged"] if counts.n_damaged else []
-    rest += [f"{number(failed)} failed"] if failed else []
+    """The most important line of a run: what was done, what was not, and where it is.
+
+    ``23 tagged (1 copy, 2 damaged), 5 current, 2 failed; 1.4 h of audio in 2 m 05 s, 40× real time → audiopatch.out/``
+    """
+    of_them = [_counted(counts.n_repeats, "copy", "copies"), _counted(counts.n_damaged, "damaged", "damaged")]
+    inside = ", ".join(filter(None, of_them))
+    parts = [f"{number(counts.n_ok)} {verb.lower()}{f' ({inside})' if inside else ''}"] if counts.n_ok else []
+    parts += [f"{number(counts.n_up_to_date)} current"] if counts.n_up_to_date else []
+    parts += [f"{number(counts.n_failed)} failed"] if counts.n_failed else []
+    parts += [f"{number(counts.n_failed_before)} failed earlier"] if counts.n_failed_before else []
     if counts.n_left_out:
-        rest.append(f"{number(counts.n_left_out)} left out as hidden or no recording (-v lists them)")
+        parts.append(f"{number(counts.n_left_out)} left out as hidden or no recording (-v lists them)")
     if interrupted:
-        rest.append(f"{number(counts.n_left)} left: run the same command to resume")
-    where = f"{place}/errors/" if place and (failed or counts.n_damaged) else f"{place}/" if place else "stdout"
+        parts.append(f"{number(counts.n_left)} left: run the same command to resume")
+    where = f"{place}/" if place else "stdout"
+    done = ", ".join(parts)
     if not counts.n_ok and not counts.n_failed and not interrupted:
-        return f"Nothing to do: of {number(counts.n_found)} tracks {', '.join(rest)} → {where}"
-    done = (
-        f"{verb} {number(counts.n_ok)} of {number(counts.n_found)} tracks ({audio(counts.audio_s)}) "
-        f"in {duration(counts.elapsed_s)}"
-    )
-    done += f", {counts.times_real_time:.0f}× real time" if counts.n_ok else ""
-    return f"{done}{'; ' if rest else ''}{', '.join(rest)} → {where}"
+        return f"Nothing to do{': ' if done else ''}{done} → {where}"
+    speed = f", {counts.times_real_time:.0f}× real time" if counts.n_ok else ""
+    audio_done = f"; {audio(counts.audio_s)} of audio in {duration(counts.elapsed_s)}{speed}" if counts.n_ok else ""
+    return f"{done}{audio_done} → {where}"
+
+
+def after_words(counts: Counts, place: str, *, tags: bool) -> list[str]:
+    """What to do next: rows of missing files, tracks that failed, tags to look at."""
+    lines = []
+    if counts.n_removed:
+        lines.append(f"removed the rows of {_tracks(counts.n_removed)} that no longer exist")
+    if counts.n_missing:
+        rows = "its rows" if counts.n_missing == 1 else "their rows"
+        exist = "exists" if counts.n_missing == 1 else "exist"
+        lines.append(f"{_tracks(counts.n_missing)} no longer {exist}; --prune removes {rows}")
+    if place and (counts.n_failed or counts.n_failed_before):
+        lines.append(f"why tracks failed: {place}/errors/")
+    if place and tags and (counts.n_ok or counts.n_up_to_date):
+        lines.append(f"see them: audiopatch show{'' if place == 'audiopatch.out' else f' --in {shlex.quote(place)}'}")
+    return lines
+
+
+def _tracks(n: int) -> str:
+    return f"{number(n)} {'track' if n == 1 else 'tracks'}"
+
+
+def _counted(n: int, one: str, several: str) -> str:
+    return f"{number(n)} {one if n == 1 else several}" if n else ""

@@ -8,16 +8,18 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 from audiopatch.audio.inputs import Inputs
 from audiopatch.errors import UsageError
 from audiopatch.inference.budget import part_bytes, within
 from audiopatch.inference.extract import Extractor, find_thresholds, label_thresholds
-from audiopatch.inference.progress import Counts, Observer, Silent
+from audiopatch.inference.missing import Disks, Seen, settle_missing
+from audiopatch.inference.progress import Counts, Observer, RunResult, Silent
 from audiopatch.inference.recognise import Repeats, find_root, recognise
 from audiopatch.inference.record import Record, parameters_of
+from audiopatch.inference.request import request_of
 from audiopatch.inference.runner import Job, Runner, find_runner
 from audiopatch.inference.settings import Analysis, Runtime
 from audiopatch.inference.writer import Writer
@@ -28,21 +30,11 @@ from audiopatch.tables.compaction import compact
 from audiopatch.tables.inherit import rebase
 from audiopatch.tables.journal import Journal, Plan, make_plan
 from audiopatch.tables.jsonl import JsonLines
-from audiopatch.tables.output import FolderDestination, Output, open_output
+from audiopatch.tables.output import FolderDestination, Output, open_output, read_run, refuse_foreign
 from audiopatch.tables.schema import Layout
 from audiopatch.tables.tables import labels_table
 from audiopatch.types import Aside, CutSpec, Decoded, Failed, Track, TrackRow
 from audiopatch.zoo.labels import describe_labels, label_parents
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """How a run ended; ``folder`` is None where the rows went to a stream."""
-
-    counts: Counts
-    folder: str | os.PathLike[str] | None
-    interrupted: bool = False
-    notes: tuple[str, ...] = ()
 
 
 class Destination(Protocol):
@@ -208,12 +200,17 @@ def open_run(
     """
     parameters = parameters_of(run.tagger, run.analysis, "parquet" if file_format == "csv" else file_format)
     with open_output(folder, parameters, force=run.runtime.force) as output:
+        before = read_run(output.folder) or {}
         if moved is not None:
             run.observer.note(f"the library has moved from {moved[0]} to {moved[1]}: its rows go along")
             rebase(output.store, *moved)
         record = Record.begin(
-            output, run.tagger, inputs, run.runtime, root=run.root, device=run.runner.device(run.tagger)
-        )
+            output, run.tagger, inputs, run.runtime,
+            root=run.root, device=run.runner.device(run.tagger),
+            request=request_of(run.analysis, run.runtime, file_format),
+            disks=asdict(Disks.now(inputs.folders, before.get("disks"))),
+        )  # fmt: skip
+        output.ensure_tables(tags=bool(run.layout.labels))
         if run.layout.labels or run.analysis.dense:
             output.store.write_labels(labels_table(describe_labels(run.tagger.card.labels, run.tagger.labels)))
         for note in output.notes:
@@ -237,10 +234,11 @@ def run_to_folder(
     """
     if file_format == "csv" and not analysis.tags:
         raise UsageError("--format csv holds tags; embeddings go into parquet or jsonl")
-    observer = observer or Silent()
+    refuse_foreign(folder)
+    observer, seen = observer or Silent(), Seen()
     left_out = LeftOut(observer)
     root, moved = find_root(inputs, folder, runtime)
-    tracks = inputs.tracks(root=root, report=skipped(observer), left_out=left_out)
+    tracks = seen.watch(inputs.tracks(root=root, report=skipped(observer), left_out=left_out), observer)
     first = next(tracks)
     with (
         started(analysis, runtime, observer, stop, root=first.root) as run,
@@ -249,6 +247,8 @@ def run_to_folder(
         run.left_out = left_out
         interrupted = work.update(itertools.chain([first], tracks))
         note = work.output.promote() if runtime.force and not interrupted else None
+        if not interrupted:
+            settle_missing(work.output, inputs, work.record.values["disks"], seen, run.counts, prune=runtime.prune)
         if file_format == "csv" and not interrupted:
             work.output.write_csv()
     return RunResult(run.counts, folder, interrupted, (note,) if note else ())

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Protocol
 
 from audiopatch.types import Failed, TrackRow
+
+_ETA_AFTER_S, _ETA_SHARE = 5.0, 0.01  # the first batches are no measure: threads and decoders only just start
 
 
 @dataclass
@@ -15,6 +18,7 @@ class Counts:
 
     ``n_left_out`` names of what may be music were passed over: hidden by convention, or of a kind that is not taken. Of
     the ok ones ``n_damaged`` are damaged, and ``n_repeats`` took the rows of another file with the same audio.
+    ``n_missing`` rows are of files that are no longer there, ``n_removed`` were and have been removed.
     """
 
     n_found: int = 0
@@ -26,6 +30,8 @@ class Counts:
     n_failed: int = 0
     n_left_out: int = 0
     n_inferences: int = 0
+    n_missing: int = 0
+    n_removed: int = 0
     audio_s: float = 0.0
     todo_bytes: int = 0
     done_bytes: int = 0
@@ -46,8 +52,8 @@ class Counts:
 
     @property
     def eta_s(self) -> float | None:
-        """Time left by bytes, which are known before anything is decoded."""
-        if not self.done_bytes or not self.elapsed_s:
+        """Time left by bytes, which are known before anything is decoded; None until there is enough to go by."""
+        if not self.done_bytes or self.elapsed_s < _ETA_AFTER_S or self.done_bytes < _ETA_SHARE * self.todo_bytes:
             return None
         return self.elapsed_s * (self.todo_bytes - self.done_bytes) / self.done_bytes
 
@@ -69,6 +75,16 @@ class Counts:
 
 
 @dataclass(frozen=True)
+class RunResult:
+    """How a run ended; ``folder`` is None where the rows went to a stream."""
+
+    counts: Counts
+    folder: str | os.PathLike[str] | None
+    interrupted: bool = False
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Current:
     """What brought watched tables up to date: a run's counts, or removals. ``n_tracks`` have rows now."""
 
@@ -86,6 +102,9 @@ class Observer(Protocol):
 
     def left_out(self, path: str) -> None:
         """A file or folder was passed over for its name."""
+
+    def doing(self, what: str, n: int | None = None) -> None:
+        """What takes time before the first track is finished, and how many it has come to."""
 
     def planned(self, counts: Counts) -> None:
         """The inputs are known; work begins."""
@@ -107,6 +126,9 @@ class Silent:
         pass
 
     def left_out(self, path: str) -> None:
+        pass
+
+    def doing(self, what: str, n: int | None = None) -> None:
         pass
 
     def planned(self, counts: Counts) -> None:

@@ -32,9 +32,9 @@ class Record:
 
     @classmethod
     def begin(
-        cls, output: Output, tagger: Tagger, inputs: Inputs, runtime: Runtime, *, root: str, device: str
+        cls, output: Output, tagger: Tagger, inputs: Inputs, runtime: Runtime, *, root: str, device: str, **more: Any
     ) -> Record:
-        """Written before the first part; ``root`` is what the ids of the tracks are relative to.
+        """Written before the first part, with ``more`` values; ``root`` is what the ids of the tracks are relative to.
 
         ``device`` is where the model computes, which need not be where this process has it.
         """
@@ -49,6 +49,7 @@ class Record:
             "runtime": asdict(runtime),
             "model": metadata,
             "machine": machine(),
+            **more,
         }
         output.save_run(values)
         return cls(output, values, metadata)

@@ -103,6 +103,7 @@ class Runtime:
         False, "Recompute; the old tables stay until all of the new ones are there.", OUTPUT, first=True
     )
     retry_failed: bool = option(False, "Try files again that failed before or came out damaged.", OUTPUT)
+    prune: bool = option(False, "Remove the rows of files that no longer exist.", OUTPUT, first=True)
     offline: bool = option(False, "Never touch the network: weights must be cached.", MODEL)
     runner: str = option("local", "local, or ray: decoders and models on a Ray cluster.", MACHINE)
     address: str = option(

@@ -12,8 +12,9 @@ from pathlib import Path
 from audiopatch.audio.follow import Changes, follow
 from audiopatch.audio.inputs import Inputs
 from audiopatch.audio.names import Area
-from audiopatch.inference.pipeline import FolderRun, RunResult, open_run, skipped, started
-from audiopatch.inference.progress import Counts, Current, Observer, Silent
+from audiopatch.inference.missing import Disks
+from audiopatch.inference.pipeline import FolderRun, open_run, skipped, started
+from audiopatch.inference.progress import Counts, Current, Observer, RunResult, Silent
 from audiopatch.inference.recognise import find_root
 from audiopatch.inference.settings import Analysis, Runtime
 from audiopatch.storage.store import exists
@@ -52,7 +53,7 @@ def watch_folders(
         started(analysis, runtime, observer, stop, root=root) as run,
         open_run(run, inputs, folder, file_format, moved=moved) as work,
     ):
-        watch = _Watch(work, inputs, tops, observer, os.fspath(folder))
+        watch = _Watch(work, inputs, tops, observer, os.fspath(folder), disks=Disks(**work.record.values["disks"]))
         while not stop.is_set():
             watch.until_the_next_look()
         if file_format == "csv":
@@ -72,6 +73,7 @@ class _Watch:
     total: Counts = field(default_factory=Counts)
     interrupted: bool = False
     settling: Settling = field(default_factory=lambda: Settling(_QUIET_S))
+    disks: Disks = field(default_factory=Disks)
     begun: bool = False  # whether the first look is over, which takes every file as it is
     deleted: dict[str, float] = field(default_factory=dict)  # what the system said is gone, and when its rows may go
     looking_s: float = 0.0  # what the last look at everything took that found nothing to do
@@ -132,7 +134,7 @@ class _Watch:
         area, said, store = Area(paths), Area(self.deleted), self.work.output.store
         gone: dict[str, set[str]] = {}
         for part, track_id, path in places(store):
-            if area.holds(path) and _is_gone(path, said):
+            if area.holds(path) and ((said.holds(path) and not exists(path)) or self.disks.is_gone(path)):
                 gone.setdefault(part, set()).add(track_id)
         if gone:
             store.remove(gone)
@@ -144,22 +146,6 @@ class _Watch:
         self.total = self.total.plus(counts)
         n_tracks = self.work.journal.n_ok
         self.observer.current(Current(counts, n_tracks, n_removed=n_removed, is_first=not self.begun))
-
-
-def _is_gone(path: str, said: Area) -> bool:
-    """Whether a file was deleted, and not only a disk taken away: that leaves an empty folder where it was."""
-    if exists(path):
-        return False
-    if said.holds(path):
-        return True
-    folder = os.path.dirname(path)  # noqa: PTH120
-    while not os.path.isdir(folder):  # noqa: PTH112
-        folder = os.path.dirname(folder)  # noqa: PTH120
-    try:
-        with os.scandir(folder) as entries:
-            return next(entries, None) is not None
-    except OSError:  # one that may not be read does not show whether it is empty
-        return False
 
 
 _MOST_HELD = 100_000  # of more files than this the rest waits for its turn

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 
@@ -60,7 +60,7 @@ class Journal:
         for table, told in (("errors", "code"), ("tracks", "status")):  # the later one wins
             for name, rows in store.read(table, ("track_id", "size_bytes", "mtime_ns", told)):
                 ids = np.array([int(track_id, 16) for track_id in rows["track_id"].to_pylist()], np.uint64)
-                stamp = _stamps(np.asarray(rows["size_bytes"], np.int64), np.asarray(rows["mtime_ns"], np.int64))
+                stamp = _stamps(_numbers(rows["size_bytes"]), _numbers(rows["mtime_ns"]))
                 state = np.array([_state(word) for word in rows[told].to_pylist()], np.uint8)
                 columns.append((ids, stamp, state, np.full(len(ids), number[name], np.int32)))
         if not columns:
@@ -227,6 +227,12 @@ def part_name(tracks: Sequence[Track], fingerprint: str) -> str:
 def _state(word: str) -> int:
     """Of an error code, or of the status of a track that has rows."""
     return {"ok": _OK, "damaged": _DAMAGED}.get(word, _STATES.get(word, _FAILED))
+
+
+def _numbers(column: Any) -> np.ndarray:
+    """An Arrow column of integers; ``np.asarray`` of one imports pandas, which takes longer than all the rest."""
+    whole = column.combine_chunks()
+    return np.from_dlpack(whole).astype(np.int64) if len(whole) else np.empty(0, np.int64)
 
 
 def _stamps(size_bytes: np.ndarray, mtime_ns: np.ndarray) -> np.ndarray:

@@ -20,7 +20,7 @@ from audiopatch.tables.journal import Journal, part_name
 from audiopatch.tables.local import LocalFolder
 from audiopatch.tables.parts import PartStore
 from audiopatch.tables.remote import RemoteFolder
-from audiopatch.tables.schema import STORED_NAMES, TABLES, Layout
+from audiopatch.tables.schema import ERRORS, STORED_NAMES, TABLES, TAGS, TRACKS, Layout
 from audiopatch.tables.tables import writable
 from audiopatch.types import Failed, TrackRow
 
@@ -56,6 +56,11 @@ class Output:
         """``run.json``: the parameters, and whatever else is worth knowing."""
         record = {"parameters": dict(self.parameters), "fingerprint": self.fingerprint, **values}
         self.home.write_text(RUN_FILE, json.dumps(record, indent=2) + "\n")
+
+    def ensure_tables(self, *, tags: bool) -> None:
+        """Let tables that may have no row be there all the same, so that readers need not ask."""
+        schemas = {"tracks": TRACKS, "errors": ERRORS} | ({"tags": TAGS} if tags else {})
+        PartStore(self.folder, self.store.sink).ensure(schemas)
 
     def write_csv(self) -> None:
         """``tags.csv`` of all tables there are now."""
@@ -97,6 +102,27 @@ class Output:
     def _old_store(self, before: Mapping[str, Any] | None) -> PartStore:
         suffix = before["parameters"]["format"] if before else self.parameters["format"]
         return PartStore(self.folder, FORMATS.load(suffix)())
+
+
+def refuse_foreign(place: str | os.PathLike[str]) -> None:
+    """An OutputMismatchError for a folder that holds other people's files and no tables: ours would lie among them."""
+    folder = Path(place)
+    if is_remote(os.fspath(place)) or not folder.is_dir() or (folder / RUN_FILE).exists():
+        return
+    ours = {*TABLES, RUN_FILE, "previous"}
+    other = next(
+        (
+            name
+            for name in sorted(entry.name for entry in folder.iterdir())
+            if name not in ours and not name.startswith(".")
+        ),
+        None,
+    )
+    if other is not None and not other.startswith("labels."):
+        raise OutputMismatchError(
+            f"{folder} holds other files, such as {other}, and tables would lie among them; name a new or an empty "
+            "folder with -o (without -o they go into ./audiopatch.out)"
+        )
 
 
 @contextmanager

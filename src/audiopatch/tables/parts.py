@@ -92,6 +92,13 @@ class PartStore:
                 if table in tables:
                     self.sink.write(tables[table], change.stage(self.file_name(table, name)))
 
+    def ensure(self, schemas: Mapping[str, pa.Schema]) -> None:
+        """An empty file for each table without any, which is no part: readers of all files find the columns in it."""
+        with self.folder.change() as change:
+            for table, kind in schemas.items():
+                if not self.folder.files(table):
+                    self.sink.write(kind.empty_table(), change.stage(f"{table}/none.{self.sink.suffix}"))
+
     def remove(self, track_ids: Mapping[str, Collection[str]]) -> None:
         """Let rows leave the tables, all at once: part -> their ``track_id``."""
         with self.folder.change() as change:
