@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import inspect
+import json
+import tomllib
 from dataclasses import fields
 
+import jsonschema
 import pytest
+from typer.testing import CliRunner
 
 from audiopatch.cli import config
 from audiopatch.cli import options as o
-from audiopatch.cli.main import COMMANDS, find_command
+from audiopatch.cli.main import COMMANDS, app, find_command
+from audiopatch.cli.topics import TOPICS
 from audiopatch.errors import UsageError
 from audiopatch.inference.settings import Analysis, Runtime
 from audiopatch.option import options_of
+from audiopatch.reducers.plan import parse_plan
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_configuration_files_and_the_environment_call_an_option_as_the_command_line_does(name):
     command = find_command(name)
-    for spelt, parameter in config.option_names(command).items():
-        param = next(param for param in command.params if param.name == parameter)
+    for spelt, param in config.options(command).items():
         assert f"--{spelt.replace('_', '-')}" in param.opts and param.envvar == f"AUDIOPATCH_{spelt.upper()}"
 
 
@@ -51,3 +56,43 @@ def test_commands_take_their_options_apart_and_together_again():
     values = {name: parameter.default for name, parameter in names.items()}
     command(**values | {"top": 4})
     assert taken == [(Analysis(top=4), Runtime(), 3)]
+
+
+def test_a_configuration_file_is_made_shown_and_described(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("AUDIOPATCH_POOL", "max")
+    cli = CliRunner()
+    assert cli.invoke(app, ["config", "init"]).exit_code == 0
+    assert cli.invoke(app, ["config", "init"]).exit_code == 7  # it is there
+    text = (tmp_path / "audiopatch.toml").read_text()
+    assert tomllib.loads(text) == {"tag": {}, "embed": {}, "evaluate": {}}  # every option stands there as a comment
+    (tmp_path / "audiopatch.toml").write_text(text.replace("# top = 10\n", "top = 7\n"))
+    facts = json.loads(cli.invoke(app, ["config", "show", "tag", "--json"]).stdout)
+    found = {one["option"]: (one["value"], one["from"]) for one in facts["options"]}
+    assert found["top"] == (7, "audiopatch.toml") and found["pool"][0] == "max" and found["seed"] == (0, "default")
+    schema = json.loads(cli.invoke(app, ["config", "schema"]).stdout)
+    assert schema["properties"]["tag"]["properties"]["format"]["enum"] == ["parquet", "jsonl", "csv"]
+    jsonschema.validate({"top": 3, "tag": {"pool": "max"}}, schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({"tag": {"topp": 3}}, schema)
+
+
+def test_a_variable_that_sets_nothing_is_named(monkeypatch):
+    monkeypatch.setenv("AUDIOPATCH_TOPS", "3")
+    done = CliRunner().invoke(app, ["tag", "x"])
+    assert done.exit_code == 2 and "did you mean 'AUDIOPATCH_TOP'?" in done.stderr
+
+
+def test_help_on_topics():
+    cli = CliRunner()
+    for name in TOPICS:
+        assert name in cli.invoke(app, ["help"]).stdout and cli.invoke(app, ["help", name]).stdout.strip()
+    assert "did you mean 'plans'" in cli.invoke(app, ["help", "plan"]).stderr
+
+
+def test_the_plans_of_the_help_can_be_read():
+    plans = [line.split()[0] for line in TOPICS["plans"].splitlines() if line.startswith("  ")]
+    assert len(plans) > 6
+    for plan in plans[:-1]:  # the last one is a reducer of one's own
+        assert parse_plan(plan)

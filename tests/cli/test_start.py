@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from audiopatch.cli import console
-from audiopatch.cli.main import COMMANDS
+from audiopatch.cli.main import ABOUT, COMMANDS, find_command
 from audiopatch.zoo.cards import CARDS
 
 HEAVY = {"torch", "numpy", "pandas", "pyarrow", "av", "matplotlib", "huggingface_hub"}
@@ -34,6 +34,10 @@ def test_help_and_version_import_nothing_heavy(arguments):
     assert done.stdout and done.stderr.strip() == ""
 
 
+def test_the_list_of_commands_says_what_each_says_of_itself():
+    assert {name: find_command(name).get_short_help_str(200) for name in COMMANDS} == ABOUT
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_each_help_leads_with_three_examples(name):
     lines = [line.strip() for line in audiopatch(name, "--help", COLUMNS="80").stdout.splitlines()]
@@ -55,7 +59,7 @@ def test_each_help_leads_with_three_examples(name):
         (["tag", ".", "--block", "x"], 2, "write a number from 1"),
         (["tag", ".", "--frobnicate"], 2, "No such option"),
         (["tag", ".", "-0"], 2, "--files-from"),
-        (["tagg"], 2, "No such command"),
+        (["tagg"], 2, "did you mean 'tag'"),
         (["tag", "."], 4, "no audio found"),
         (["models", "info", "tiny-randm"], 2, "did you mean 'tiny-random'"),
         (["models", "info", "nothing-like-it"], 2, "see: audiopatch models list"),

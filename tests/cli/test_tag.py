@@ -38,18 +38,19 @@ def test_tag_a_library_and_tag_it_again(library, tmp_path):
     assert first.returncode == 3  # two of the files are no audio
     summary = json.loads(first.stdout)
     assert (summary["found"], summary["ok"], summary["failed"], summary["left"]) == (11, 9, 2, 0)
-    last = first.stderr.splitlines()[-1]
-    assert last.startswith("Tagged 9 of 11 tracks (") and last.endswith("2 failed → audiopatch.out/errors/")
+    last = first.stderr.splitlines()[-3:]
+    assert last[0].startswith("9 tagged, 2 failed; ") and last[0].endswith("→ audiopatch.out/")
+    assert last[1:] == ["why tracks failed: audiopatch.out/errors/", "see them: audiopatch show"]
     assert "track 0.wav" in first.stderr and "random weights" in first.stderr
     run = json.loads((tmp_path / "audiopatch.out" / "run.json").read_text())
     assert run["status"] == "finished" and run["counts"]["n_ok"] == 9
 
-    second = audiopatch("tag", library, "--json", "--embeddings", "--fail-on", "all", cwd=tmp_path)
+    second = audiopatch("tag", library, "--json", "--embeddings", cwd=tmp_path)
     assert second.returncode == 0
     assert json.loads(second.stdout) | {"elapsed_s": 0} == summary | {
         "ok": 0, "up_to_date": 9, "inferences": 0, "audio_s": 0, "elapsed_s": 0, "times_real_time": 0, "exit_code": 0
     }  # fmt: skip
-    assert "Nothing to do: of 11 tracks 9 up to date, 2 failed" in second.stderr
+    assert "Nothing to do: 9 current, 2 failed earlier" in second.stderr
 
     other = audiopatch("tag", library, "--top", "3", "-q", cwd=tmp_path)
     assert other.returncode == 7 and "top was 10, now 3" in other.stderr and "--force" in other.stderr
@@ -59,7 +60,8 @@ def test_lines_on_stdout_and_a_reader_who_leaves(library, tmp_path):
     command = [*COMMAND, "tag", library, "--format", "jsonl", "-o", "-", "-q"]
     everything = subprocess.run(command, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, check=False)
     lines = [json.loads(line) for line in everything.stdout.splitlines()]
-    assert len(lines) == 11 and everything.stderr == ""
+    assert len(lines) == 11
+    assert [line.split(":")[0] for line in everything.stderr.splitlines()] == ["failed", "failed"]
     assert sum(line["status"] == "ok" and len(line["tags"]) == 10 for line in lines) == 9
     assert sum(line["status"] == "failed" and "error" in line for line in lines) == 2
 
@@ -69,7 +71,7 @@ def test_lines_on_stdout_and_a_reader_who_leaves(library, tmp_path):
         assert piped.stdout is not None and piped.stderr is not None
         assert json.loads(piped.stdout.readline())
         piped.stdout.close()
-        assert piped.stderr.read() == b""
+        assert all(line.startswith(b"failed: ") for line in piped.stderr)
     assert piped.returncode in (3, 141)
     assert list(tmp_path.iterdir()) == []
 
@@ -98,9 +100,15 @@ def test_an_output_whose_name_looks_like_an_address(library, tmp_path):
 
 def test_outputs_that_cannot_be_written_are_refused_in_words(library, tmp_path):
     (tmp_path / "file").touch()
-    for output in ("file", "/proc/nowhere"):
-        done = audiopatch("tag", library, "-o", output, cwd=tmp_path)
-        assert done.returncode == 6 and f"cannot write to {output}" in done.stderr and "Traceback" not in done.stderr
+    done = audiopatch("tag", library, "-o", "/proc/nowhere", cwd=tmp_path)
+    assert done.returncode == 6 and "cannot write to /proc/nowhere" in done.stderr and "Traceback" not in done.stderr
+    done = audiopatch("tag", library, "-o", "file", cwd=tmp_path)
+    assert done.returncode == 2 and "file is a file; tables need a folder" in done.stderr
+    (tmp_path / "letters").mkdir()
+    (tmp_path / "letters" / "dear.txt").touch()
+    done = audiopatch("tag", library, "-o", "letters", cwd=tmp_path)
+    assert done.returncode == 7 and "such as dear.txt" in done.stderr
+    assert [path.name for path in (tmp_path / "letters").iterdir()] == ["dear.txt"]
 
 
 def test_a_missing_engine_does_not_claim_the_output(library, tmp_path):
@@ -116,7 +124,15 @@ def test_embed(library, tmp_path):
     done = audiopatch("embed", library / "long.wav", *arguments, "--progress", "json", cwd=tmp_path)
     assert done.returncode == 0
     events = [json.loads(line) for line in done.stderr.splitlines() if line.startswith("{")]
-    assert [event["event"] for event in events if event["event"] != "note"] == ["planned", "track", "finished"]
+    assert [event["event"] for event in events if event["event"] != "note"] == [
+        "doing",
+        "doing",
+        "planned",
+        "track",
+        "finished",
+        "ended",
+    ]
+    assert json.loads(done.stderr.splitlines()[-1])["exit_code"] == 0
     notes = " ".join(event["text"] for event in events if event["event"] == "note")
     assert "drop rows 0, 7, 8 of 9, keep every 2nd of 61 columns: 186 of 549 tokens, 34 %" in notes
     vectors = pd.read_parquet(tmp_path / "audiopatch.out" / "embeddings")
@@ -130,13 +146,22 @@ def test_all_files_failing_is_not_success(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("ok", "failed", "codes"), [(2, 0, (0, 0, 0)), (1, 1, (3, 0, 0)), (0, 2, (3, 3, 0))], ids=["none", "some", "all"]
+    ("ok", "failed", "codes", "later"),
+    [
+        (2, 0, (0, 0, 0, 0), (0, 0, 0, 0)),
+        (1, 1, (3, 3, 0, 0), (0, 3, 0, 0)),
+        (0, 2, (3, 3, 3, 0), (0, 3, 0, 0)),
+    ],
+    ids=["none", "some", "all"],
 )
-def test_what_counts_as_failure(ok, failed, codes):
-    fresh = Counts(n_found=2, n_ok=ok, n_failed=failed)
-    later = Counts(n_found=2, n_up_to_date=ok, n_failed_before=failed)
-    for counts in (fresh, later):
-        assert tuple(exit_code(counts, policy) for policy in (FailOn.any, FailOn.all, FailOn.never)) == codes
+def test_what_counts_as_failure(ok, failed, codes, later):
+    first = Counts(n_found=2, n_ok=ok, n_failed=failed)
+    again = Counts(n_found=2, n_up_to_date=ok, n_failed_before=failed)
+    for counts, expected in ((first, codes), (again, later)):
+        policies = (FailOn.new, FailOn.any, FailOn.all, FailOn.never)
+        assert tuple(exit_code(counts, policy) for policy in policies) == expected
+    new = Counts(n_found=3, n_up_to_date=ok, n_failed=1)
+    assert exit_code(new, FailOn.all) == 3  # what was tried now has failed, whatever went well before
 
 
 def test_a_missing_device_is_an_error_not_a_fallback(library, tmp_path):
@@ -157,7 +182,8 @@ def test_a_signal_finishes_the_batch_and_flushes(tone, tmp_path, number, code):
         run.send_signal(number)
         rest = run.stderr.read()
     assert run.returncode == code, rest
-    assert "run the same command to resume" in rest
+    last = json.loads(rest.splitlines()[-1])
+    assert (last["event"], last["interrupted"], last["exit_code"]) == ("ended", True, code)
     counts = json.loads((tmp_path / "audiopatch.out" / "run.json").read_text())["counts"]
     assert 0 < counts["n_ok"] < 40
     assert len(pd.read_parquet(tmp_path / "audiopatch.out" / "tracks")) == counts["n_ok"]

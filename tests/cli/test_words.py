@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from audiopatch.cli.console import printable
-from audiopatch.cli.words import audio, duration, last_line, number
+from audiopatch.cli.words import after_words, audio, duration, last_line, number
 from audiopatch.inference.progress import Counts
 
 
@@ -18,22 +18,34 @@ def test_the_last_line_of_a_long_run():
         elapsed_s=7860,
     )
     assert last_line("Tagged", counts, "audiopatch.out") == (
-        "Tagged 21 874 of 22 003 tracks (1 613 h) in 2 h 11 m, 739× real time; 94 up to date, 35 failed"
-        " → audiopatch.out/errors/"
+        "21 874 tagged, 94 current, 30 failed, 5 failed earlier; 1 613 h of audio in 2 h 11 m, 739× real time"
+        " → audiopatch.out/"
     )
+    assert after_words(counts, "audiopatch.out", tags=True) == [
+        "why tracks failed: audiopatch.out/errors/",
+        "see them: audiopatch show",
+    ]
 
 
 def test_the_last_line_of_other_runs():
-    assert (
-        last_line("Tagged", Counts(n_found=2, n_up_to_date=2), "out")
-        == "Nothing to do: of 2 tracks 2 up to date → out/"
-    )
+    assert last_line("Tagged", Counts(n_found=2, n_up_to_date=2), "out") == "Nothing to do: 2 current → out/"
     broken = Counts(n_found=1, n_failed=1, elapsed_s=2)
-    assert last_line("Tagged", broken, "out") == "Tagged 0 of 1 tracks (0 s) in 2.0 s; 1 failed → out/errors/"
+    assert last_line("Tagged", broken, "out") == "1 failed → out/"
+    several = Counts(n_found=30, n_ok=23, n_repeats=1, n_damaged=2, n_up_to_date=5, n_failed=2, audio_s=60, elapsed_s=2)
+    assert last_line("Tagged", several, "out").startswith("23 tagged (1 copy, 2 damaged), 5 current, 2 failed; 60 s of")
     stopped = Counts(n_found=9, n_ok=1, audio_s=60, elapsed_s=2)
     assert last_line("Embedded", stopped, "out", interrupted=True) == (
-        "Embedded 1 of 9 tracks (60 s) in 2.0 s, 30× real time; 8 left: run the same command to resume → out/"
+        "1 embedded, 8 left: run the same command to resume; 60 s of audio in 2.0 s, 30× real time → out/"
     )
+
+
+def test_what_to_do_after_a_run():
+    gone = Counts(n_found=2, n_up_to_date=2, n_missing=1)
+    assert after_words(gone, "my out", tags=True) == [
+        "1 track no longer exists; --prune removes its rows",
+        "see them: audiopatch show --in 'my out'",
+    ]
+    assert after_words(Counts(n_removed=3), "out", tags=False) == ["removed the rows of 3 tracks that no longer exist"]
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ from audiopatch.catalog import unknown_name
 from audiopatch.errors import UsageError
 
 PROJECT_FILE = "audiopatch.toml"
-_NO_DEFAULT = {"help", "help_all"}
+_NO_DEFAULT = {"help", "help_all", "version"}
+_PREFIX = "AUDIOPATCH_"
+_OTHER_VARIABLES = {"AUDIOPATCH_CACHE", "AUDIOPATCH_PATIENCE_S", "AUDIOPATCH_ALLOW_HTTP"}
 
 
 def user_file() -> Path:
@@ -21,8 +24,17 @@ def user_file() -> Path:
     return Path(base) / "audiopatch" / "config.toml"
 
 
+@dataclass(frozen=True)
+class Effective:
+    """An option's value where nothing is typed, and where it comes from."""
+
+    name: str
+    value: Any
+    source: str
+
+
 def read_defaults(
-    command: str, options_of: Callable[[str], Mapping[str, str]], commands: Collection[str]
+    command: str, options_of: Callable[[str], Mapping[str, Any]], commands: Collection[str]
 ) -> dict[str, Any]:
     """Parameter -> default for one command, from both files.
 
@@ -32,24 +44,68 @@ def read_defaults(
     own = options_of(command)
     merged: dict[str, Any] = {}
     for path in (user_file(), Path(PROJECT_FILE)):  # the later one wins
-        values = _read(path)
-        sections = {key: value for key, value in values.items() if isinstance(value, dict)}
-        _refuse(path, "section", sections.keys() - set(commands), commands)
-        shared = _names({key: value for key, value in values.items() if key not in sections})
-        section = _names(sections.get(command, {}))
-        _refuse(path, "option", section.keys() - own.keys(), own)
-        unknown = shared.keys() - own.keys()
-        if unknown:
-            everywhere = {option for name in commands for option in options_of(name)}
-            _refuse(path, "option", unknown - everywhere, everywhere)
-        merged |= {own[key]: value for key, value in (shared | section).items() if key in own}
-    return merged
+        merged |= _read_for(path, command, options_of, commands)
+    return {own[key].name: value for key, value in merged.items()}
 
 
-def option_names(command: Any) -> dict[str, str]:
-    """The options of a command as configuration files write them, each with its parameter's name."""
-    names = {_spelt(param): param.name for param in command.params if param.param_type_name == "option"}
-    return {spelt: name for spelt, name in names.items() if spelt not in _NO_DEFAULT}
+def effective(
+    command: str, options_of: Callable[[str], Mapping[str, Any]], commands: Collection[str]
+) -> list[Effective]:
+    """Every option of a command as a run without flags would have it."""
+    files = [(str(path), _read_for(path, command, options_of, commands)) for path in (Path(PROJECT_FILE), user_file())]
+
+    def of(name: str, param: Any) -> Effective:
+        if param.envvar in os.environ:
+            return Effective(name, os.environ[param.envvar], f"{param.envvar} in the environment")
+        for path, values in files:
+            if name in values:
+                return Effective(name, values[name], path)
+        return Effective(name, param.default, "default")
+
+    return [of(name, param) for name, param in options_of(command).items()]
+
+
+def check_environment(command: str, options_of: Callable[[str], Mapping[str, Any]], commands: Collection[str]) -> None:
+    """A variable that sets no option of any command is a UsageError with the nearest one that does."""
+    given = {name for name in os.environ if name.startswith(_PREFIX)} - _OTHER_VARIABLES
+    own = {param.envvar for param in options_of(command).values()}
+    if given - own:  # looking into the other commands takes a moment
+        known = {param.envvar for name in commands for param in options_of(name).values()} | _OTHER_VARIABLES
+        for name in sorted(given - known):
+            raise UsageError(f"the environment: {unknown_name('variable', name, known)}")
+
+
+def _read_for(
+    path: Path, command: str, options_of: Callable[[str], Mapping[str, Any]], commands: Collection[str]
+) -> dict[str, Any]:
+    """What a file sets for a command, by the options' names."""
+    own = options_of(command)
+    values = _read(path)
+    sections = {key: value for key, value in values.items() if isinstance(value, dict)}
+    _refuse(path, "section", sections.keys() - set(commands), commands)
+    shared = _names({key: value for key, value in values.items() if key not in sections})
+    section = _names(sections.get(command, {}))
+    _refuse(path, "option", section.keys() - own.keys(), own)
+    unknown = shared.keys() - own.keys()
+    if unknown:
+        everywhere = {option for name in commands for option in options_of(name)}
+        _refuse(path, "option", unknown - everywhere, everywhere)
+    return {key: value for key, value in (shared | section).items() if key in own}
+
+
+def options(command: Any) -> dict[str, Any]:
+    """The parameters of a command, and of those below it, by the names that configuration files give them."""
+    found: dict[str, Any] = {}
+    for nested in getattr(command, "commands", {}).values():
+        found |= options(nested)
+    mine = {_spelt(param): param for param in command.params if param.param_type_name == "option"}
+    return found | {spelt: param for spelt, param in mine.items() if spelt not in _NO_DEFAULT}
+
+
+def own_options(command: Any) -> dict[str, Any]:
+    """The same without those of the commands below it, which configuration files do not reach."""
+    mine = {_spelt(param): param for param in command.params if param.param_type_name == "option"}
+    return {spelt: param for spelt, param in mine.items() if spelt not in _NO_DEFAULT}
 
 
 def _spelt(param: Any) -> str:

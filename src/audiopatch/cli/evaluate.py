@@ -44,7 +44,7 @@ def evaluate(
     workers: o.Workers = None,
     quiet: o.Quiet = False,
 ) -> None:
-    """Evaluate a model on a labelled dataset: figures with 95 % intervals, per-class table, pictures, one HTML page.
+    """Evaluate a model on a labelled dataset: figures with intervals, tables, pictures, one page.
 
     [bold]audiopatch evaluate folder ~/my-genres --model runs/mine/model[/bold]
     [bold]audiopatch evaluate esc50 ~/ESC-50 --fold 1 --model M --plan F3T2[/bold]

@@ -9,9 +9,11 @@ from importlib import import_module
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
+from audiopatch.catalog import unknown_name
 from audiopatch.cli import config, console
+from audiopatch.errors import UsageError
 
 COMMANDS = {
     "tag": "audiopatch.cli.tag",
@@ -31,10 +33,38 @@ COMMANDS = {
     "write": "audiopatch.cli.write",
     "undo": "audiopatch.cli.undo",
     "compact": "audiopatch.cli.compact",
+    "config": "audiopatch.cli.settings_file",
+    "help": "audiopatch.cli.topics",
     "models": "audiopatch.cli.models",
     "doctor": "audiopatch.cli.doctor",
 }
 """Name -> module; each has ``app``, a Typer application. Modules stay light: heavy imports go into the functions."""
+
+
+ABOUT = {
+    "tag": "Tag tracks: the best labels of each, with scores.",
+    "embed": "Embed tracks: one vector each, the mean over its segments.",
+    "show": "Show what was found: the library at a glance, the tags of one track, the best tracks of a label.",
+    "labels": "List the labels of a model or of a run, by what they say about a track.",
+    "similar": "Find the tracks that sound most like one, with distances and the tags they share.",
+    "playlist": "Make a playlist: like some tracks and unlike others, on the way from one to another, or by tags.",
+    "duplicates": "List near-identical recordings, each group with its best file first.",
+    "report": "Make a page of a library: search, filter, a map, the nearest tracks, playlists.",
+    "train": "Train a model: your own labels, or a paper's experiment by its recipe.",
+    "evaluate": "Evaluate a model on a labelled dataset: figures with intervals, tables, pictures, one page.",
+    "inspect": "Show what patchout and pruning keep: a page for one track, the analyses of a study for many.",
+    "bench": "Measure models, patchouts and engines against each other, in one run.",
+    "estimate": "Find out how long a library takes, and get the command that tags it in time.",
+    "export": "Export a model with a patchout baked in.",
+    "write": "Write labels into the files' own tags.",
+    "undo": "Take a write back: its files have the bytes they had, unless somebody changed them since.",
+    "compact": "Merge small parts, so that every reader opens the tables faster.",
+    "config": "Make, show and find the configuration files.",
+    "help": "Read about plans, tables, exit codes, configuration and the environment.",
+    "models": "List, describe, compare, download and verify models.",
+    "doctor": "See what this machine can do; exits with 6 when something is broken.",
+}
+"""What the list of commands says of each, so that it imports none; a test holds these to the commands' own help."""
 
 
 @cache
@@ -46,14 +76,40 @@ def find_command(name: str) -> Any:
     return command
 
 
+def options_of(name: str) -> dict[str, Any]:
+    """The options of a command that configuration files may set."""
+    return config.own_options(find_command(name))
+
+
+def all_options_of(name: str) -> dict[str, Any]:
+    """The options of a command and of those below it, which the environment reaches."""
+    return config.options(find_command(name))
+
+
 class Commands(TyperGroup):
     """Looks commands up in ``COMMANDS`` and turns their errors into words."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         return list(COMMANDS)
 
+    _listing = False
+
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if self._listing and cmd_name in ABOUT:
+            return TyperCommand(cmd_name, help=ABOUT[cmd_name])
         return find_command(cmd_name) if cmd_name in COMMANDS else None
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        self._listing = True
+        try:
+            super().format_help(ctx, formatter)
+        finally:
+            self._listing = False
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args and not args[0].startswith("-") and args[0] not in COMMANDS:
+            raise UsageError(unknown_name("command", args[0], COMMANDS))
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
         with console.errors_to_words():
@@ -82,7 +138,7 @@ def _print_version(wanted: bool) -> None:
 def audiopatch(
     ctx: typer.Context,
     version: Annotated[
-        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+        bool, typer.Option("--version", "-V", help="Print the version.", callback=_print_version, is_eager=True)
     ] = False,
 ) -> None:
     """Tag whole music libraries with patchout spectrogram transformers.
@@ -96,7 +152,7 @@ def audiopatch(
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     with console.errors_to_words():
         if (name := ctx.invoked_subcommand) in COMMANDS:
-            options_of = lambda command: config.option_names(find_command(command))  # noqa: E731
+            config.check_environment(name, all_options_of, COMMANDS)
             ctx.default_map = {name: config.read_defaults(name, options_of, COMMANDS)}
 
 

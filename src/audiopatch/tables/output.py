@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from audiopatch.errors import OutputMismatchError
+from audiopatch.errors import OutputMismatchError, UsageError
 from audiopatch.storage.place import is_remote, named
 from audiopatch.tables import FORMATS
 from audiopatch.tables.csv import write_csv
@@ -107,6 +107,8 @@ class Output:
 def refuse_foreign(place: str | os.PathLike[str]) -> None:
     """An OutputMismatchError for a folder that holds other people's files and no tables: ours would lie among them."""
     folder = Path(place)
+    if not is_remote(os.fspath(place)) and folder.exists() and not folder.is_dir():
+        raise UsageError(f"{place} is a file; tables need a folder: name one with -o")
     if is_remote(os.fspath(place)) or not folder.is_dir() or (folder / RUN_FILE).exists():
         return
     ours = {*TABLES, RUN_FILE, "previous"}
