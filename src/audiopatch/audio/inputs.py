@@ -11,6 +11,7 @@ from pathlib import Path
 from audiopatch.audio.names import Area
 from audiopatch.audio.walk import walk
 from audiopatch.errors import NoAudioError, UsageError
+from audiopatch.storage.place import is_remote, named
 from audiopatch.types import Track
 
 

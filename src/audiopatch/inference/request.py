@@ -55,7 +55,7 @@ def run_if_current(
         or request is None
         or before.get("request") != request
         or before["status"] != "finished"
-        or not exists(before["root"])
+        or not exists(before["root"])  # the library may have moved
     ):
         return None
     observer, counts, seen = observer or Silent(), Counts(), Seen()
