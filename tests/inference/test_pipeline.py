@@ -14,7 +14,7 @@ import pytest
 
 import audiopatch
 from audiopatch.audio.inputs import Inputs
-from audiopatch.errors import EnvironmentProblem, NoAudioError, OutputMismatchError, UsageError
+from audiopatch.errors import NoAudioError, OutputMismatchError, UsageError
 from audiopatch.inference.pipeline import run_to_folder
 from audiopatch.inference.progress import Silent
 from audiopatch.inference.settings import Analysis, Runtime
@@ -246,7 +246,7 @@ def test_a_place_of_something_else_is_refused_in_words(library, tmp_path):
         (tmp_path / "run.json").write_text(text)
         with pytest.raises(OutputMismatchError, match="choose another folder"):
             run(library, tmp_path)
-    with pytest.raises(EnvironmentProblem, match="choose another folder"):
+    with pytest.raises(UsageError, match="is a file; tables need a folder"):
         run(library, tmp_path / "run.json")
     with pytest.raises(UsageError, match="no output of audiopatch"):
         read(tmp_path / "run.json")
