@@ -161,6 +161,16 @@ def test_every_other_id3_frame_keeps_its_bytes_and_the_tag_its_version(version, 
         assert "8" != file.metadata["genre"] == "Jazz"
 
 
+def test_id3v2_3_has_several_values_in_one_text_and_our_evidence_whole(tmp_path):
+    path = _mp3(tmp_path, TIT2(encoding=0, text="Title"), version=3)
+    now = write(path, VALUES | {"AUDIOPATCH_GENRE": ("Zydeco 0.80; Härdcore 0.60",)})
+    assert (now.read("GENRE"), now.read("AUDIOPATCH_GENRE")) == (VALUES["GENRE"], ("Zydeco 0.80; Härdcore 0.60",))
+    tag = mutagen.id3.ID3(path, translate=False)
+    assert (
+        tag.version == (2, 3, 0) and tag["TCON"].text == ["Zydeco; Härdcore"] and tag["TXXX:MOOD"].text == ["Wistfül"]
+    )
+
+
 def test_padding_is_used_and_kept(tmp_path):
     for kind in ("mp3", "flac", "m4a"):
         path = make(tmp_path, kind)

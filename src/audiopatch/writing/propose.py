@@ -94,8 +94,8 @@ def propose_changes(
     ``min_score`` and ``parents`` are as in ``FieldRule``, for all fields.
 
     ``look``: read the present values from the files. The tables know a file's genre alone, so by default they are
-    trusted where only empty genres are filled, and the files are read for anything else. Whatever is trusted here is
-    checked again before a file is written.
+    trusted where only empty genres are filled, and the files are read for anything else. False trusts them with all
+    fields that are filled: values they do not know are found, and kept, when the file is written.
     """
     check_installed()
     tables = tables if isinstance(tables, Tables) else read(tables)
@@ -104,8 +104,11 @@ def propose_changes(
         rules = make_rules(best, policy=policy, min_score=min_score, parents=parents, file=rules)
     if not len(tables.tags):
         raise UsageError(f"{tables.folder} holds no tags: make some with 'audiopatch tag'")
+    others = [rule for rule in rules.fields.values() if rule.policy != "fill"]
     if look is None:
-        look = any(name != _IN_TABLES or rule.policy != "fill" for name, rule in rules.fields.items())
+        look = bool(others) or any(name != _IN_TABLES for name in rules.fields)
+    if not look and others:
+        raise UsageError(f"look=False does for fields that are filled; policy={others[0].policy!r} must see the files")
     least, note = _least_scores(tables)
     proposal = Proposal(note=note if any(rule.min_score is None for rule in rules.fields.values()) else "")
     values = _values(tables, rules, least)
@@ -137,7 +140,7 @@ def _propose_track(
         proposal.refused.append((path, str(reason)))
         return
     for name, scored in wanted.items():
-        now, own = present[name]
+        now, own = present.get(name, ((), ()))  # of a field that the tables do not know
         new = decide(rules.fields[name], now, own, scored)
         if new is None:
             proposal.n_kept += 1

@@ -21,12 +21,14 @@ from mutagen.wave import _WaveID3
 
 from audiopatch.writing.containers.pieces import chunks_of, hash_of, id3v2_size, keep_padding
 from audiopatch.writing.replace import Refused
+from audiopatch.writing.rules import OWN
 
 _UNSYNCHRONISED = 0x80  # the one flag of a tag's header that we can take away
 _FRAME_UNSYNCHRONISED = 0x0002
 _LATIN1, _UTF16, _UTF8 = 0, 1, 3
 _JOIN = "; "  # ID3v2.3 has no several values in a frame
 _OWN_FRAME = {"GENRE": "TCON", "MOOD": "TMOO", "GROUPING": "TIT1"}  # every other field is a TXXX of its name
+_WHOLE = ("COMMENT", OWN)  # fields that begin so are one text, whatever is in it
 _V1_COMMENT, _V1_GENRE = 97, 127
 
 
@@ -67,7 +69,7 @@ class Id3Tags:
         for frame in self._frames:
             if (decoded := self._decoded(frame, field)) is not None:
                 texts = decoded.genres if isinstance(decoded, TCON) else [str(text) for text in decoded.text]
-                split = self.version == 3 and field != "COMMENT"
+                split = self.version == 3 and not field.startswith(_WHOLE)
                 found += [value.strip() for text in texts for value in (text.split(";") if split else [text])]
         return tuple(dict.fromkeys(value for value in found if value))
 
