@@ -109,9 +109,9 @@ def propose_changes(
         look = bool(others) or any(name != _IN_TABLES for name in rules.fields)
     if not look and others:
         raise UsageError(f"look=False does for fields that are filled; policy={others[0].policy!r} must see the files")
-    least, note = _least_scores(tables)
+    note = _least_scores(tables)[1]
     proposal = Proposal(note=note if any(rule.min_score is None for rule in rules.fields.values()) else "")
-    values = _values(tables, rules, least)
+    values = best_labels(tables, rules)
     ours = {} if look else written_before(tables.folder)
     tracks = tables.tracks
     proposal.n_tracks = len(tracks)
@@ -173,8 +173,9 @@ def path_on_disk(track: Any) -> str:
     return os.fsdecode(base64.b64decode(raw)) if isinstance(raw, str) else track.path
 
 
-def _values(tables: Tables, rules: Rules, least: Mapping[str, float]) -> dict[str, dict[str, list[Scored]]]:
-    """track_id -> field -> the best labels for it, as they are written."""
+def best_labels(tables: Tables, rules: Rules) -> dict[str, dict[str, list[Scored]]]:
+    """track_id -> field -> the best labels for it, as they are written; whatever the files hold."""
+    least, _ = _least_scores(tables)
     tags: pd.DataFrame = tables.tags
     words = tags["label"].astype("category").cat  # text formats bring plain text
     labels = list(words.categories)
