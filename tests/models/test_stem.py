@@ -13,6 +13,7 @@ import torch
 from audiopatch.errors import UsageError
 from audiopatch.models.card import FrontendConfig, HamConfig, HeadConfig, ModelCard, StemConfig, TransformerConfig
 from audiopatch.models.heads import JointHead
+from audiopatch.models.stem import window_of
 from audiopatch.models.student import TEACHER_HEAD, stem_student
 from audiopatch.models.tagger import Tagger
 from audiopatch.reducers.plan import parse_plan
@@ -94,7 +95,7 @@ def test_at_step_0_a_plan_thins_the_teachers_own_map(teacher, student, mel):
 
 @pytest.mark.parametrize(("plan", "share"), [("F0T2R8", 0.61), ("F4T10", 0.33), ("F0T3R8", 0.56)])
 def test_a_fixed_plan_reads_only_what_is_near_the_kept_cells(student, mel, plan, share):
-    window = student.backbone.window(parse_plan(plan), 500)
+    window = window_of(student.card.backbone, parse_plan(plan), 500)
     assert len(window.frames) / 500 <= share
     found = student(mel, parse_plan(plan)).logits
     mel[:, :, [frame for frame in range(500) if frame not in window.frames]] = torch.nan
@@ -117,7 +118,7 @@ def rms(x: torch.Tensor) -> float:
 
 def test_where_chance_or_the_sound_decide_everything_is_read(student):
     for plan in ("none", "structured:F2T9", "topk:0.5/intensity@0", "F0T2+random:0.5", "topk:0.5@1"):
-        assert student.backbone.window(parse_plan(plan), 500) is None
+        assert window_of(student.card.backbone, parse_plan(plan), 500) is None
 
 
 @pytest.mark.parametrize("plan", ["none", "F1T2", "random:0.6", "topk:0.7@1,2", "tome:30@1"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -32,21 +34,27 @@ class Frontend(nn.Module):
         super().__init__()
         self.n_frames = n_frames
 
-    def forward(self, wave: Tensor) -> Tensor:
-        """wave (B, S) -> mel (B, n_mels, frames); fewer than ``min_samples`` is a UsageError."""
-        return self._mel(wave, self.n_frames)
+    def forward(self, wave: Tensor, only: Sequence[int] | None = None) -> Tensor:
+        """wave (B, S) -> mel (B, n_mels, frames); fewer than ``min_samples`` is a UsageError.
+
+        ``only`` names the frames that will be read, ascending; what the others hold is up to the front-end.
+        """
+        return self._mel(wave, self.n_frames, only)
 
     def whole(self, wave: Tensor) -> Tensor:
         """The same, neither cut nor padded to ``n_frames``."""
         return self._mel(wave, None)
 
-    def _mel(self, wave: Tensor, n_frames: int | None) -> Tensor:
+    def _mel(self, wave: Tensor, n_frames: int | None, only: Sequence[int] | None = None) -> Tensor:
         if wave.ndim != 2:
             raise UsageError(f"a front-end takes waveforms of shape (batch, samples), not {tuple(wave.shape)}")
         if wave.shape[1] < self.min_samples:
             raise UsageError(f"{wave.shape[1]} samples are too few for this front-end; it needs {self.min_samples}")
         with torch.autocast(wave.device.type, enabled=False):
-            mel = self.log_mel(wave.float())[..., :n_frames]
+            # one at a time a CPU keeps a clip's spectrum in its cache: half the time for a batch of 8 (Zen 3)
+            clips = wave.float().split(1 if wave.device.type == "cpu" else len(wave))
+            mels = [self.log_mel(clip) if only is None else self.log_mel_at(clip, only) for clip in clips]
+            mel = torch.cat(mels)[..., :n_frames]
             if self.pads and n_frames is not None:
                 mel = F.pad(mel, (0, n_frames - mel.shape[2]))
             return (mel - self.mean) / self.scale
@@ -65,6 +73,10 @@ class Frontend(nn.Module):
         """The log-mel itself, without input checks, cutting, padding or normalising."""
         raise NotImplementedError
 
+    def log_mel_at(self, wave: Tensor, frames: Sequence[int]) -> Tensor:
+        """The log-mel in which ``frames`` at least are right; here all of them are."""
+        return self.log_mel(wave)
+
 
 def power_spectrum(wave: Tensor, *, n_fft: int, hop_length: int, window: Tensor, pad_mode: str = "reflect") -> Tensor:
     """wave (B, S) -> |STFT|² (B, n_fft / 2 + 1, frames), centred, both ends padded (reflected by default)."""
@@ -79,3 +91,20 @@ def power_spectrum(wave: Tensor, *, n_fft: int, hop_length: int, window: Tensor,
         return_complex=True,
     )
     return spectrum.real.square() + spectrum.imag.square()
+
+
+def power_spectrum_at(wave: Tensor, frames: Sequence[int], *, n_fft: int, hop_length: int, window: Tensor) -> Tensor:
+    """wave (B, S) -> |STFT|² (B, n_fft / 2 + 1, len(frames)): those frames of ``power_spectrum``, and no others."""
+    padded = F.pad(wave[:, None], (n_fft // 2, n_fft // 2), mode="reflect")[:, 0]
+    pieces = padded.unfold(1, n_fft, hop_length)  # (B, all frames, n_fft), a view
+    margin = (n_fft - len(window)) // 2
+    window = F.pad(window, (margin, n_fft - len(window) - margin))
+    spectrum = torch.cat([torch.fft.rfft(pieces[:, first:end] * window) for first, end in _runs(frames)], dim=1)
+    return (spectrum.real.square() + spectrum.imag.square()).transpose(1, 2)
+
+
+def _runs(numbers: Sequence[int]) -> list[tuple[int, int]]:
+    """3, 4, 5, 9 -> (3, 6), (9, 10)."""
+    starts = [n for before, n in zip((None, *numbers), numbers, strict=False) if before is None or n != before + 1]
+    ends = [n + 1 for n, after in zip(numbers, (*numbers[1:], None), strict=True) if after != n + 1]
+    return list(zip(starts, ends, strict=True))

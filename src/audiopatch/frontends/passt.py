@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from audiopatch.frontends.filterbank import kaldi_filterbank
-from audiopatch.frontends.frontend import Frontend, power_spectrum
+from audiopatch.frontends.frontend import Frontend, power_spectrum, power_spectrum_at
 
 
 class PasstFrontend(Frontend):
@@ -32,7 +34,23 @@ class PasstFrontend(Frontend):
         return 1 + (n_samples - 1) // self.hop_length  # pre-emphasis takes one sample
 
     def log_mel(self, wave: Tensor) -> Tensor:
-        emphasised = wave[:, 1:] - 0.97 * wave[:, :-1]
-        power = power_spectrum(emphasised, n_fft=self.n_fft, hop_length=self.hop_length, window=self.window)
+        power = power_spectrum(_emphasised(wave), n_fft=self.n_fft, hop_length=self.hop_length, window=self.window)
+        return self._log_mel_of(power)
+
+    def log_mel_at(self, wave: Tensor, frames: Sequence[int]) -> Tensor:
+        """The same, computed at ``frames`` alone and zero elsewhere."""
+        power = power_spectrum_at(
+            _emphasised(wave), frames, n_fft=self.n_fft, hop_length=self.hop_length, window=self.window
+        )
+        mel = wave.new_zeros(len(wave), self.n_mels, self.whole_frames(wave.shape[1]))
+        mel[:, :, torch.tensor(frames, device=wave.device)] = self._log_mel_of(power)
+        return mel
+
+    def _log_mel_of(self, power: Tensor) -> Tensor:
+        """power (B, n_fft / 2 + 1, frames) -> log-mel (B, 128, frames)."""
         mel = (power.transpose(1, 2) @ self.filterbank).transpose(1, 2)
         return torch.log(mel + 1e-5)
+
+
+def _emphasised(wave: Tensor) -> Tensor:
+    return wave[:, 1:] - 0.97 * wave[:, :-1]

@@ -72,7 +72,7 @@ class Extractor:
         wave = torch.from_numpy(np.stack([segment.wave for segment in segments]))
         if device.type == "cuda":
             wave = wave.pin_memory()  # else the copy would wait for everything before it on this stream
-        mel = tagger.frontend(wave.to(device, non_blocking=True))  # (B, n_mels, frames)
+        mel = tagger.hear(wave.to(device, non_blocking=True), self.plan)  # (B, n_mels, frames)
         seeds = self._seeds(segments)
         if not self.analysis.tags and self.stack:
             stacks = tagger.stacks(mel, self.stack.blocks, self.plan, seeds=seeds)

@@ -15,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from audiopatch.errors import UsageError
 from audiopatch.models.card import ModelCard, TransformerConfig
+from audiopatch.models.stem import window_of
 from audiopatch.models.tagger import Tagger
 from audiopatch.models.transformer import SpectrogramTransformer
 from audiopatch.reducers.plan import NO_REDUCTION, Plan
@@ -86,7 +87,7 @@ def _patch_macs(backbone: SpectrogramTransformer, mel: Tensor, plan: Plan, n_pat
     config = backbone.config
     if config.stem is None:
         return n_patches * config.dim * math.prod(config.patch_size)
-    window = backbone.window(plan, mel.shape[2])
+    window = window_of(config, plan, mel.shape[2])
     read = window.read(mel) if window else mel
     return _counted(backbone.stem.layers, read[:, None]) + n_patches * config.dim * config.stem.channels
 

@@ -20,7 +20,7 @@ class _Packed:
     weight: Tensor
 
     def holds(self, weight: Tensor) -> bool:
-        return self.version == _version(weight) and self.source.data_ptr() == weight.data_ptr()
+        return self.version == version(weight) and self.source.data_ptr() == weight.data_ptr()
 
 
 class Linear(nn.Linear):
@@ -34,7 +34,7 @@ class Linear(nn.Linear):
     _packed: _Packed | None = None
 
     def forward(self, x: Tensor, *, gelu: bool = False) -> Tensor:
-        if _packs(x, self.weight):
+        if packs(x, self.weight):
             after = ("gelu", [], "none") if gelu else ("none", [], "")
             return torch.ops.mkldnn._linear_pointwise(x.to(self.weight.dtype), self._pack(), self.bias, *after)
         if not x.is_meta and not torch.is_autocast_enabled(x.device.type):
@@ -46,7 +46,7 @@ class Linear(nn.Linear):
         packed = self._packed
         if packed is None or not packed.holds(self.weight):
             source = self.weight.detach()
-            packed = _Packed(source, _version(self.weight), torch.ops.mkldnn._reorder_linear_weight(source))
+            packed = _Packed(source, version(self.weight), torch.ops.mkldnn._reorder_linear_weight(source))
             self._packed = packed
         return packed.weight
 
@@ -54,7 +54,8 @@ class Linear(nn.Linear):
         return self.__dict__ | {"_packed": None}  # oneDNN's layout can be neither copied nor saved
 
 
-def _packs(x: Tensor, weight: Tensor) -> bool:
+def packs(x: Tensor, weight: Tensor) -> bool:
+    """Whether oneDNN may take ``x`` times ``weight`` in a layout of its own: at inference on a CPU."""
     if x.device.type != "cpu" or torch.is_grad_enabled() or torch.compiler.is_compiling():
         return False
     if weight.dtype == torch.float32 and torch.is_autocast_enabled("cpu"):
@@ -62,7 +63,7 @@ def _packs(x: Tensor, weight: Tensor) -> bool:
     return weight.dtype in _packable_dtypes()
 
 
-def _version(weight: Tensor) -> int:
+def version(weight: Tensor) -> int:
     """How often it was changed in place; a tensor made in inference mode does not count."""
     return 0 if weight.is_inference() else weight._version
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from audiopatch.models.card import StemConfig
+from audiopatch.models.card import StemConfig, TransformerConfig
 from audiopatch.models.linear import Linear
 from audiopatch.models.mobilenet import mobilenet_layers
+from audiopatch.reducers.plan import Plan
 from audiopatch.tokens import TokenGrid
 
 _HALO = 1  # columns on both sides of the kept ones that are read, too: what is farther away matters little
@@ -43,6 +44,14 @@ class Window:
     def kept(self, grid: Tensor) -> Tensor:
         """The map of that part, (B, C, rows, cols) -> its kept cells alone."""
         return _take(_take(grid, 2, self.rows), 3, self.cols)
+
+
+def window_of(config: TransformerConfig, plan: Plan, n_frames: int) -> Window | None:
+    """The part of a mel of ``n_frames`` that a stem reads under ``plan``; None for all of it, and without a stem."""
+    if config.stem is None or 0 not in plan:
+        return None
+    lines = plan[0].lines(*config.patch_grid(n_frames))
+    return Window.around(*lines, stride=config.stem.stride, n_frames=n_frames) if lines else None
 
 
 def _take(x: Tensor, axis: int, index: list[int]) -> Tensor:

@@ -25,6 +25,7 @@ from audiopatch.models.ham import HybridTransformer
 from audiopatch.models.heads import build_head
 from audiopatch.models.mobilenet import MobileNet
 from audiopatch.models.musicnn import Musicnn, Vgg
+from audiopatch.models.stem import window_of
 from audiopatch.models.transformer import SpectrogramTransformer
 from audiopatch.reducers.plan import NO_REDUCTION, Plan
 
@@ -83,6 +84,14 @@ class Tagger(nn.Module):
         with self._precision(mel):
             features = self.backbone(mel, plan, taps, seeds=seeds)
             return Prediction(self.head(features.pooled).float(), features.pooled.float(), _float(features.stacks))
+
+    def hear(self, wave: Tensor, plan: Plan = NO_REDUCTION) -> Tensor:
+        """wave (B, S) -> mel (B, n_mels, frames), of which only what ``forward`` reads under ``plan`` need be right."""
+        config = self.card.backbone
+        if not isinstance(config, TransformerConfig):
+            return self.frontend(wave)
+        window = window_of(config, plan, self.frontend.frames_of(wave.shape[1]))
+        return self.frontend(wave, window.frames if window else None)
 
     def stacks(
         self, mel: Tensor, taps: Sequence[int], plan: Plan = NO_REDUCTION, *, seeds: Tensor | None = None

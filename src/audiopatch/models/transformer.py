@@ -13,7 +13,7 @@ from audiopatch.errors import UsageError
 from audiopatch.models.card import TransformerConfig
 from audiopatch.models.features import Features
 from audiopatch.models.linear import Linear
-from audiopatch.models.stem import ConvolutionalStem, Window
+from audiopatch.models.stem import ConvolutionalStem, Window, window_of
 from audiopatch.reducers.plan import NO_REDUCTION, Plan
 from audiopatch.reducers.reducer import Reducer
 from audiopatch.tokens import MelPatches, Signals, TokenGrid
@@ -74,7 +74,7 @@ class SpectrogramTransformer(nn.Module):
         signals = Signals(mel_patches(mel, self.config), seeds, self.training)
         if 0 in plan:
             places = plan[0](places, signals)
-        tokens = self._embed(places, mel, signals.mel, self.window(plan, mel.shape[2]))
+        tokens = self._embed(places, mel, signals.mel, window_of(self.config, plan, mel.shape[2]))
         if self.config.norm_order == "post":
             tokens = tokens.with_x(self.pre_norm(tokens.x))
         stacks = {0: tokens.stack()} if 0 in taps else {}
@@ -91,13 +91,6 @@ class SpectrogramTransformer(nn.Module):
         feature_map = self.stem.leave(tokens)
         pooled = torch.cat([feature_map.mean(dim=(2, 3)), self._pool(tokens)], dim=1)
         return Features(pooled, tokens, stacks, feature_map)
-
-    def window(self, plan: Plan, n_frames: int) -> Window | None:
-        """The part of a mel of ``n_frames`` that a stem reads under ``plan``; None for all of it."""
-        if self.config.stem is None or 0 not in plan:
-            return None
-        lines = plan[0].lines(*self.config.patch_grid(n_frames))
-        return Window.around(*lines, stride=self.config.stem.stride, n_frames=n_frames) if lines else None
 
     def after_blocks(self, tokens: TokenGrid) -> TokenGrid:
         """What a hybrid network does between its last block and the final norm."""
