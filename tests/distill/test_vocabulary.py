@@ -1,0 +1,86 @@
+"""One vocabulary out of several: what the teachers say together, and a student's head that says the same."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from audiopatch.distill.config import DistillConfig
+from audiopatch.distill.student import new_student
+from audiopatch.distill.teacher import Teachers
+from audiopatch.distill.vocabulary import MUSIC, Mixing, Together, in_vocabulary, names_in, tags_of
+from audiopatch.models.card import FrontendConfig, HeadConfig, MobileNetConfig, ModelCard, MusicnnConfig
+from audiopatch.models.tagger import Tagger
+from audiopatch.zoo.labels import load_labels
+from audiopatch.zoo.load import random_tagger
+
+FIRST = ModelCard(
+    "first", "efficientat", FrontendConfig("passt"), MobileNetConfig(0.1), HeadConfig(527, "mlp", n_hidden=16),
+    labels="audioset", segment_s=1.0,
+)  # fmt: skip
+SECOND = replace(
+    FIRST, name="second", frontend=FrontendConfig("musicnn"), backbone=MusicnnConfig(), head=HeadConfig(50, "linear"),
+    labels="msd_top50",
+)  # fmt: skip
+
+
+def taggers() -> list[Tagger]:
+    torch.manual_seed(0)
+    made = [random_tagger(FIRST), random_tagger(SECOND)]
+    for tagger in made:
+        list(tagger.head.modules())[-1].weight.data.normal_(std=0.5)
+    return [tagger.eval().requires_grad_(False) for tagger in made]
+
+
+def measured() -> tuple[Teachers, Mixing, torch.Tensor]:
+    teachers = Teachers(taggers())
+    logits = torch.randn(400, 577) * torch.linspace(0.5, 3, 577) - torch.linspace(0, 8, 577)
+    return teachers, Mixing.measure(teachers, logits), logits
+
+
+def test_the_label_of_several_names_is_one_on_the_scale_of_the_first():
+    teachers, mixing, logits = measured()
+    said, rock = mixing(logits), mixing.labels.index("Genre---Rock music")
+    assert mixing.label_set == MUSIC and "Genre---rock" not in mixing.labels
+    own = logits[:, teachers.labels.index("Rock music")]
+    other = logits[:, 527 + load_labels("msd_top50").index("rock")]
+    assert torch.allclose(said[:, rock].mean(), own.mean(), atol=1e-3)
+    assert torch.allclose(said[:, rock].std(), own.std(), rtol=1e-3)
+    both = (own - own.mean()) / own.std() + (other - other.mean()) / other.std()
+    assert torch.corrcoef(torch.stack([said[:, rock], both]))[0, 1] > 0.999
+    alone = mixing.labels.index("Instrument---Harp")
+    assert torch.equal(said[:, alone], logits[:, teachers.labels.index("Harp")])
+
+
+def test_labels_that_one_teacher_knows_are_there_and_what_holds_for_everything_is_no_tag():
+    _, mixing, _ = measured()
+    assert {"Era---80s", "Mood---Chill", "Genre---Gospel music", "Voice---Female singing"} <= set(mixing.labels)
+    assert "Mood---Slow" not in mixing.labels  # MagnaTagATune's, who is not asked here
+    tags = {mixing.labels[number] for number in tags_of(mixing.labels)}
+    assert {"Music", "Speech", "Silence"} == set(mixing.labels) - tags
+
+
+def test_a_students_head_says_what_its_logits_mix_to():
+    teachers, mixing, _ = measured()
+    config = DistillConfig(max_segments=1, width=64, n_hidden=8)
+    student = new_student(None, teachers.taggers, config, name="mine").eval()
+    made = in_vocabulary(student, mixing)
+    assert made.labels == mixing.labels and made.card.labels == MUSIC and made.card.head.kind == "mlp"
+    wave = torch.randn(2, 32_000) * 0.1
+    mel = student.frontend(wave)
+    with torch.no_grad():
+        assert torch.allclose(made(mel).logits, mixing(student(mel).logits), atol=1e-3)
+        first = Together(teachers, mixing)(wave, 32_000).logits
+    assert first.shape == (2, len(mixing.labels))
+
+
+def test_vocabularies_without_a_common_set_are_joined_by_name():
+    first = random_tagger(replace(FIRST, labels=""), [f"a {number}" for number in range(527)])
+    second = random_tagger(replace(SECOND, labels=""), [f"b {number}" for number in range(50)])
+    second.labels = ("a 3", *second.labels[1:])
+    teachers = Teachers([first, second])
+    mixing = Mixing.measure(teachers, torch.randn(50, 577))
+    assert len(mixing.labels) == 576 and mixing.label_set == ""
+    assert (mixing.matrix[mixing.labels.index("a 3")] != 0).sum() == 2
+    assert names_in(second, "a 3") == ("a 3",) and names_in(second, "a 4") == ()
