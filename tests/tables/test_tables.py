@@ -189,3 +189,11 @@ def test_a_row_that_no_table_can_hold_leaves_its_neighbours_alone():
     assert errors.keys() == {tracks[1].track_id, tracks[2].track_id}
     assert {row["code"] for row in errors.values()} == {"E_WRITE"}
     assert errors[beyond.track_id]["mtime_ns"] == 2**63 - 1
+
+
+def test_what_a_track_is_made_of_becomes_columns_and_no_tags():
+    layout = Layout(labels=("Music", "Genre---Jazz"), content={"music": 0}, min_scores=(2.0, 0.0))
+    tables = tables_of([_row(_track(), scores=(0.9, 0.4))], layout)
+    (row,) = tables["tracks"].to_pylist()
+    assert row["music"] == pytest.approx(0.9) and row["speech"] is None
+    assert tables["tags"]["leaf"].to_pylist() == ["Jazz"]

@@ -10,11 +10,13 @@ from audiopatch.zoo.labels import (
     CONTENT,
     GROUPS,
     audioset_parents,
+    content_of,
     describe_labels,
     group_of,
     load_labels,
     load_terms,
     load_vocabulary,
+    never_tags,
     split_label,
 )
 
@@ -139,3 +141,12 @@ def test_the_default_models_terms_take_each_teachers_tag_at_most_once():
         "msd_top50": ("metal", "heavy metal"),
         "mtt_top50": ("metal",),
     }
+
+
+def test_what_a_track_is_made_of_is_no_tag_of_the_default_vocabulary():
+    names = load_labels("music")
+    assert content_of("music", names) == {"music": 0, "speech": 1, "silence": 2}
+    assert never_tags("music") == {"Music", "Speech", "Silence"} and not never_tags("audioset")
+    old = load_labels("audioset_music")
+    assert old[content_of("audioset_music", old)["speech"]] == "Voice---Speech"
+    assert content_of("discogs400", load_labels("discogs400")) == {}

@@ -14,7 +14,7 @@ from audiopatch.distill.teacher import Answer, Standard, Teachers
 from audiopatch.models.card import HeadConfig
 from audiopatch.models.heads import JointHead
 from audiopatch.models.tagger import Tagger
-from audiopatch.zoo.labels import CONTENT, load_terms
+from audiopatch.zoo.labels import load_terms, never_tags
 
 MUSIC = "music"  # the label set that these teachers share
 KNOWN_SETS = ("audioset", "msd_top50", "mtt_top50")
@@ -129,5 +129,4 @@ def names_in(tagger: Tagger, label: str) -> tuple[str, ...]:
 
 def tags_of(labels: Sequence[str]) -> list[int]:
     """The numbers of those ``labels`` that are tags: not what a track is made of."""
-    content = {term.name for term in load_terms() if term.group == CONTENT}
-    return [number for number, label in enumerate(labels) if label not in content]
+    return [number for number, label in enumerate(labels) if label not in never_tags(MUSIC)]

@@ -17,6 +17,7 @@ from audiopatch.models.card import Thresholds, TransformerConfig, require_thresh
 from audiopatch.models.tagger import Tagger
 from audiopatch.reducers.plan import Plan, parse_plan
 from audiopatch.types import Segment
+from audiopatch.zoo.labels import never_tags
 
 log = logging.getLogger(__name__)
 
@@ -170,7 +171,11 @@ def find_thresholds(tagger: Tagger, analysis: Analysis) -> Thresholds | None:
 
 
 def label_thresholds(tagger: Tagger, thresholds: Thresholds | None) -> tuple[float, ...]:
-    """(C,) in the order of the model's labels; one that nobody measured is never meant. Empty without thresholds."""
+    """(C,) in the order of the model's labels; one that nobody measured is never meant, nor one that is no tag.
+
+    Empty where all labels count from any score on.
+    """
+    never = never_tags(tagger.card.labels)
     if thresholds is None:
-        return ()
-    return tuple(thresholds.values.get(label, NEVER) for label in tagger.labels)
+        return tuple(NEVER if label in never else 0.0 for label in tagger.labels) if never else ()
+    return tuple(NEVER if label in never else thresholds.values.get(label, NEVER) for label in tagger.labels)

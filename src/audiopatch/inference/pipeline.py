@@ -34,7 +34,7 @@ from audiopatch.tables.output import FolderDestination, Output, open_output, rea
 from audiopatch.tables.schema import Layout
 from audiopatch.tables.tables import labels_table
 from audiopatch.types import Aside, CutSpec, Decoded, Failed, Track, TrackRow
-from audiopatch.zoo.labels import describe_labels, label_parents
+from audiopatch.zoo.labels import content_of, describe_labels, label_parents
 
 
 class Destination(Protocol):
@@ -80,6 +80,7 @@ class Run:
             top_k=wanted.top or None,
             min_scores=label_thresholds(self.tagger, find_thresholds(self.tagger, wanted)),
             min_score=wanted.min_score,
+            content=content_of(self.tagger.card.labels, self.tagger.labels),
             dense=wanted.dense,
             timeline=wanted.timeline,
             vectors=wanted.vectors,

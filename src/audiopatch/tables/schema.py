@@ -34,6 +34,7 @@ TRACKS = pa.schema(
         pa.field("status", pa.string(), nullable=False),
         pa.field("processed_at", pa.timestamp("us", tz="UTC"), nullable=False),
         *(pa.field(name, pa.string()) for name in ("artist", "album", "title", "genre")),
+        *(pa.field(name, pa.float32()) for name in ("music", "speech", "silence")),
     ]
 )
 
@@ -88,6 +89,7 @@ class Layout:
     parents    label -> its parent in the label set's tree, where the labels themselves do not tell (AudioSet)
     top_k      tags per track, None for every label; those below ``min_score`` do not count
     min_scores (C,) the same for each label by itself; empty where they do not differ
+    content    music, speech, silence -> the label whose score is that column of ``tracks``
     dense      all C scores as a vector beside the embedding
     timeline   a row per segment
     vectors    "float16" or "float32", the type of embeddings and dense scores (dense track scores are float16)
@@ -98,6 +100,7 @@ class Layout:
     top_k: int | None = 10
     min_score: float = 0.0
     min_scores: tuple[float, ...] = ()
+    content: Mapping[str, int] = field(default_factory=dict)
     dense: bool = False
     timeline: bool = False
     vectors: str = "float16"
@@ -153,6 +156,9 @@ MEANINGS: Mapping[str, str] = {
     "album": "from the file's own tags",
     "title": "from the file's own tags",
     "genre": "from the file's own tags",
+    "music": "the score of music in the track, 0 to 1; empty where the model does not tell",
+    "speech": "the same of speech",
+    "silence": "the same of silence",
     "rank": "1 is the label with the highest score of its track",
     "label": "the class as the model's authors write it",
     "parent": "its parent in the label set's tree, empty where there is none",

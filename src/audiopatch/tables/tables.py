@@ -27,7 +27,7 @@ def tables_of(rows: Sequence[TrackRow | Failed], layout: Layout, *, at: datetime
     rows = sorted(rows, key=lambda row: row.track.path)
     ok = [row for row in rows if isinstance(row, TrackRow)]
     tables = {
-        "tracks": _table([_track(row, at) for row in ok], schema.TRACKS),
+        "tracks": _table([_track(row, at, layout) for row in ok], schema.TRACKS),
         "tags": _tags(ok, layout) if layout.labels else None,
         "embeddings": _embeddings(ok, layout),
         "segments": _segments(ok, layout) if layout.timeline else None,
@@ -101,9 +101,10 @@ def own_names(found: Decoded) -> dict[str, str | None]:
     return {name: _clean(found.tags.get(name)) for name in ("artist", "album", "title", "genre")}
 
 
-def _track(row: TrackRow, at: datetime) -> dict[str, Any]:
-    found = row.decoded
-    return place(row.track) | own_names(found) | {
+def _track(row: TrackRow, at: datetime, layout: Layout) -> dict[str, Any]:
+    found, scores = row.decoded, row.scores
+    content = {} if scores is None else {name: float(scores[number]) for name, number in layout.content.items()}
+    return place(row.track) | own_names(found) | content | {
         "audio_hash": found.audio_hash,
         "duration_s": found.duration_s,
         "sample_rate": found.sample_rate,

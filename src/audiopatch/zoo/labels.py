@@ -53,6 +53,21 @@ def load_labels(name: str) -> tuple[str, ...]:
     return tuple(path.read_text(encoding="utf-8").splitlines())
 
 
+def content_of(label_set: str, names: Sequence[str]) -> dict[str, int]:
+    """music, speech, silence -> the number of the class that says how much of it there is, where a model has one."""
+    if label_set not in ("music", "audioset", "audioset_music"):
+        return {}
+    leaves = [split_label(name).leaf for name in names]
+    return {leaf.lower(): leaves.index(leaf) for leaf in ("Music", "Speech", "Silence") if leaf in leaves}
+
+
+def never_tags(label_set: str) -> frozenset[str]:
+    """Labels of a set that say what a track is made of, and are columns of ``tracks`` instead of tags."""
+    return (
+        frozenset(term.name for term in load_terms() if term.group == CONTENT) if label_set == "music" else frozenset()
+    )
+
+
 def describe_labels(label_set: str, names: Sequence[str]) -> tuple[Label, ...]:
     """Each class with its place in its tree (Discogs' parent genre, AudioSet's in the ontology) and its group."""
     parents = label_parents(label_set)
