@@ -49,7 +49,7 @@ def _changes(music: Path, value: str = "Polka") -> list[Change]:
 
 
 def _run(music: Path, out: Path, observer=None):
-    analysis, runtime = Analysis(model="tiny-random", top_k=3), Runtime(threads=1, workers=0)
+    analysis, runtime = Analysis(model="tiny-random", top=3), Runtime(threads=1, workers=0)
     return run_to_folder(Inputs([str(music)]), out, analysis, runtime, observer=observer)
 
 
@@ -70,7 +70,7 @@ def test_a_run_after_a_write_or_an_undo_finds_nothing_new_and_decodes_nothing(mu
 
 def test_a_watching_run_takes_up_what_was_written_once_and_analyses_nothing(music, tmp_path):
     out, stop, notes = tmp_path / "out", threading.Event(), Notes()
-    analysis, runtime = Analysis(model="tiny-random", top_k=3), Runtime(threads=1, workers=0)
+    analysis, runtime = Analysis(model="tiny-random", top=3), Runtime(threads=1, workers=0)
     watch = threading.Thread(
         target=watch_folders,
         args=(Inputs([str(music)]), out, analysis, runtime),
