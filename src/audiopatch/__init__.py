@@ -26,6 +26,7 @@ _PUBLIC = {
     "report": "audiopatch.library.report",
     "check_model": "audiopatch.bench.check",
     "compare_models": "audiopatch.bench.compare",
+    "adapt": "audiopatch.library.adapt",
     "Tagger": "audiopatch.models.tagger",
 }
 

@@ -134,6 +134,18 @@ def print_json(result: Any) -> None:
     print(json.dumps(result, indent=2, default=dataclasses.asdict))
 
 
+@contextmanager
+def counting(what: str, *, show: bool) -> Iterator[Callable[[int, int], None]]:
+    """A bar on stderr, where that is a terminal; yields what is told (done, total)."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn())
+    console = rich_console()
+    with Progress(*columns, console=console, transient=True, disable=not (show and console.is_terminal)) as bar:
+        task = bar.add_task(what)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
 def grid(title: str, *columns: str) -> Any:
     """A Rich table whose long cells fold; names in it must be ``printable``."""
     from rich import box

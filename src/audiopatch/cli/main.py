@@ -24,6 +24,7 @@ COMMANDS = {
     "playlist": "audiopatch.cli.playlist",
     "duplicates": "audiopatch.cli.duplicates",
     "report": "audiopatch.cli.report",
+    "adapt": "audiopatch.cli.adapt",
     "train": "audiopatch.cli.train",
     "evaluate": "audiopatch.cli.evaluate",
     "inspect": "audiopatch.cli.inspect",

@@ -155,7 +155,7 @@ def entry(vectors: Vectors, row: int) -> Entry:
 
 
 def _middle(liked: Sequence[Seed], unliked: Sequence[Seed]) -> np.ndarray:
-    """(D,): the mean of what is liked, away from the mean of what is not."""
+    """(K,): the mean of what is liked, away from the mean of what is not."""
     middle = np.mean([seed.point for seed in liked], axis=0)
     return middle - _NOT * np.mean([seed.point for seed in unliked], axis=0) if unliked else middle
 
@@ -190,7 +190,7 @@ def _end(vectors: Vectors, seed: Seed) -> Entry:
 
 
 def _on_arc(a: np.ndarray, b: np.ndarray, share: float) -> np.ndarray:
-    """(D,) on the great circle from ``a`` to ``b`` (spherical interpolation, Shoemake 1985)."""
+    """(K,) on the great circle from ``a`` to ``b`` (spherical interpolation, Shoemake 1985)."""
     angle = np.arccos(np.clip(a @ b, -1, 1))
     if angle < 1e-4:
         return a

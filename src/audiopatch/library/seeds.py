@@ -22,7 +22,7 @@ from audiopatch.tables.tables import text_path
 
 @dataclass(frozen=True)
 class Seed:
-    """A track that others are compared with: its ``point`` (D,), its tags (leaf -> score), its row if it has one."""
+    """A track that others are compared with: its ``point`` (K,), its tags (leaf -> score), its row if it has one."""
 
     path: str
     point: np.ndarray

@@ -23,7 +23,7 @@ _WORDS = ("root", "audio_hash", "codec", "status", "artist", "album", "title", "
 
 @dataclass(frozen=True)
 class Vectors:
-    """``tracks``: a frame with a row per point; ``points`` (N, D) float32 of length 1; ``space`` makes more of them.
+    """``tracks``: a frame with a row per point; ``points`` (N, K) float32 of length 1; ``space`` makes more of them.
 
     ``kind`` says what the points are made of: "embedding", or "scores" where the run wrote no embeddings.
     """
@@ -88,7 +88,7 @@ def read_vectors(tables: Tables, *, required: bool = True) -> Vectors:
                 f"{tables.folder} has no vectors to compare tracks by; write them in the same pass as the tags: "
                 "audiopatch tag ~/Music --embeddings --force"
             )
-        nowhere = Space(np.empty(0, np.float32))
+        nowhere = Space(np.empty(0, np.float32), np.empty((0, 0), np.float32))
         return Vectors(tables, _tracks(tables), np.empty((len(tables.tracks), 0), np.float32), nowhere, "")
     ids = [track_id for some, _ in blocks for track_id in some]
     step = -(-len(ids) // _SAMPLE)

@@ -69,9 +69,12 @@ class Tables:
     def _store(self) -> PartStore:
         return PartStore(self.folder, FORMATS.load(self.run["parameters"]["format"])())
 
-    def vectors(self, column: str) -> Iterator[tuple[list[str], np.ndarray]]:
-        """The ``embedding`` or ``scores`` of every track, part by part: track ids (N,) and vectors (N, D) as stored."""
-        for rows in self._parts("embeddings", ("track_id", column)) if self._has(column) else ():
+    def vectors(self, column: str, *, table: str = "embeddings") -> Iterator[tuple[list[str], np.ndarray]]:
+        """The ``embedding`` or ``scores`` of every track (or row of ``segments``), part by part, as stored.
+
+        Each part gives track ids (N,) and vectors (N, D).
+        """
+        for rows in self._parts(table, ("track_id", column)) if self._has(column, table) else ():
             if len(rows):
                 flat = rows[column].combine_chunks().flatten().to_numpy(zero_copy_only=False)
                 yield rows["track_id"].to_pylist(), flat.reshape(len(rows), -1)
@@ -90,8 +93,10 @@ class Tables:
         found = [rows.filter(pc.is_in(rows["track_id"].cast(pa.string()), wanted)) for rows in parts]
         return _sorted(joined(found)) if found else pa.table({}).to_pandas()
 
-    def _has(self, column: str) -> bool:
+    def _has(self, column: str, table: str) -> bool:
         wanted = self.run["parameters"]
+        if table == "segments" and not wanted.get("timeline"):
+            return False
         return bool(wanted.get("embedding") if column == "embedding" else wanted.get("dense"))
 
     def _frame(self, table: str) -> pd.DataFrame:

@@ -1,0 +1,85 @@
+"""``audiopatch adapt``: a model of the user's own labels, from the tags in the files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from audiopatch.cli import console
+from audiopatch.cli import options as o
+
+app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode="rich", add_completion=False)
+
+
+@app.command()
+def adapt(
+    inputs: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Folders of the library to learn from; all of the tables without.",
+            show_default=False,
+            rich_help_panel=o.INPUT,
+        ),
+    ] = None,
+    field: Annotated[
+        str, typer.Option("--field", help="genre, mood, grouping or comment.", rich_help_panel=o.WHAT)
+    ] = "genre",
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            "--labels",
+            metavar="FILE",
+            help="What spellings mean: the labels.toml of an earlier call, edited.",
+            rich_help_panel=o.WHAT,
+        ),
+    ] = None,
+    tables: o.Tables = "audiopatch.out",
+    model: o.RunModel = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="DIR", help="Folder of the model.", rich_help_panel=o.OUTPUT)
+    ] = Path("my-labels"),
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace an earlier model there.", rich_help_panel=o.OUTPUT)
+    ] = False,
+    json: o.JsonResult = False,
+    quiet: o.Quiet = False,
+) -> None:
+    """Learn your own genres (or moods, ...) from the tags in your files; minutes on a CPU, no audio is decoded.
+
+    [bold]audiopatch tag ~/Music --embeddings[/bold]                  first: tables with embeddings
+    [bold]audiopatch adapt ~/Music -o mine[/bold]                     then: a model of the genres in the files
+    [bold]audiopatch tag ~/Music --model mine --thresholds -o mine.out[/bold]   and: fill the gaps
+
+    Spellings are folded, what is too rare is left out, and each label is judged on artists that were held out: see
+    report.html and labels.toml in the folder. With too little data it says so and writes nothing.
+    """
+    from audiopatch.library.adapt import adapt as learn
+
+    with console.counting("reading tags", show=not quiet) as progress:
+        result = learn(
+            inputs or (),
+            output,
+            tables=tables,
+            field=field,
+            labels=labels,
+            model=model,
+            force=force,
+            progress=progress,
+        )
+    if json:
+        print((output / "own-labels.json").read_text(encoding="utf-8"), end="")
+        return
+    if quiet:
+        return
+    span = lambda one: f"{one.value:.2f} ({one.low:.2f}–{one.high:.2f})"  # noqa: E731
+    grid = console.grid(
+        f"Own labels from {field}, on artists that were held out", "label", "tracks", "precision", "recall"
+    )
+    for one in result.labels:
+        grid.add_row(console.printable(one.label), str(one.n_tracks), span(one.precision), span(one.recall))
+    console.rich_console().print(grid)
+    for sentence in result.left_out:
+        console.say(sentence)
+    console.say(f"{len(result.labels)} labels, mAP {span(result.figures['map_macro'])} → {output}/ (see report.html)")
