@@ -38,7 +38,7 @@ def audiopatch(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess
 def test_bench_leaves_figures_and_a_plot(music, tmp_path):
     pytest.importorskip("matplotlib")
     engines = ["--engine", "torch:float32", "--engine", "torch:bfloat16"]
-    how = ["--block", "1", "--baseline", "efficientat", "--repeats", "1", "--no-whole", "--json"]
+    how = ["--block", "1", "--baseline", "efficientat", "--repeats", "1", "--no-whole", "--json", "--budget", "300"]
     done = audiopatch("bench", music, "-m", "tiny-random", *engines, *how, cwd=tmp_path)
     report = json.loads(done.stdout)
     table = pd.read_parquet(tmp_path / "audiopatch.bench" / "bench.parquet")
@@ -51,6 +51,13 @@ def test_bench_leaves_figures_and_a_plot(music, tmp_path):
     assert (table.peak_share > 0).all() and (table.minutes_per_s > 0).all() and (table.latency_ms > 0).all()
     assert (tmp_path / "audiopatch.bench" / "bench.png").stat().st_size > 10_000
     assert "<svg" in (tmp_path / "audiopatch.bench" / "bench.svg").read_text()
+
+
+def test_bench_keeps_to_its_budget_and_names_what_it_left_out(music, tmp_path):
+    how = ["--engine", "torch:float32", "--patchout", "F0T0", "--patchout", "F3T2", "--no-whole", "--budget", "1"]
+    done = audiopatch("bench", music, "-m", "random/passt_s_swa_p16_128_ap476", "-m", "tiny-random", *how, cwd=tmp_path)
+    assert "4 settings on 2 tracks, in about 1 s" in done.stderr
+    assert "hopeless here" in done.stdout + done.stderr and "min/s" in done.stderr
 
 
 def test_bench_judges_by_labels_and_times_whole_runs(music, tmp_path):

@@ -18,10 +18,10 @@ def test_median_and_spread_by_hand():
     assert Timing.of([2.0]) == Timing(2.0, 2.0, 0.0, 1)
 
 
-def test_runs_take_turns_after_one_round_to_warm_up():
+def test_runs_take_turns():
     order = []
     timings = time_runs([lambda: order.append("a"), lambda: order.append("b")], repeats=3)
-    assert order == ["a", "b"] * 4
+    assert order == ["a", "b"] * 3
     assert [timing.n for timing in timings] == [3, 3]
 
 
@@ -30,6 +30,12 @@ def test_a_spent_budget_still_leaves_one_figure(monkeypatch):
     monkeypatch.setitem(CLOCKS, "wall", lambda: float(next(seconds)))
     (timing,) = time_runs([lambda: None], repeats=50, budget_s=0.0)
     assert timing == Timing(1.0, 1.0, 0.0, 1)
+
+
+def test_what_is_stopped_keeps_what_was_timed():
+    done = []
+    timings = time_runs([lambda: done.append(1)] * 3, repeats=5, stop=lambda: len(done) == 2)
+    assert [timing.n if timing else None for timing in timings] == [1, 1, None]
 
 
 POINTS = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=20)

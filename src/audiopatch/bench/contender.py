@@ -94,8 +94,21 @@ class Contender:
         return self.tagger.stacks(mel, (self.case.block,), self.plan, seeds=seeds)[self.case.block].flatten(1)
 
 
-def from_tagger(case: Case, tagger: Tagger, segments: Sequence[Segment]) -> Contender:
-    """A model of the zoo under ``case``, warmed up; ``segments`` are whole real ones, repeated as often as it takes."""
+class Hopeless(Exception):
+    """One segment alone took ``seconds``: more than a measurement has."""
+
+    def __init__(self, seconds: float):
+        super().__init__(f"one segment took {seconds:.0f} s")
+        self.seconds = seconds
+
+
+def from_tagger(
+    case: Case, tagger: Tagger, segments: Sequence[Segment], *, hopeless_s: float = float("inf")
+) -> Contender:
+    """A model of the zoo under ``case``, warmed up; ``segments`` are whole real ones, repeated as often as it takes.
+
+    ``Hopeless`` where one segment takes longer than ``hopeless_s``, what had to be compiled included.
+    """
     plan = find_plan(tagger, case.patchout)
     batch = case.batch or batch_size_for(tagger)
     extractor = Extractor(tagger, case.analysis, batch_size=batch)
@@ -103,6 +116,11 @@ def from_tagger(case: Case, tagger: Tagger, segments: Sequence[Segment]) -> Cont
     cost = cost_of(tagger.card, plan)
     last = case.block or len(cost.block_macs)
     _calibrate(case, tagger, plan, segments)
+
+    started = time.perf_counter()
+    extractor(segments[:1])
+    if (took_s := time.perf_counter() - started) > hopeless_s:
+        raise Hopeless(took_s)
 
     def run(n_batches: int) -> None:
         try:

@@ -26,6 +26,7 @@ _PATCHOUTS = ("F0T0", "F3T2", "F3T5", "F3T0", "F3T3", "F4T10")  # where time is 
 _N_TRIALS = 3  # of settings, until the one that is proposed has been tried
 _N_TRIED = 500  # tracks that a trial may meet
 _N_DECODED = 8
+_MEASURE = 0.6  # of the time that is given
 
 
 @dataclass(frozen=True)
@@ -101,8 +102,7 @@ def estimate(
 ) -> Estimate:
     """Survey the library and measure the options; then choose, try the choice, and choose again if that was news.
 
-    A quarter of ``budget_s`` goes to timing, a sixth to quality, a quarter to each trial; engines that compile may take
-    all of it once more.
+    Three fifths of ``budget_s`` go to preparing, timing and judging, a quarter to each trial.
     """
     tagger = load_model(library.model, device=device, dtype="float32")
     spec = cut_spec(tagger, n_segments=library.n_segments)
@@ -145,7 +145,7 @@ def _measure(
         for patchout in (_PATCHOUTS if tagger.grid else _PATCHOUTS[:1])
         for engine, _, dtype in (name.partition(":") for name in engines)
     ]
-    settings = Settings(device=device, budget_s=budget_s / 4, prepare_s=budget_s, repeats=20)
+    settings = Settings(device=device, budget_s=_MEASURE * budget_s, repeats=20)
     rows, _ = sweep(cases, {model: segments}, settings, progress=progress)
     return rows
 

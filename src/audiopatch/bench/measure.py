@@ -39,25 +39,24 @@ def time_runs(
     budget_s: float = float("inf"),
     clock: str = "wall",
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> list[Timing]:
+    stop: Callable[[], bool] = lambda: False,
+) -> list[Timing | None]:
     """Every run ``repeats`` times, in rounds that take each once, so that a change of the machine's pace meets all.
 
-    One round before the first is not counted. No round starts ``budget_s`` after that, but one is always measured.
-    ``clock`` "cpu" counts CPU seconds over all threads: for a machine that is busy with other things too.
-    ``progress`` hears how many of how many runs are done.
+    Runs are warm: who makes one has run it. No round starts after ``budget_s``, but one is always measured, unless
+    ``stop`` says so before a run: what has no time then is None. ``clock`` "cpu" counts CPU seconds over all threads,
+    for a machine that is busy with other things too. ``progress`` hears how many of how many runs are done.
     """
     seconds: list[list[float]] = [[] for _ in runs]
     started = time.perf_counter()
-    for round_ in range(repeats + 1):
-        if round_ == 1:
-            started = time.perf_counter()
-        if round_ > 1 and time.perf_counter() - started > budget_s:
+    for round_ in range(repeats):
+        if round_ > 0 and time.perf_counter() - started > budget_s:
             break
         for number, (run, kept) in enumerate(zip(runs, seconds, strict=True)):
-            progress(round_ * len(runs) + number, (repeats + 1) * len(runs))
-            elapsed = _time(run, CLOCKS[clock])
-            if round_ > 0:
-                kept.append(elapsed)
+            if stop():
+                return [Timing.of(kept) if kept else None for kept in seconds]
+            progress(round_ * len(runs) + number, repeats * len(runs))
+            kept.append(_time(run, CLOCKS[clock]))
     return [Timing.of(kept) for kept in seconds]
 
 

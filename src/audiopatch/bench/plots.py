@@ -36,7 +36,7 @@ def plot(rows: Sequence[Row], folder: Path, *, title: str) -> None:
         _panel(axes, shown, baselines, looks)
         axes.set_ylabel(kind.replace(" (", "\n("))
     figure.legend(handles=looks.keys(), loc="outside right center", fontsize=8, frameon=False)
-    models = sorted({f"{row.model} ({row.mparams:.3g} M parameters)" for row in judged})
+    models = sorted({f"{row.model} ({_about(row)})" for row in judged})
     figure.suptitle(f"{models[0]}, {title}" if len(models) == 1 else title, fontsize=10)
     figure.savefig(folder / "bench.png", dpi=150)
     figure.savefig(folder / "bench.svg")
@@ -52,7 +52,7 @@ class _Looks:
 
     def _name(self, row: Row) -> str:
         engine = f"{row.engine} {_SHORT.get(row.dtype, row.dtype)}"
-        return engine if self._one_model else f"{row.model} ({row.mparams:.3g} M)\n{engine}"
+        return engine if self._one_model else f"{row.model}\n({_about(row)})\n{engine}"
 
     def colour(self, row: Row) -> str:
         return f"C{self._series.index(self._name(row)) % 10}"
@@ -109,6 +109,12 @@ def _scale(axes: Axes) -> None:
     axes.grid(alpha=0.25)
     axes.margins(x=0.12, y=0.12)  # for the labels
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def _about(row: Row) -> str:
+    """Parameters, and what the authors state of the unreduced model."""
+    stated = f"; published {row.published}" if row.published else ""
+    return f"{row.mparams:.3g} M parameters{stated}"
 
 
 def _area(mparams: float) -> float:

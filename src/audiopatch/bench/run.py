@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice, product
 
 from audiopatch.audio.inputs import Inputs
@@ -18,6 +18,8 @@ from audiopatch.models.card import TransformerConfig
 from audiopatch.models.tagger import Tagger
 from audiopatch.types import Segment, Track
 from audiopatch.zoo.load import find_device, load_model
+
+_WHOLE = 0.25  # of the budget: whole runs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,8 +55,13 @@ def run_bench(
             check_stack(tagger, case.analysis)
             cases.append(case)
         segments[model] = real_segments(tagger, tracks, len(tracks))
-    note(f"{len(cases)} settings on {len(tracks)} tracks")
-    rows, skipped = sweep(cases, segments, settings, wanted.baselines, progress=progress)
+    note(
+        f"{len(cases)} settings on {len(tracks)} tracks, in about {settings.budget_s:.0f} s (--budget); "
+        "Ctrl-C keeps what is ready"
+    )
+    share = _WHOLE if with_whole_runs else 0.0
+    within = replace(settings, budget_s=(1 - share) * settings.budget_s)
+    rows, skipped = sweep(cases, segments, within, wanted.baselines, progress=progress, note=note)
     whole_runs = _whole_runs(cases, rows, tracks, settings, progress) if with_whole_runs else []
     return Report(rows, skipped, whole_runs, describe(find_device(settings.device)), settings.clock)
 
@@ -64,7 +71,7 @@ def cases_of(model: str, tagger: Tagger, wanted: Wanted) -> Iterator[Case]:
     patchouts = wanted.patchouts or default_patchouts(tagger) if tagger.grid else ("F0T0",)
     blocks = (None, *wanted.blocks) if tagger.grid else (None,)
     batches = wanted.batches or (None,)
-    for engine, block, batch, patchout in product(wanted.engines, blocks, batches, patchouts):
+    for block, batch, patchout, engine in product(blocks, batches, patchouts, wanted.engines):
         name, _, dtype = engine.partition(":")
         yield Case(model, patchout, name, dtype or "auto", batch, block)
 
@@ -84,14 +91,17 @@ def _whole_runs(
     cases: Sequence[Case], rows: Sequence[Row], tracks: Sequence[Track], settings: Settings, progress: Progress
 ) -> list[WholeRun]:
     """Of the first row of every model and engine that gives tags."""
+    asked = {(case.model, case.patchout, case.engine): case for case in cases if case.block is None}
     first: dict[tuple[str, str, str], tuple[Case, Row]] = {}
-    for case, row in zip(cases, rows, strict=False):
-        if case.block is None:
-            first.setdefault((case.model, case.engine, case.dtype), (case, row))
+    for row in rows:
+        if row.block is None and (case := asked.get((row.model, row.patchout, row.engine))):
+            first.setdefault((row.model, row.engine, row.dtype), (case, row))
     found = []
     for done, (case, row) in enumerate(first.values()):
         progress("whole runs", done, len(first))
+        if settings.stop():
+            break
         tagger = load_model(case.model, device=settings.device)
         runtime = Runtime(device=settings.device, engine=case.engine, dtype=case.dtype)
-        found.append(measure_whole(row, tagger, tracks, runtime))
+        found.append(measure_whole(row, tagger, tracks, runtime, at_most_s=_WHOLE * settings.budget_s / len(first)))
     return found

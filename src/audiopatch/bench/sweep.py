@@ -10,7 +10,7 @@ from functools import cache
 import torch
 
 from audiopatch.bench.baselines import build_baseline
-from audiopatch.bench.contender import Case, Contender, from_tagger
+from audiopatch.bench.contender import Case, Contender, Hopeless, from_tagger
 from audiopatch.bench.machine import matmul, promised_flops
 from audiopatch.bench.measure import Timing, time_runs
 from audiopatch.bench.quality import Judge, Unreduced
@@ -40,6 +40,8 @@ class Row:
     error           of logits or embeddings on real segments, relative to the unreduced model in float32
     quality         what ``quality_name`` says
     times_baseline  how many times as fast as ``baseline``, other people's code for the same network
+    published       the figure that the model's authors state, such as ``mAP, AudioSet eval 0.476``: of the unreduced
+                    model, on their data
     """
 
     model: str
@@ -64,11 +66,12 @@ class Row:
     quality_name: str | None
     baseline: str | None
     times_baseline: float | None
+    published: str | None
 
 
 @dataclass(frozen=True)
 class Skipped:
-    """A baseline that could not take part."""
+    """A baseline or a setting that could not take part."""
 
     model: str
     why: str
@@ -76,9 +79,11 @@ class Skipped:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How to measure: where, and as ``measure.time_runs`` says. ``judge`` None compares with the unreduced model.
+    """How to measure, and where. ``judge`` None compares with the unreduced model.
 
-    After ``prepare_s`` cases of engines that take long to make ready (to compile) are left out, all but their first.
+    ``budget_s`` is for everything: preparing gets two fifths of it, timing what is left of three quarters, and judging
+    the rest (a ``judge`` of labelled clips takes what it takes). What no time is left for is skipped in words, all but
+    the first setting. ``stop`` ends it early, with the rows that are ready.
     """
 
     judge: Judge | None = None
@@ -86,7 +91,10 @@ class Settings:
     repeats: int = 7
     budget_s: float = 60.0
     clock: str = "wall"
-    prepare_s: float = float("inf")
+    stop: Callable[[], bool] = lambda: False
+
+
+PREPARE, TIME, HOPELESS = 0.4, 0.75, 0.15  # shares of the budget: until when, and what one segment may take
 
 
 def sweep(
@@ -96,43 +104,36 @@ def sweep(
     baselines: Sequence[str] = (),
     *,
     progress: Progress,
+    note: Note = lambda text: None,
 ) -> tuple[list[Row], list[Skipped]]:
-    """A row per case and per baseline that can be had. ``segments``: model -> whole real ones."""
-    device = find_device(settings.device)
-    built, skipped = _baselines(baselines, device)
-    contenders = [*_contenders(cases, segments, settings, progress), *built]
-    peaks = {dtype: matmul(getattr(torch, dtype), device) for dtype in _torch_dtypes(contenders)}
-    runs = [run for contender in contenders for run in (contender.run, contender.run_one)]
-    timings = time_runs(
-        [*runs, *(run for run, _ in peaks.values())],
-        repeats=settings.repeats,
-        budget_s=settings.budget_s,
-        clock=settings.clock,
-        progress=lambda done, total: progress("timing", done, total),
-    )
-    peak_rates = {
-        dtype: macs / timing.best_s
-        for (dtype, (_, macs)), timing in zip(peaks.items(), timings[len(runs) :], strict=True)
-    }
-    timed = [
-        _Timed(contender, many, one, peak_rates.get(contender.dtype))
-        for contender, many, one in zip(contenders, timings[::2], timings[1::2], strict=False)
-    ]
-    unreduced = Unreduced(segments, str(device))
+    """A row per case and per baseline that can be had. ``segments``: model -> whole real ones.
+
+    ``note`` hears of each setting as it gets ready.
+    """
+    device, began = find_device(settings.device), time.perf_counter()
+    left_s = lambda share: began + share * settings.budget_s - time.perf_counter()  # noqa: E731
+    contenders, skipped = _contenders(cases, segments, settings, left_s, progress, note)
+    built, missing = _baselines(baselines, device)
+    timed = _timed([*contenders, *built], device, settings, left_s(TIME), progress)
+    few = _few(segments, timed, left_s(1.0))
+    unreduced = Unreduced(few, str(device))
     rows = []
     for done, one in enumerate(timed):
+        if settings.stop():
+            break
         progress("judging", done, len(timed))
         rows.append(_row(one, device, _same_network(one, timed), unreduced, settings.judge or unreduced))
-    return rows, skipped
-
-
-def _torch_dtypes(contenders: Sequence[Contender]) -> list[str]:
-    return [dtype for dtype in ("float32", "bfloat16", "float16") if dtype in {c.dtype for c in contenders}]
+    return rows, [*skipped, *missing]
 
 
 def _contenders(
-    cases: Sequence[Case], segments: Mapping[str, Sequence[Segment]], settings: Settings, progress: Progress
-) -> list[Contender]:
+    cases: Sequence[Case],
+    segments: Mapping[str, Sequence[Segment]],
+    settings: Settings,
+    left_s: Callable[[float], float],
+    progress: Progress,
+    note: Note,
+) -> tuple[list[Contender], list[Skipped]]:
     """Cases of the same weights and number format share one model in memory."""
 
     @cache
@@ -140,16 +141,32 @@ def _contenders(
         return load_model(model, device=settings.device, engine=engine, dtype=dtype)
 
     made: list[Contender] = []
-    longest_s: dict[tuple[str, str], float] = {}
-    end = time.perf_counter() + settings.prepare_s
+    skipped: list[Skipped] = []
     for done, case in enumerate(cases):
         progress("preparing", done, len(cases))
-        started, engine = time.perf_counter(), (case.engine, case.dtype)
-        if engine in longest_s and started + longest_s[engine] > end:
+        name = " ".join(filter(None, (case.model, case.patchout, case.engine, case.dtype.removeprefix("auto"))))
+        if settings.stop():
+            break
+        if made and left_s(PREPARE) <= 0:
+            skipped.append(Skipped(name, "no time was left to prepare it; give more with --budget SECONDS"))
             continue
-        made.append(from_tagger(case, tagger(case.model, case.engine, case.dtype), segments[case.model]))
-        longest_s[engine] = max(longest_s.get(engine, 0.0), time.perf_counter() - started)
-    return made
+        try:
+            network = tagger(case.model, case.engine, case.dtype)
+            limit_s = HOPELESS * settings.budget_s
+            made.append(from_tagger(case, network, segments[case.model], hopeless_s=limit_s))
+        except Hopeless as hopeless:
+            skipped.append(Skipped(name, f"hopeless here: {hopeless}"))
+            note(f"{name}: hopeless here, {hopeless}")
+            continue
+        note(f"{name}: {_first_look(made[-1]):.2g} min/s at first sight")
+    return made, skipped
+
+
+def _first_look(contender: Contender) -> float:
+    """Minutes of audio per second, from one segment alone."""
+    began = time.perf_counter()
+    contender.run_one()
+    return contender.segment_s / 60 / (time.perf_counter() - began)
 
 
 def _baselines(names: Sequence[str], device: torch.device) -> tuple[list[Contender], list[Skipped]]:
@@ -160,6 +177,45 @@ def _baselines(names: Sequence[str], device: torch.device) -> tuple[list[Contend
         except EnvironmentProblem as problem:
             skipped.append(Skipped(name, str(problem)))
     return built, skipped
+
+
+def _timed(
+    contenders: Sequence[Contender], device: torch.device, settings: Settings, budget_s: float, progress: Progress
+) -> list[_Timed]:
+    """Everything in turn, this machine's own matrix products too; contenders that no time was left for are left out."""
+    dtypes = [dtype for dtype in ("float32", "bfloat16", "float16") if dtype in {c.dtype for c in contenders}]
+    peaks = {dtype: matmul(getattr(torch, dtype), device) for dtype in dtypes}
+    for run, _ in peaks.values():
+        run()
+    runs = [run for contender in contenders for run in (contender.run, contender.run_one)]
+    timings = time_runs(
+        [*runs, *(run for run, _ in peaks.values())],
+        repeats=settings.repeats,
+        budget_s=budget_s,
+        clock=settings.clock,
+        progress=lambda done, total: progress("timing", done, total),
+        stop=settings.stop,
+    )
+    peak_rates = {
+        dtype: macs / timing.best_s
+        for (dtype, (_, macs)), timing in zip(peaks.items(), timings[len(runs) :], strict=True)
+        if timing
+    }
+    pairs = zip(contenders, timings[::2], timings[1::2], strict=False)
+    return [
+        _Timed(contender, many, one, peak_rates.get(contender.dtype)) for contender, many, one in pairs if many and one
+    ]
+
+
+def _few(
+    segments: Mapping[str, Sequence[Segment]], timed: Sequence[_Timed], left_s: float
+) -> dict[str, Sequence[Segment]]:
+    """As many segments of each model as can be judged in time, two at least; the unreduced model answers, too."""
+    a_segment_s = sum(one.one.median_s for one in timed) + sum(
+        {o.contender.case.model: o.one.median_s for o in timed}.values()
+    )
+    n = max(2, int(left_s / a_segment_s)) if a_segment_s else 2
+    return {model: found[:n] for model, found in segments.items()}
 
 
 @dataclass(frozen=True)
@@ -174,6 +230,13 @@ class _Timed:
     @property
     def per_segment_s(self) -> float:
         return self.many.median_s / self.contender.n_segments
+
+
+def _published(contender: Contender) -> str | None:
+    """The first mAP of the model's card, without where it was read; agreement with a teacher is none."""
+    scores = contender.tagger.card.scores if contender.tagger else {}
+    named = ((name.partition(" (")[0], value) for name, value in scores.items() if name.startswith("mAP"))
+    return next((f"{name} {value:.3f}" for name, value in named), None)
 
 
 def _same_network(one: _Timed, all_timed: Sequence[_Timed]) -> _Timed | None:
@@ -216,4 +279,5 @@ def _row(one: _Timed, device: torch.device, baseline: _Timed | None, unreduced: 
         quality_name=quality.name if quality else None,
         baseline=baseline.contender.case.model if baseline else None,
         times_baseline=baseline.per_segment_s / one.per_segment_s if baseline else None,
+        published=_published(contender),
     )

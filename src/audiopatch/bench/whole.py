@@ -45,8 +45,8 @@ class WholeRun:
     startup_s: float
 
 
-def measure_whole(row: Row, tagger: Tagger, tracks: Sequence[Track], runtime: Runtime) -> WholeRun:
-    """Time a whole run and its stages, tagging ``tracks`` as in ``row``."""
+def measure_whole(row: Row, tagger: Tagger, tracks: Sequence[Track], runtime: Runtime, *, at_most_s: float) -> WholeRun:
+    """Time a whole run and its stages, tagging ``tracks`` as in ``row``; its runs are stopped after ``at_most_s``."""
     analysis = Analysis(model=row.model, patchout=row.patchout)
     (segment,) = real_segments(tagger, tracks, 1)
     decoding = decode_all(tracks, cut_spec(tagger))
@@ -59,7 +59,8 @@ def measure_whole(row: Row, tagger: Tagger, tracks: Sequence[Track], runtime: Ru
         decode=decoding.rate,
         frontend=_frontend_rate(tagger) * music_s,
         network=row.minutes_per_s * 60 / tagger.card.segment_s * music_s,
-        whole=median(pace(tracks, analysis, runtime) for _ in range(_N_WHOLE)) * music_s,
+        whole=median(pace(tracks, analysis, runtime, at_most_s=at_most_s / _N_WHOLE) for _ in range(_N_WHOLE))
+        * music_s,
         startup_s=startup_s(segment.track, analysis, runtime),
     )
 
@@ -111,5 +112,7 @@ def _frontend_rate(tagger: Tagger, *, batch: int = 4) -> float:
     """Segments per second."""
     wave = torch.randn(batch, cut_spec(tagger).segment_samples, device=tagger.device) * 0.1
     with torch.inference_mode():
+        tagger.frontend(wave)
         (timing,) = time_runs([lambda: tagger.frontend(wave)], repeats=5)
+    assert timing is not None
     return batch / timing.median_s

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from audiopatch.cli import options as o
-from audiopatch.cli.console import rich_console, say
+from audiopatch.cli.console import rich_console, say, stop_on_signals
 from audiopatch.cli.progress import Steps
 from audiopatch.zoo import DEFAULT_MODEL
 
@@ -77,8 +77,11 @@ def bench(
     ] = 12,
     repeats: Annotated[int, typer.Option("--repeats", min=1, help="Rounds that count.", rich_help_panel=_HOW)] = 7,
     budget_s: Annotated[
-        float, typer.Option("--budget", help="Start no round after so many seconds.", rich_help_panel=_HOW)
-    ] = 20.0,
+        float,
+        typer.Option(
+            "--budget", min=1, help="Seconds for all of it; what no time is left for is named.", rich_help_panel=_HOW
+        ),
+    ] = 75.0,
     clock: Annotated[
         str,
         typer.Option(
@@ -136,8 +139,10 @@ def bench(
     if dataset:
         require_training_extra()
     judge = Labelled(dataset, data_dir) if dataset and data_dir else None
-    settings = Settings(judge=judge, device=device, repeats=repeats, budget_s=budget_s, clock=clock)
-    with Steps() as steps:
+    with stop_on_signals() as stop, Steps() as steps:
+        settings = Settings(
+            judge=judge, device=device, repeats=repeats, budget_s=budget_s, clock=clock, stop=stop.is_set
+        )
         report = run_bench(
             wanted,
             music or _EXAMPLES,
@@ -147,12 +152,15 @@ def bench(
             note=steps.note,
             progress=steps,
         )
-    report.write(Path(output))
-    _draw(report, Path(output))
+    if report.rows:
+        report.write(Path(output))
+        _draw(report, Path(output))
     if json:
         typer.echo(json_text.dumps(report.to_json(), indent=2, ensure_ascii=False))
     else:
         print_report(report, output)
+    if stop.is_set():
+        raise typer.Exit(stop.exit_code)
 
 
 def _draw(report: Report, folder: Path) -> None:
@@ -214,7 +222,8 @@ def _groups(rows: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:
         for (name, block), found in sorted(ours.items(), key=lambda item: item[0][1] or 0):
             if name == model:
                 where = "" if block is None else f", embedding after block {block}"
-                yield f"{name}, {found[0].mparams:.3g} M parameters{where}: {found[0].quality_name}", found
+                stated = f", published {found[0].published}" if found[0].published else ""
+                yield f"{name}, {found[0].mparams:.3g} M parameters{stated}{where}: {found[0].quality_name}", found
     if others := [row for row in rows if row.quality is None]:
         yield "other people's networks, fed with mels", sorted(others, key=lambda row: row.minutes_per_s)
 
