@@ -1,11 +1,15 @@
 """EAT and SSLAM: fairseq's packaging against recordings of the original, the hub's against a plain twin."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors.torch import save_file
 from torch import Tensor
 
+from audiopatch.errors import WeightsError
 from audiopatch.reducers.plan import parse_plan
 from audiopatch.zoo import load_model
 
@@ -108,3 +112,30 @@ def _signals(tagger, mel: Tensor):
     from audiopatch.tokens import MelPatches, Signals
 
     return Signals(MelPatches.cut(mel, (16, 16), (16, 16)))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"layer_norm_first": True}, "'layer_norm_first' is True"),
+        ({"num_heads": 2}, "'num_heads' is 2; audiopatch reads these weights with 1"),
+        ({"encoder_kwargs": {"depth": 3}}, "'depth' is 3"),
+        ({"id2label": {"0": "a"}}, "does not number the 3 classes"),
+    ],
+)
+def test_a_config_that_contradicts_the_weights_is_refused(states, tmp_path, change, message):
+    save_file(states.eat(64, 3), tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "eat", "embed_dim": 64, "depth": 2} | change))
+    with pytest.raises(WeightsError, match=message):
+        load_model(tmp_path, device="cpu")
+
+
+def test_a_config_names_classes_of_its_own_but_not_audiosets(states, tmp_path):
+    """CED's config was made by splitting a line at its commas: 75 names of AudioSet are cut there."""
+    for n_classes, expected in ((3, "yes"), (527, "Speech")):
+        folder = tmp_path / str(n_classes)
+        folder.mkdir()
+        save_file(states.ced(63, n_classes), folder / "model.safetensors")
+        names = {str(index): "yes" if not index else f"no {index}" for index in range(n_classes)}
+        (folder / "config.json").write_text(json.dumps({"model_type": "ced", "pooling": "mean", "id2label": names}))
+        assert load_model(folder, device="cpu").labels[0] == expected

@@ -118,6 +118,36 @@ def read(folder: Path, name: str) -> Published:
     return Published(replace(card, labels="own"), state, labels)
 
 
+def with_config(folder: Path, published: Published) -> Published:
+    """What was read by the weights' keys, and what ``config.json`` of CED, Dasheng or EAT adds: names of own classes.
+
+    A config that says of the network what the weights do not is a WeightsError. AudioSet's names are the package's
+    own: CED's config cut those with a comma in two.
+    """
+    card = published.card
+    if card.family not in ("ced", "dasheng", "eat") or not isinstance(card.backbone, TransformerConfig):
+        return published
+    values = _read_json(folder / CONFIG_FILE)
+    inner = values.get("encoder_kwargs")
+    sizes = values | (inner if isinstance(inner, dict) else {})
+    expected = {
+        "embed_dim": card.backbone.dim,
+        "depth": card.backbone.depth,
+        "num_heads": card.backbone.n_heads,
+        "layer_norm_first": False,
+        "pooling": "mean",
+    }
+    for key, value in expected.items():
+        if sizes.get(key, value) != value:
+            raise WeightsError(
+                f"{CONFIG_FILE}: '{key}' is {sizes[key]!r}; audiopatch reads these weights with {value!r}"
+            )
+    labels = (
+        _labels(values, card.head.n_classes) if card.labels.startswith("classes-") and card.head.n_classes else None
+    )
+    return published if labels is None else replace(published, card=replace(card, labels="own"), labels=labels)
+
+
 def to_tagger(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """transformers' names (4.x or 5.x) -> the Tagger's; query, key and value become one matrix."""
     renamed: dict[str, Tensor] = {}

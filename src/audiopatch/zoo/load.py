@@ -108,9 +108,11 @@ def read_weights(path: Path, name: str) -> tuple[Published, Path]:
             inside = path / "model"  # where a training run keeps its result
             hint = f"; did you mean {inside}?" if native.matches(inside) else ""
             raise WeightsError(f"{path} holds neither an audiopatch model nor one in the hub's layout{hint}")
-        if hub.matches(path) and hub.describes_ast(path):
+        if not hub.matches(path):
+            return read_weights_file(file, name), file
+        if hub.describes_ast(path):
             return hub.read(path, name), file
-        return read_weights_file(file, name), file
+        return hub.with_config(path, read_weights_file(file, name)), file
     return read_weights_file(path), path
 
 
