@@ -11,6 +11,7 @@ from typing import Any
 
 from audiopatch.catalog import unknown_name
 from audiopatch.errors import UsageError
+from audiopatch.storage.place import at_home
 
 PROJECT_FILE = "audiopatch.toml"
 _NO_DEFAULT = {"help", "help_all", "version"}
@@ -20,8 +21,28 @@ _OTHER_VARIABLES = {"AUDIOPATCH_CACHE", "AUDIOPATCH_PATIENCE_S", "AUDIOPATCH_ALL
 
 def user_file() -> Path:
     """``$XDG_CONFIG_HOME/audiopatch/config.toml``, or the same under ``~/.config``."""
-    base = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
-    return Path(base) / "audiopatch" / "config.toml"
+    base = at_home(os.environ.get("XDG_CONFIG_HOME") or "~/.config")
+    return base / "audiopatch" / "config.toml"
+
+
+def expand_homes(arguments: list[str]) -> list[str]:
+    """The arguments with a home for every ``~/`` that no shell has replaced, also in ``--output=~/tags``.
+
+    The values of ``AUDIOPATCH_*`` in the environment are replaced in place.
+    """
+    for name, value in os.environ.items():
+        if name.startswith("AUDIOPATCH_"):
+            os.environ[name] = _with_home(value)
+    return [_with_home(argument) for argument in arguments]
+
+
+def _with_home(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_with_home(one) for one in value]
+    if not isinstance(value, str):
+        return value
+    option, equals, path = value.partition("=") if value.startswith("--") else ("", "", value)
+    return f"{option}{equals}{at_home(path)}" if path == "~" or path.startswith("~/") else value
 
 
 @dataclass(frozen=True)
@@ -126,7 +147,7 @@ def bind_environment(command: Any) -> None:
 def _read(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
-            return tomllib.load(file)
+            return tomllib.loads(file.read().decode("utf-8-sig"))  # Windows puts a mark first
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except ValueError as error:  # no TOML, or no UTF-8
@@ -134,7 +155,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _names(values: dict[str, Any]) -> dict[str, Any]:
-    return {key.replace("-", "_"): value for key, value in values.items()}
+    return {key.replace("-", "_"): _with_home(value) for key, value in values.items()}
 
 
 def _refuse(path: Path, kind: str, unknown: Collection[str], known: Collection[str]) -> None:

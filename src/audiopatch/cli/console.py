@@ -38,12 +38,22 @@ def as_typed(text: str) -> str:
 
 def say(text: str) -> None:
     """A sentence on stderr, perhaps of several lines; stdout belongs to data."""
-    sys.stderr.write("\n".join(map(printable, text.split("\n"))) + "\n")
-    sys.stderr.flush()
+    with suppress(OSError, ValueError):  # nobody is there to be told
+        sys.stderr.write("\n".join(map(printable, text.split("\n"))) + "\n")
+        sys.stderr.flush()
 
 
 def prepare_streams() -> None:
-    """Print any name on any terminal: what its encoding lacks is escaped, not an error."""
+    """Print any name on any terminal: what its encoding lacks is escaped, not an error.
+
+    Streams that a daemon or a launcher has closed lead nowhere: or the next file opened would be taken for one.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number
+    sys.stdout, sys.stderr = sys.stdout or open(1, "w"), sys.stderr or open(2, "w")  # noqa: SIM115 (for good)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -74,12 +84,24 @@ def errors_to_words() -> Iterator[None]:
             what = f"use {os.fsdecode(error.filename)}" if error.filename else "write"
             say(f"audiopatch: cannot {what}: {error.strerror}")
             raise typer.Exit(6) from None
+        if isinstance(error, FileNotFoundError) and error.filename is None:  # of os.getcwd and tempfile
+            say(f"audiopatch: {_surroundings(error)}")
+            raise typer.Exit(6) from None
         if type(error).__module__.startswith(("typer.", "click.")):
             _say_origin(error)
             raise  # usage errors: typer explains them itself
         say(traceback.format_exc().rstrip())
         say("audiopatch: internal error; please report it with the lines above")
         raise typer.Exit(1) from None
+
+
+def _surroundings(error: FileNotFoundError) -> str:
+    """What is missing around the process, and what to do."""
+    try:
+        os.getcwd()  # noqa: PTH109
+    except OSError:
+        return "the folder this was started in is gone; change to another one"
+    return f"{error.strerror or error}; set TMPDIR to a folder that can be written"
 
 
 def _say_origin(error: Any) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from audiopatch.cli.console import printable, rich_console
+from audiopatch.storage.place import at_home
 
 if TYPE_CHECKING:
     from audiopatch.bench.compare import Comparison
@@ -219,24 +220,22 @@ def check(
 
 def _find(name: str) -> ModelCard:
     """A known card, or the one inside a weights file or folder."""
-    from pathlib import Path
 
     from audiopatch.zoo import CARDS, find_card, load_model
 
     if name in CARDS:
         return find_card(name)
-    if "/" in name or Path(name).expanduser().exists():
+    if "/" in name or at_home(name).exists():
         return load_model(name, device="cpu", offline=True).card
     return find_card(name)
 
 
 def _told(name: str) -> list[str]:
     """What the README of a model folder tells beyond its card: data, figures, weaknesses."""
-    from pathlib import Path
 
     from audiopatch.zoo.cards import shipped_folder
 
-    readme = (shipped_folder(name) or Path(name).expanduser()) / "README.md"
+    readme = (shipped_folder(name) or at_home(name)) / "README.md"
     return ["", *readme.read_text(encoding="utf-8", errors="replace").splitlines()] if readme.is_file() else []
 
 

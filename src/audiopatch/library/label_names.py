@@ -6,10 +6,10 @@ import os
 import re
 from collections.abc import Sequence
 from functools import cache
-from pathlib import Path
 
 from audiopatch.catalog import nearest
 from audiopatch.errors import UsageError
+from audiopatch.storage.place import at_home
 from audiopatch.tables.read import read
 from audiopatch.zoo import find_card
 from audiopatch.zoo.cards import shipped_folder
@@ -87,7 +87,7 @@ def _synonyms() -> dict[str, frozenset[str]]:
 
 def labels_of(model: str, *, tables: str | os.PathLike[str] | None = None, words: str | None = None) -> list[Label]:
     """The labels of a model, or of the run that wrote ``tables``, by group; with ``words`` only what those mean."""
-    file = (shipped_folder(model) or Path(model).expanduser()) / LABELS_FILE
+    file = (shipped_folder(model) or at_home(model)) / LABELS_FILE
     if tables is not None:
         names = list(read(tables).labels["label"])
     elif file.is_file():

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tempfile
 from pathlib import Path
+
+from audiopatch.storage.place import at_home
 
 
 def cache_folder() -> Path:
     """``$AUDIOPATCH_CACHE``, else ``$HF_HOME/audiopatch``, else ``~/.cache/audiopatch``. It need not exist yet."""
     if own := os.environ.get("AUDIOPATCH_CACHE"):
-        return Path(own).expanduser()
+        return at_home(own)
     if hub := os.environ.get("HF_HOME"):
-        return Path(hub).expanduser() / "audiopatch"
-    return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "audiopatch"
+        return at_home(hub) / "audiopatch"
+    folder = at_home(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
+    if str(folder).startswith("~"):  # a user id without an entry, and no HOME: a container
+        folder = Path(tempfile.gettempdir()) / f"audiopatch-cache-{os.getuid()}"
+    return folder / "audiopatch"
 
 
 def sha256_of(path: Path) -> str:

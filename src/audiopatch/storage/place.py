@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable
+from pathlib import Path
 from posixpath import commonpath
 from urllib.parse import unquote_to_bytes, urlsplit
 
@@ -26,6 +27,12 @@ def scheme_of(url: str) -> str:
     return match[1].lower() if match else "file"
 
 
+def at_home(path: str | os.PathLike[str]) -> Path:
+    """A path whose ``~`` no shell has replaced; as it stands where nobody knows a home (a user id without an entry)."""
+    text = os.fspath(path)
+    return Path(text if not text.startswith("~") or os.path.lexists(text) else os.path.expanduser(text))  # noqa: PTH111
+
+
 def named(place: str) -> str:
     """A place as the user names it -> a path, or a URL without a slash at its end.
 
@@ -33,7 +40,7 @@ def named(place: str) -> str:
     is no store.
     """
     if not is_remote(place):
-        return place
+        return str(at_home(place)) if place.startswith("~") else place
     scheme, rest = scheme_of(place), place.partition("://")[2]
     if scheme == "file":
         return os.fsdecode(unquote_to_bytes(os.fsencode(urlsplit(place).path)))

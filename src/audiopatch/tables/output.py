@@ -237,6 +237,8 @@ class FolderDestination:
 def folder_at(place: str | os.PathLike[str]) -> Folder:
     """The folder at a path, or at an address such as ``s3://bucket/tags``."""
     name = named(os.fspath(place))
+    if not name.strip():
+        raise UsageError("the folder for the tables has no name; give one with -o, or leave -o out")
     return RemoteFolder(name) if is_remote(name) else LocalFolder(Path(name))
 
 

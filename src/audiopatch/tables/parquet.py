@@ -9,7 +9,6 @@ from typing import BinaryIO, ClassVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pyarrow.fs import LocalFileSystem
 
 
 @dataclass(frozen=True)
@@ -22,17 +21,17 @@ class ParquetSink:
         """``table`` with its schema metadata."""
         text = [field.name for field in table.schema if not pa.types.is_fixed_size_list(field.type)]
         vectors = len(text) < table.num_columns
-        pq.write_table(
-            table,
-            str(path.absolute()),  # pyarrow takes the relative tags:1/... for an address
-            filesystem=LocalFileSystem(),
-            compression="zstd",
-            compression_level=1,
-            use_dictionary=text,  # type: ignore[arg-type]  # its stubs know only True and False
-            row_group_size=1024 if vectors else 65536,
-            write_statistics=True,
-            store_schema=True,  # keeps the vectors' fixed size for polars, LanceDB, HF datasets
-        )
+        with open(path, "wb") as file:  # pyarrow takes tags:1/... for an address, and refuses names that are not UTF-8
+            pq.write_table(
+                table,
+                file,
+                compression="zstd",
+                compression_level=1,
+                use_dictionary=text,  # type: ignore[arg-type]  # its stubs know only True and False
+                row_group_size=1024 if vectors else 65536,
+                write_statistics=True,
+                store_schema=True,  # keeps the vectors' fixed size for polars, LanceDB, HF datasets
+            )
 
     def check(self, file: BinaryIO) -> None:
         """By its footer."""

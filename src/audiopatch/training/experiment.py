@@ -17,6 +17,7 @@ from audiopatch.errors import UsageError
 from audiopatch.evaluation.run import Watcher, evaluate_model, require_training_extra
 from audiopatch.inference.settings import Runtime
 from audiopatch.storage.cache import cache_folder
+from audiopatch.storage.place import at_home
 from audiopatch.training.config import ProbeConfig, TrainConfig
 from audiopatch.training.config_toml import with_overrides
 from audiopatch.training.initialise import sample_rate_of
@@ -219,7 +220,7 @@ def open_dataset(name: str, root: Path | None, options: Mapping[str, Any], *, al
     unknown = options.keys() - {entry.name for entry in fields(recipe)}
     if unknown:
         raise UsageError(f"{name} has no option '{min(unknown)}'")
-    return replace(recipe, **options).read(root.expanduser().resolve(), allow_missing=allow_missing)
+    return replace(recipe, **options).read(at_home(root).resolve(), allow_missing=allow_missing)
 
 
 def decode(dataset: Dataset, sample_rate: int, workers: int, watcher: Watcher) -> tuple[Dataset, Waves]:

@@ -22,6 +22,7 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 from audiopatch.errors import EnvironmentProblem, UsageError, WeightsError, first_line
 from audiopatch.models.card import ModelCard, Weights
 from audiopatch.storage.cache import cache_folder, sha256_of
+from audiopatch.storage.place import at_home
 
 _log = logging.getLogger("audiopatch")
 CONFIG_FILE, PREPROCESSOR_FILE = "config.json", "preprocessor_config.json"
@@ -265,7 +266,7 @@ def _hub_file(name: str, file: str, revision: str | None, *, offline: bool = Fal
     from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     cache = os.environ.get("AUDIOPATCH_CACHE")
-    place = {"cache_dir": Path(cache).expanduser() / "hub" if cache else None, "revision": revision}
+    place = {"cache_dir": at_home(cache) / "hub" if cache else None, "revision": revision}
     try:
         return Path(
             hf_hub_download(name, file, endpoint=os.environ.get("HF_ENDPOINT"), local_files_only=offline, **place)

@@ -15,6 +15,7 @@ from audiopatch.models.card import ModelCard, TransformerConfig
 from audiopatch.models.engines import DTYPES, ENGINES
 from audiopatch.models.tagger import Tagger
 from audiopatch.storage.cache import sha256_of
+from audiopatch.storage.place import at_home
 from audiopatch.zoo import fetch, hub, native
 from audiopatch.zoo.cards import CARDS, FAMILIES, find_card, shipped_folder
 from audiopatch.zoo.checkpoint import read_checkpoint, unwrap
@@ -77,7 +78,7 @@ def _build(name: str, *, offline: bool) -> Tagger:
         return tagger_of_card(CARDS[name], offline=offline)
     if name.startswith(_HUB):
         return _tagger(fetch.hub_folder(name.removeprefix(_HUB), offline=offline), name)
-    path = Path(name).expanduser()
+    path = at_home(name)
     if path.exists():
         return _tagger(path, path.stem)
     cure = nearest(name, CARDS, otherwise="see: audiopatch models list")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 import tempfile
 import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import astuple, dataclass
 from functools import cache
 from pathlib import Path
@@ -129,7 +131,8 @@ def _core() -> Any:
 def quantise(model: Any, mel: Tensor) -> Any:
     """Post-training int8, calibrated on mel (N, n_mels, frames)."""
     try:
-        import nncf
+        with _without_telemetry():
+            import nncf
     except ImportError as error:
         raise EnvironmentProblem("int8 needs the package nncf: pip install nncf") from error
     clips = nncf.Dataset([clip[None] for clip in mel.numpy()])
@@ -139,10 +142,27 @@ def quantise(model: Any, mel: Tensor) -> Any:
 def openvino() -> ModuleType:
     """The package, or an EnvironmentProblem that says how to get it."""
     try:
-        import openvino
+        with _without_telemetry():
+            import openvino
+            import openvino.tools.ovc.convert_impl  # now, and not when a model is converted
     except ImportError as error:
         raise EnvironmentProblem("--engine openvino needs a package: pip install 'audiopatch[openvino]'") from error
     return openvino
+
+
+@contextmanager
+def _without_telemetry() -> Iterator[None]:
+    """OpenVINO's and NNCF's imports call an analytics service unless the package that does is not there."""
+    name = "openvino_telemetry"
+    before = sys.modules.get(name)
+    sys.modules[name] = None  # type: ignore[assignment]  # what Python takes for "cannot be imported"
+    try:
+        yield
+    finally:
+        if before is None:
+            del sys.modules[name]
+        else:
+            sys.modules[name] = before
 
 
 def _relative_error(outputs: Sequence[np.ndarray], expected: Sequence[Tensor]) -> float:

@@ -1,0 +1,116 @@
+"""The surroundings as containers, daemons and launchers give them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from audiopatch.cli.config import expand_homes, read_defaults
+from audiopatch.errors import UsageError
+from audiopatch.storage.cache import cache_folder
+from audiopatch.tables.output import folder_at
+from audiopatch.tables.parquet import ParquetSink
+from audiopatch.tables.parts import PartStore
+
+QUICK = ["models", "list"]
+
+
+def run(*arguments: str, before: str = "", **options) -> subprocess.CompletedProcess[str]:
+    """``audiopatch`` in a process of its own; ``before`` is Python that runs first there."""
+    code = f"{before}\nfrom audiopatch.cli.main import main\nmain()"
+    path = {"PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
+    environment = {**os.environ, **path, **options.pop("env", {})}
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        env=environment, text=True, errors="replace", **({"capture_output": True} | options),
+    )  # fmt: skip
+
+
+def test_homes_that_no_shell_has_replaced(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/of me")
+    monkeypatch.setenv("AUDIOPATCH_OUTPUT", "~/tags")
+    words = ["tag", "~/Music", "--output=~/out", "-o", "~", "--title=x~/y"]
+    assert expand_homes(words) == [
+        "tag", "/home/of me/Music", "--output=/home/of me/out", "-o", "/home/of me", "--title=x~/y",
+    ]  # fmt: skip
+    assert os.environ["AUDIOPATCH_OUTPUT"] == "/home/of me/tags"
+
+
+def test_homes_and_a_byte_order_mark_in_a_configuration_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    text = '[tag]\noutput = "~/tags"\nmodel = "x"\n'
+    (tmp_path / "audiopatch.toml").write_bytes(b"\xef\xbb\xbf" + text.encode())
+    options = {"output": "output", "model": "model"}
+    assert read_defaults("tag", lambda command: options, ["tag"]) == {"output": "/home/me/tags", "model": "x"}
+
+
+NOBODY = """
+import os, pwd
+os.environ.pop("HOME", None)
+def unknown(*arguments):
+    raise KeyError("getpwuid(): uid not found: 12345")
+pwd.getpwuid = pwd.getpwnam = unknown
+"""
+
+
+@pytest.mark.parametrize("arguments", [QUICK, ["--version"], ["models", "info", "tiny-random"]])
+def test_a_user_without_entry_and_home(tmp_path, arguments):
+    ended = run(*arguments, before=NOBODY, cwd=tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_cache_of_a_user_without_home_is_no_folder_named_tilde(tmp_path, monkeypatch):
+    for name in ("HOME", "AUDIOPATCH_CACHE", "HF_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)
+    assert cache_folder().is_absolute()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="descriptors of a shell")
+@pytest.mark.parametrize("closed", ["1", "2", "0 1 2"])
+def test_closed_streams(tmp_path, closed):
+    close = [int(number) for number in closed.split()]
+    before = f"import os\nfor n in {close}: os.close(n)\nos.execv({sys.executable!r}, [{sys.executable!r}, '-c', "
+    again = "'from audiopatch.cli.main import main; main()', *os.sys.argv[1:]])"
+    ended = run(*QUICK, before=before + again, cwd=tmp_path)
+    assert ended.returncode == 0 and "internal error" not in ended.stderr
+    if 1 not in close:
+        assert "tiny-random" in ended.stdout
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux")
+def test_a_full_stdout_and_a_full_stderr(tmp_path):
+    with open("/dev/full", "w") as full:
+        ended = run(*QUICK, stdout=full, stderr=subprocess.PIPE, capture_output=False)
+        assert ended.returncode == 6 and "No space left" in ended.stderr and "internal" not in ended.stderr
+        assert run("tag", "nothing here", stdout=None, stderr=full, capture_output=False).returncode == 2
+
+
+def test_an_output_without_a_name():
+    with pytest.raises(UsageError, match="has no name"):
+        folder_at("")
+
+
+@pytest.mark.skipif(sys.platform == "darwin" or os.name == "nt", reason="names are bytes on Linux")
+def test_tables_below_a_folder_whose_name_is_not_utf8(tmp_path):
+    folder = folder_at(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+    with folder.locked():
+        store = PartStore(folder, ParquetSink())
+        store.add("part-0", {"tracks": pa.table({"track_id": ["1"]})})
+        folder.write_text("run.json", "{}")
+    assert store.track_ids("part-0") == {"1"}
+
+
+def test_a_current_folder_that_is_gone(tmp_path):
+    before = f"import os\nos.mkdir({str(tmp_path / 'x')!r})\nos.chdir({str(tmp_path / 'x')!r})\nos.rmdir(os.getcwd())"
+    ended = run("tag", "music", before=before)
+    assert ended.returncode in (2, 6) and "internal error" not in ended.stderr
