@@ -87,12 +87,15 @@ SEGMENTS ?= 3000000
 FONT = build/font/fluid-soundfont-gm/sounds/sf2/FluidR3_GM.sf2
 HELD_OUT = fretsonfire-songs-sectoid nexuiz-music starfighter-data supertux-data wesnoth-1.16-music
 
+# mma and espeak-ng (apt-get install) compose bands and speak; without them the model learns from the rest.
 default-model: $(VENV)/.dev
 	$(BIN)/python -m pip install --quiet --no-deps tinysoundfont==0.3.7
 	$(BIN)/python scripts/fetch_free_music.py $(MUSIC)
 	$(BIN)/python scripts/fetch_free_music.py build/font fluid-soundfont-gm
-	$(BIN)/python scripts/render_scores.py $(FONT) $(MUSIC)/rendered-scores
-	$(BIN)/audiopatch train distill $(MUSIC) --teacher mn04_as --student random/audiopatch-small \
+	command -v mma && $(BIN)/python scripts/compose_bands.py build/bands || true
+	command -v espeak-ng && $(BIN)/python scripts/render_speech.py $(MUSIC)/rendered-speech || true
+	$(BIN)/python scripts/render_scores.py $(FONT) $(MUSIC)/rendered-scores --midi build/bands --workers 2
+	$(BIN)/audiopatch train distill $(MUSIC) --teacher mn04_as --teacher musicnn-msd --teacher musicnn-mtt \
 	    --segments $(SEGMENTS) --resume \
 	    $(HELD_OUT:%=--held-out %) -o build/default-model
 
