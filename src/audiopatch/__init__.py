@@ -27,6 +27,9 @@ _PUBLIC = {
     "check_model": "audiopatch.bench.check",
     "compare_models": "audiopatch.bench.compare",
     "adapt": "audiopatch.library.adapt",
+    "decode": "audiopatch.audio.pool",
+    "show": "audiopatch.library.show",
+    "labels": "audiopatch.library.label_names",
     "Tagger": "audiopatch.models.tagger",
 }
 

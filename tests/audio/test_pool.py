@@ -14,9 +14,11 @@ import psutil
 import pytest
 import soundfile
 
+import audiopatch
 from audiopatch.audio.decode import decode_track
 from audiopatch.audio.pool import Whole, decode_tracks, decode_whole
 from audiopatch.audio.walk import walk
+from audiopatch.errors import TrackError
 from audiopatch.types import CutSpec, Decoded, Failed, Segment, Track
 from fabricate import bad_files, encode, music
 
@@ -201,3 +203,11 @@ def test_tracks_come_back_whole_and_in_order(tmp_path, workers):
     assert isinstance(outcomes.pop("broken.wav"), Failed)
     for name, whole in outcomes.items():
         assert isinstance(whole, Whole) and np.array_equal(whole.wave, waves[name])
+
+
+def test_one_file_as_it_is_heard(tmp_path, tone):
+    wave = audiopatch.decode(tone(tmp_path / "a.flac", seconds=2, frequency=440), 16_000)
+    assert wave.dtype == np.float32 and wave.shape == (32_000,) and 0.1 < np.abs(wave).max() <= 1
+    (tmp_path / "b.mp3").write_text("no audio")
+    with pytest.raises(TrackError, match=r"b\.mp3"):
+        audiopatch.decode(tmp_path / "b.mp3", 16_000)

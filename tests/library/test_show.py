@@ -9,9 +9,10 @@ import pytest
 from tests.made_library import Made, write_output
 from typer.testing import CliRunner
 
+import audiopatch
 from audiopatch.cli.main import app
 from audiopatch.errors import UsageError
-from audiopatch.library.label_names import find_labels, labels_of
+from audiopatch.library.label_names import find_labels, labels
 from audiopatch.library.show import glance, label_tracks, show, track_tags
 from audiopatch.types import Failed, Track
 
@@ -83,8 +84,12 @@ def test_labels_are_found_as_people_say_them(words, label):
 
 
 def test_labels_of_a_model_and_of_a_run(folder):
-    assert any(label.leaf == "Jazz" and label.group == "genre" for label in labels_of("audiopatch-small"))
-    assert [label.leaf for label in labels_of("any", tables=folder, words="techno")] == ["Techno"]
+    assert any(label.leaf == "Jazz" and label.group == "genre" for label in labels("audiopatch-small"))
+    assert [label.leaf for label in labels("any", tables=folder, words="techno")] == ["Techno"]
+
+
+def test_results_say_how_much_they_hold(folder):
+    assert repr(audiopatch.read(folder)).endswith(": 3 tracks, 12 tags, 2 errors; by tiny-random>")
 
 
 def test_the_command_prints_and_is_json(folder):

@@ -19,7 +19,7 @@ import numpy as np
 
 from audiopatch.audio.decode import Outcome, decode_track
 from audiopatch.audio.worker import outcome_from, receive, send
-from audiopatch.errors import EnvironmentProblem
+from audiopatch.errors import EnvironmentProblem, TrackError
 from audiopatch.types import DECODER_MB, CutSpec, Failed, Segment, Track
 
 # A worker that dies this often before it takes up a track will go on doing so.
@@ -79,6 +79,19 @@ def decode_whole(tracks: Iterable[Track], sample_rate: int, *, workers: int) -> 
                 continue
             segments = pending.pop(outcome.track.path, [])
             yield outcome if isinstance(outcome, Failed) else Whole(outcome.track, _join(segments, sample_rate))
+
+
+def decode(path: str | os.PathLike[str], sample_rate: int) -> np.ndarray:
+    """A file as ``tag`` hears it: (S,) float32 samples in [-1, 1], mono, at ``sample_rate`` Hz.
+
+    One that cannot be decoded is a TrackError with its code, as E_DECODE. The file is decoded in this process.
+    """
+    track = Track(os.fspath(path), root="", track_id="", size_bytes=0, mtime_ns=0)
+    with closing(decode_whole([track], sample_rate, workers=0)) as outcomes:
+        outcome = next(outcomes)
+    if isinstance(outcome, Failed):
+        raise TrackError(outcome.code, outcome.stage, f"{track.path}: {outcome.message}")
+    return outcome.wave
 
 
 def _join(segments: Sequence[Segment], sample_rate: int) -> np.ndarray:

@@ -75,7 +75,7 @@ class Wish:
         if self.finish_in_s is not None and chosen.eta_s > self.finish_in_s:
             raise UsageError(
                 f"nothing finishes in time: the fastest setting, patchout {chosen.row.patchout} on "
-                f"{chosen.row.engine} {chosen.row.dtype}, takes about {chosen.eta_s / 60:.0f} minutes; "
+                f"{chosen.row.engine} {chosen.row.dtype}, takes about {_spoken(chosen.eta_s)}; "
                 "try --segments 3 or a smaller model"
             )
 
@@ -212,3 +212,8 @@ def _corrected(options: Sequence[Option], tried: Option, eta_s: float) -> list[O
         else replace(option, eta_s=option.eta_s * ratio)
         for option in options
     ]
+
+
+def _spoken(seconds: float) -> str:
+    """``40 seconds`` or ``12 minutes``."""
+    return f"{seconds:.0f} seconds" if seconds < 90 else f"{seconds / 60:.0f} minutes"

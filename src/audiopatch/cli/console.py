@@ -17,9 +17,11 @@ from typing import Any
 
 import typer
 
+from audiopatch.catalog import nearest
 from audiopatch.errors import AudioPatchError
 
 SOME_FAILED = 3
+_BOUNDS = {"ge": "least", "le": "most"}  # as the values' checker calls them
 _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR, errno.EISDIR}
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 BROKEN_PIPE = 128 + signal.SIGPIPE if hasattr(signal, "SIGPIPE") else 1
@@ -88,8 +90,13 @@ def errors_to_words() -> Iterator[None]:
             say(f"audiopatch: {_surroundings(error)}")
             raise typer.Exit(6) from None
         if type(error).__module__.startswith(("typer.", "click.")):
+            if type(error).__name__ == "NoArgsIsHelpError":
+                raise
             _say_origin(error)
-            raise  # usage errors: typer explains them itself
+            context, words = getattr(error, "ctx", None), _usage(error)
+            cure = "" if context is None or words.endswith("?") else f"; see: {context.command_path} --help"
+            say(f"audiopatch: {words}{cure}")
+            raise typer.Exit(2) from None
         say(traceback.format_exc().rstrip())
         say("audiopatch: internal error; please report it with the lines above")
         raise typer.Exit(1) from None
@@ -102,6 +109,30 @@ def _surroundings(error: FileNotFoundError) -> str:
     except OSError:
         return "the folder this was started in is gone; change to another one"
     return f"{error.strerror or error}; set TMPDIR to a folder that can be written"
+
+
+def _usage(error: Any) -> str:
+    """What is wrong with what was typed, in our words."""
+    if type(error).__name__ == "NoSuchOption":
+        known = nearest(error.option_name, error.possibilities or (), otherwise="")
+        return f"unknown option '{error.option_name}'" + (f"; {known}" if known else "")
+    option = getattr(error, "param", None)
+    name = option.opts[0] if option is not None else ""
+    found = getattr(error.__cause__, "errors", list)()
+    if not (found and name):
+        words = error.format_message().rstrip(".").removeprefix("Value error, ")
+        return words[:1].lower() + words[1:]
+    kind, given, about = found[0]["type"], found[0]["input"], found[0].get("ctx", {})
+    if kind.startswith("int_"):
+        return f"{name} takes a whole number, not '{given}'"
+    if kind.startswith("float_"):
+        return f"{name} takes a number, not '{given}'"
+    if kind.startswith("bool_"):
+        return f"{name} is on or off: true or false, not '{given}'"
+    if bound := next((f"at {side} {about[key]:g}" for key, side in _BOUNDS.items() if key in about), None):
+        return f"{name} {given} cannot work; it is {bound}"
+    words = found[0]["msg"].removeprefix("Value error, ").rstrip(".")
+    return f"{name}: {words}"
 
 
 def _say_origin(error: Any) -> None:

@@ -31,9 +31,9 @@ def labels(
     [bold]audiopatch labels metal -m passt_20sec[/bold] what another calls metal
     [bold]audiopatch labels --in audiopatch.out[/bold] those of a run
     """
-    from audiopatch.library.label_names import labels_of
+    from audiopatch.library.label_names import labels as find
 
-    found = labels_of(model, tables=tables, words=words)
+    found = find(model, tables=tables, words=words)
     if json:
         console.print_json(found)
         return

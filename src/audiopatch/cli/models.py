@@ -12,12 +12,15 @@ import typer
 
 from audiopatch.cli.console import printable, rich_console
 from audiopatch.storage.place import at_home
+from audiopatch.zoo import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from audiopatch.bench.compare import Comparison
     from audiopatch.models.card import ModelCard
 
 app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode="rich", add_completion=False, no_args_is_help=True)
+
+_INSIDES = ("frontend", "backbone", "head", "thresholds")  # of a network; --json has them
 
 Name = Annotated[str, typer.Argument(help="A name from the list, or a weights file or folder.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
@@ -86,7 +89,7 @@ def _weights(card: ModelCard) -> str:
         return "random"
     if fetch.cached(card):
         return "cached"
-    return f"{card.weights.size_bytes / 1e6:.0f} MB" if card.weights.size_bytes else "online"
+    return f"{card.weights.size_bytes / 1e6:.0f} MB" if card.weights.size_bytes else "to fetch"
 
 
 @app.command()
@@ -141,11 +144,12 @@ def info(name: Name, json: Json = False) -> None:
         return
     width = max(map(len, facts))
     for key, value in facts.items():
-        if value in (None, "", {}):
+        if not value or key in _INSIDES:
             continue
         lines = [f"{inner:<6g} {what}" for what, inner in value.items()] if key == "scores" else [_line(value)]
         for number, line in enumerate(lines):
             typer.echo(f"{'' if number else key:<{width}}  {printable(line)}")
+    typer.echo(f"{'':<{width}}  what it can say: audiopatch labels{'' if name == DEFAULT_MODEL else f' -m {name}'}")
     for line in _told(name):
         typer.echo(printable(line))
 
@@ -236,7 +240,10 @@ def _told(name: str) -> list[str]:
     from audiopatch.zoo.cards import shipped_folder
 
     readme = (shipped_folder(name) or at_home(name)) / "README.md"
-    return ["", *readme.read_text(encoding="utf-8", errors="replace").splitlines()] if readme.is_file() else []
+    if not readme.is_file():
+        return []
+    lines = readme.read_text(encoding="utf-8", errors="replace").splitlines()
+    return ["", *(line for line in lines if not line.startswith("<!--"))]  # marks for whoever writes the file
 
 
 def _facts(card: ModelCard) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from audiopatch.catalog import nearest
 from audiopatch.errors import UsageError
 from audiopatch.storage.place import at_home
 from audiopatch.tables.read import read
-from audiopatch.zoo import find_card
+from audiopatch.zoo import DEFAULT_MODEL, find_card
 from audiopatch.zoo.cards import shipped_folder
 from audiopatch.zoo.labels import CONTENT, GROUPS, Label, load_labels, load_terms, split_label
 from audiopatch.zoo.native import LABELS_FILE
@@ -85,7 +85,9 @@ def _synonyms() -> dict[str, frozenset[str]]:
     return {name: frozenset(same) for name, same in table.items()}
 
 
-def labels_of(model: str, *, tables: str | os.PathLike[str] | None = None, words: str | None = None) -> list[Label]:
+def labels(
+    model: str = DEFAULT_MODEL, *, tables: str | os.PathLike[str] | None = None, words: str | None = None
+) -> list[Label]:
     """The labels of a model, or of the run that wrote ``tables``, by group; with ``words`` only what those mean."""
     file = (shipped_folder(model) or at_home(model)) / LABELS_FILE
     if tables is not None:

@@ -117,6 +117,7 @@ def _read_terms(text: str) -> Iterator[_Term]:
 
 
 _FXTY = re.compile(r"F\d+T\d+(R\d+)?", re.IGNORECASE)
+_UNFINISHED = re.compile(r"F\d*|T\d*|F\d*T\d*", re.IGNORECASE)
 
 
 def _read_reducer(text: str, start: int, head: str) -> Reducer:
@@ -136,6 +137,8 @@ def _read_reducer(text: str, start: int, head: str) -> Reducer:
 
 def _own_class(text: str, start: int, module: str, attribute: str) -> type[Reducer]:
     """A user's own reducer, from a module on the path or in the current folder."""
+    if _UNFINISHED.fullmatch(module):
+        raise _pointing(text, start, "both letters need their number, as in F3T2; 0 drops nothing")
     if not all(part.isidentifier() for part in (*module.split("."), attribute)):
         raise _pointing(text, start, unknown_name("reducer", module, REDUCERS))
     if str(Path.cwd()) not in sys.path:

@@ -47,7 +47,10 @@ class Local:
 
     def describe(self, runtime: Runtime) -> str:
         assert self._tagger is not None
-        return f"{self._tagger.device}, {torch.get_num_threads()} threads, up to {runtime.n_workers} decoders"
+        n_threads, n_decoders = torch.get_num_threads(), runtime.n_workers
+        threads = "1 thread" if n_threads == 1 else f"{n_threads} threads"
+        decoders = "1 decoder" if n_decoders == 1 else f"up to {n_decoders} decoders"
+        return f"{self._tagger.device}, {threads}, {decoders}"
 
     def finished(self, job: Job, plan: Plan, stop: threading.Event, *, once: bool = False) -> Generator[Finished]:
         """The caller's thread infers while another feeds it, and the decoders' processes are at work."""

@@ -34,6 +34,11 @@ class Tables:
     run: dict[str, Any] = field(repr=False)
     keep: Any = field(default=None, repr=False, compare=False)  # a temporary folder that lives as long as this does
 
+    def __repr__(self) -> str:
+        count = lambda table: f"{self.arrow(table, ['track_id']).num_rows:,} {table}"  # noqa: E731
+        model = self.run["parameters"]["model"]
+        return f"<Tables {self.folder}: {count('tracks')}, {count('tags')}, {count('errors')}; by {model}>"
+
     @cached_property
     def tracks(self) -> pd.DataFrame:
         """One row per readable file."""

@@ -58,7 +58,10 @@ def download(card: ModelCard, *, offline: bool = False, progress: Progress | Non
     if (present := cached(card)) is not None:
         return present
     if is_offline(offline):
-        raise WeightsError(f"the weights of '{card.name}' are not cached, and downloads are off (offline)")
+        raise WeightsError(
+            f"the weights of '{card.name}' are not cached, and downloads are off (offline); fetch them once where "
+            f"there is a network, with: audiopatch models download {card.name}"
+        )
     _log.warning("%s", licence_notice(card))
     if weights.hub:
         return hub_folder(weights.hub)
@@ -159,7 +162,10 @@ def transfer(weights: Weights, path: Path, progress: Progress) -> None:
             if isinstance(error, HTTPError) and error.code == 416:  # nothing is left to send: what we have is odd
                 part.unlink(missing_ok=True)
             elif isinstance(error, HTTPError) or attempt == _ATTEMPTS - 1:
-                raise WeightsError(f"{weights.url} cannot be downloaded: {first_line(error)}") from error
+                raise WeightsError(
+                    f"{weights.url} cannot be downloaded ({_reason(error)}); without a network, fetch that address "
+                    "elsewhere and name the file with --model FILE"
+                ) from error
             continue  # resume where the connection was cut
         sha256 = sha256_of(part)
         if sha256.startswith(weights.sha256):
@@ -249,7 +255,7 @@ def hub_folder(repository: str, *, offline: bool = False) -> Path:
     if config is not None and _has_weights(config.parent):
         return config.parent
     if is_offline(offline):
-        raise WeightsError(f"'{name}' is not cached, and downloads are off (offline)")
+        raise WeightsError(f"'{name}' is not cached, and downloads are off (offline); run once without --offline")
     config = _hub_file(name, CONFIG_FILE, revision or None)
     if config is None:
         raise WeightsError(f"'{name}' has no {CONFIG_FILE}: it is no model in the hub's usual layout")
@@ -294,3 +300,9 @@ def verify_hub_folder(folder: Path) -> str:
         if blob.is_file() and len(blob.name) == 64:
             return "ok" if sha256_of(blob) == blob.name else "corrupt"
     return "unpublished hash"
+
+
+def _reason(error: Exception) -> str:
+    """``Connection refused``, not ``<urlopen error [Errno 111] Connection refused>``."""
+    cause = getattr(error, "reason", error)
+    return getattr(cause, "strerror", None) or first_line(cause if isinstance(cause, Exception) else error)
