@@ -84,6 +84,7 @@ def test_a_refused_file_ends_in_3_and_says_why(place):
         (("--policy", "add"), "policy"),
         (("--rules", "no.toml"), "cannot read the rules"),
         (("--changes", "no.jsonl", "--apply"), "cannot read the changes"),
+        (("--changes", "no.jsonl", "--apply", "--mood", 1), "says what is written"),
     ],
 )
 def test_usage_errors_are_sentences(place, arguments, said):

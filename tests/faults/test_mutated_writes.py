@@ -85,10 +85,10 @@ def _heard(path: Path) -> str | None:
 
 def _try(numbers: range, place: Path, sound: dict[str, bytes]) -> Counter[str]:
     ended: Counter[str] = Counter()
-    for first in range(numbers.start, numbers.stop, _AT_ONCE):
+    for first in range(0, len(numbers), _AT_ONCE):
         folder, out = place / "music", place / "out"
         folder.mkdir()
-        mutants = dict(_mutant(number, sound) for number in range(first, min(first + _AT_ONCE, numbers.stop)))
+        mutants = dict(_mutant(number, sound) for number in numbers[first : first + _AT_ONCE])
         for name, data in mutants.items():
             (folder / name).write_bytes(data)
         make_tables(out, [place / "seeds" / "song.mp3"])
@@ -114,8 +114,8 @@ def _try(numbers: range, place: Path, sound: dict[str, bytes]) -> Counter[str]:
 
 @pytest.mark.fault("mutated file, written")
 def test_some_mutated_files(place, sound, record_property):
-    ended = _try(range(192), place, sound)
-    assert ended["written"] > 20 and ended["refused"] > 20
+    ended = _try(range(0, 384, 4), place, sound)
+    assert ended["written"] > 10 and ended["refused"] > 10
     record_property("tries", ended.total())
 
 

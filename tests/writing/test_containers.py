@@ -55,7 +55,7 @@ def _av(path: Path) -> str:
         return json.dumps([file.metadata, [stream.metadata for stream in file.streams]], ensure_ascii=False)
 
 
-# Each gives text in which values are found as they are; the first two are there wherever the tests run.
+# Each gives text in which values are found as they are.
 READERS: dict[str, Callable[[Path], str]] = {
     "mutagen": _mutagen,
     "PyAV": _av,
@@ -66,7 +66,7 @@ READERS: dict[str, Callable[[Path], str]] = {
     "metaflac": lambda path: _run("metaflac", "--export-tags-to=-", "--no-utf8-convert", path),
     "vorbiscomment": lambda path: _run("vorbiscomment", "-l", "-R", path),
 }
-# Who reads the container's fields at all, by the programs of Debian 12; more is welcome, less is an error.
+# Beside mutagen, who reads a container's fields at all: PyAV, and the programs of Debian 12.
 READ_BY = {
     "mp3": "PyAV ffprobe mediainfo exiftool", "flac": "PyAV ffprobe mediainfo exiftool metaflac",
     "ogg": "PyAV ffprobe mediainfo exiftool vorbiscomment", "opus": "PyAV ffprobe mediainfo exiftool",
@@ -92,17 +92,33 @@ def write(path: Path, values=VALUES, **how):
 
 
 @pytest.mark.parametrize("kind", CONTAINERS)
-def test_values_are_read_back_by_other_programs(kind, tmp_path):
+def test_values_are_read_back(kind, tmp_path):
     path = make(tmp_path, kind)
     now = write(path)
     assert {field: now.read(field) for field in VALUES} == VALUES
     assert set(_mutagen(path).split("\n")) >= {text for texts in VALUES.values() for text in texts}
-    installed = [name for name in READ_BY[kind].split() if name == "PyAV" or shutil.which(name)]
+    if "PyAV" in READ_BY[kind]:
+        assert "Zydeco" in _av(path) and "Nöte" in _av(path)
+
+
+_COMMON = {"mp3", "flac", "ogg", "m4a"}
+
+
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=() if kind in _COMMON else pytest.mark.slow) for kind in CONTAINERS]
+)
+def test_other_programs_read_the_values(kind, tmp_path):
+    """Those of Debian that are installed; together with mutagen at least two read each container."""
+    path = make(tmp_path, kind)
+    write(path)
+    names = [name for name in READ_BY[kind].split() if name != "PyAV"]
+    assert names
+    installed = [name for name in names if shutil.which(name)]
     for name in installed:
         said = READERS[name](path)
         assert "Zydeco" in said and "Nöte" in said, f"{name} does not read {kind}: {said}"
-    if shutil.which("mediainfo") and shutil.which("exiftool"):
-        assert len(installed) + 1 >= 2
+    if not installed:
+        pytest.skip(f"none of {', '.join(names)} is installed")
 
 
 @pytest.mark.parametrize("kind", CONTAINERS)

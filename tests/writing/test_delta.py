@@ -14,7 +14,7 @@ def _back(old: bytes, new: bytes) -> bytes:
     return b"".join(apply_delta(make_delta(old, new), new))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(st.binary(max_size=90), max_size=8), st.permutations(range(8)), st.binary(max_size=40))
 def test_any_old_bytes_come_back(pieces, order, between):
     old = b"".join(pieces)

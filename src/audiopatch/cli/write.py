@@ -13,6 +13,7 @@ import typer
 from audiopatch.cli import console
 from audiopatch.cli import options as o
 from audiopatch.cli.words import number, size
+from audiopatch.errors import UsageError
 
 if TYPE_CHECKING:
     from audiopatch.writing.apply import Outcome, Written
@@ -115,6 +116,8 @@ def write(
 
     proposal, reviewed = None, None
     if apply and changes is not None:
+        if any(value is not None for value in (genre, mood, instrument, comment, policy, min_score, rules)) or parents:
+            raise UsageError(f"{changes} says what is written: give --genre and its like where it is made")
         reviewed = _read(changes)
     else:
         with progress("Looking", quiet) as advance:
@@ -160,7 +163,7 @@ def write(
 
 @contextmanager
 def progress(verb: str, quiet: bool) -> Iterator[Callable[[int, int], object]]:
-    """A bar on a terminal, nothing elsewhere; what it gives is called with how many are done, of how many."""
+    """A bar on a terminal; what it gives is called with how many are done, of how many (0 where nobody knows)."""
     stderr = console.rich_console()
     if quiet or not stderr.is_terminal:
         yield lambda done, total: None
@@ -169,13 +172,12 @@ def progress(verb: str, quiet: bool) -> Iterator[Callable[[int, int], object]]:
 
     with Progress(console=stderr, transient=True) as bar:
         task = bar.add_task(verb, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+        yield lambda done, total: bar.update(task, completed=done, total=total or None)
 
 
 def _read(source: str) -> list[Change]:
     import sys
 
-    from audiopatch.errors import UsageError
     from audiopatch.writing.changes import read_changes
 
     if source == "-":
