@@ -1,4 +1,4 @@
-"""What README and guides print is run: every block marked sh or python, on real music, from top to bottom of its page."""
+"""What README and guides print is run: every block marked sh or python, from top to bottom, on real music."""
 
 import os
 import re

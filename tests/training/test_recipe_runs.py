@@ -10,8 +10,11 @@ import pytest
 from audiopatch.errors import UsageError
 from audiopatch.evaluation.evaluate import evaluate
 from audiopatch.models.card import TransformerConfig
+from audiopatch.models.processor import Processor
 from audiopatch.reducers.plan import parse_plan
+from audiopatch.training import experiment
 from audiopatch.training.config import ProbeConfig, Sampling
+from audiopatch.training.experiment import Run, TrainWatcher
 from audiopatch.training.probe import probe
 from audiopatch.training.recipes import find_recipe, recipes
 from audiopatch.training.train import train
@@ -136,3 +139,13 @@ def test_text_and_code_are_two_readings():
         find_recipe("esc50-passt-b", follow="paper")
     with pytest.raises(UsageError, match="choose paper or code"):
         find_recipe("maest-5s", follow="blog")
+
+
+@pytest.mark.parametrize(("has_bfloat16", "precision"), [(True, "bf16"), (False, "fp32")])
+def test_a_recipe_is_not_computed_in_an_emulated_format(has_bfloat16, precision, monkeypatch):
+    kind = Processor(isa="any", bfloat16=has_bfloat16, int8=False, amx=False)
+    monkeypatch.setattr(experiment, "processor", lambda: kind)
+    config = find_recipe("esc50-topk").config
+    run = Run(None, None, False, "cpu", 1, None, False, False, True, TrainWatcher())
+    assert experiment.native_precision(config, run).precision == precision
+    assert experiment.native_precision(find_recipe("passt-s").config, run).precision == "fp32"  # fp16 never is native

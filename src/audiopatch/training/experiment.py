@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 
 from audiopatch.datasets import DATASETS
 from audiopatch.datasets.recipe import Dataset
@@ -16,6 +17,7 @@ from audiopatch.datasets.waves import Waves, decode_waves, with_audio
 from audiopatch.errors import UsageError
 from audiopatch.evaluation.run import Watcher, evaluate_model, require_training_extra
 from audiopatch.inference.settings import Runtime
+from audiopatch.models.processor import processor
 from audiopatch.storage.cache import cache_folder
 from audiopatch.storage.place import at_home
 from audiopatch.training.config import ProbeConfig, TrainConfig
@@ -85,7 +87,21 @@ def run_recipe(
         changes["model" if isinstance(found.config, ProbeConfig) else "model.base"] = repr(model)
     if found.note:
         run.say(f"note: {found.note}")
-    _run_folds(replace(found, config=_resolved(with_overrides(found.config, changes))), run, fold)
+    config = with_overrides(found.config, changes)
+    if isinstance(config, TrainConfig) and "precision" not in changes:
+        config = native_precision(config, run)
+    _run_folds(replace(found, config=_resolved(config)), run, fold)
+
+
+def native_precision(config: TrainConfig, run: Run) -> TrainConfig:
+    """fp32 where the recipe's format is only emulated; ``--set precision=bf16`` computes in it all the same."""
+    dtypes = {"bf16": torch.bfloat16, "fp16": torch.float16}
+    if config.precision not in dtypes or find_device(run.device).type != "cpu":
+        return config
+    if processor().computes(dtypes[config.precision]):
+        return config
+    run.say(f"computing in fp32: this processor only emulates the recipe's {config.precision} (--set precision=...)")
+    return replace(config, precision="fp32")
 
 
 def run_probe(dataset: str, run: Run, *, model: str | None, settings: Sequence[str], fold: str | None) -> None:
