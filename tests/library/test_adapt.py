@@ -179,7 +179,7 @@ def tagged_library(tmp_path_factory) -> Path:
         _tag(_sound(home / "music" / "no genre" / f"{number}.flac", number % 3, number), artist="Nobody")
     _tag(_sound(home / "music" / "rare.flac", 0, 99), genre="Zouk", artist="Kassav")
     audiopatch.tag(
-        home / "music", home / "out", model="tiny-random", embedding=True, timeline=True, vectors="float32", threads=1,
+        home / "music", home / "out", model="tiny-random", embeddings=True, timeline=True, vectors="float32", threads=1,
         workers=0,
     )  # fmt: skip
     return home
@@ -280,5 +280,5 @@ def test_what_audiopatch_wrote_is_not_learnt_from(tagged_library, tmp_path):
 
     path = _sound(tmp_path / "music" / "a.flac", 0, 1)
     _tag(path, genre=["Own", "Guessed"], **{"audiopatch_genre": "Guessed 0.71"})
-    audiopatch.tag(path, tmp_path / "out", model="tiny-random", embedding=True, threads=1, workers=0)
+    audiopatch.tag(path, tmp_path / "out", model="tiny-random", embeddings=True, threads=1, workers=0)
     assert _values(read_vectors(read(tmp_path / "out")), 0, "genre") == ("Own",)

@@ -70,7 +70,7 @@ def test_tables_without_vectors_say_how_to_get_them(tmp_path):
 
 def test_a_file_that_was_never_analysed_is_analysed_as_the_tables_were(library, tone, tmp_path):
     out = tmp_path / "out"
-    audiopatch.tag(library, out, model="tiny-random", embedding=True, patchout="F1T1", threads=1, workers=0)
+    audiopatch.tag(library, out, model="tiny-random", embeddings=True, patchout="F1T1", threads=1, workers=0)
     stranger = tone(
         tmp_path / "stranger.wav", seconds=4, frequency=250
     )  # as "track 1.flac" of the library, twice as long
