@@ -14,7 +14,7 @@ from audiopatch.datasets.grouped_split import grouped_split
 from audiopatch.datasets.recipe import Item
 
 N_FOLDS = 5
-STRENGTHS = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)  # of the penalty on weights of standardised features
+STRENGTHS = (1e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0)  # of the penalty on weights of standardised features
 Pooled = Callable[["Linear", np.ndarray], np.ndarray]  # a classifier, numbers of tracks (M,) -> scores (M, C)
 
 

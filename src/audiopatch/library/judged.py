@@ -97,7 +97,8 @@ def _confused(labels: Sequence[str], truth: np.ndarray, scores: np.ndarray, c: i
     others = np.where(truth[own] > 0, -1.0, scores[own])  # its other labels are right, too
     best, beaten = others.argmax(axis=1), others.max(axis=1) > scores[own, c]
     shares = np.bincount(best[beaten], minlength=len(labels)) / own.sum()
-    return tuple((labels[i], float(shares[i])) for i in np.argsort(-shares)[:_N_CONFUSED] if shares[i] > 0)
+    often = [int(i) for i in np.argsort(-shares)[:_N_CONFUSED] if shares[i] > 0]
+    return tuple((labels[i], float(shares[i])) for i in often)
 
 
 def disagreements(labels: Sequence[str], rows: np.ndarray, truth: np.ndarray, scores: np.ndarray) -> list[Disagreed]:
@@ -110,7 +111,7 @@ def disagreements(labels: Sequence[str], rows: np.ndarray, truth: np.ndarray, sc
     for place in np.argsort(-gap, kind="stable")[:_N_DISAGREED]:
         if gap[place] <= 0:
             break
-        has = tuple((labels[c], float(scores[place, c])) for c in np.flatnonzero(truth[place]))
+        has = tuple((label, float(scores[place, c])) for c, label in enumerate(labels) if truth[place, c])
         best = int(other[place].argmax())
         found.append(Disagreed(int(rows[place]), has, (labels[best], float(scores[place, best]))))
     return found

@@ -66,8 +66,8 @@ def playlist(
         chosen = vectors.rows(select(vectors.tables, where=where, order=order))
     wanted = _Wanted(length_s, n_tracks, max_per_artist)
     if start is not None and end is not None:
-        ends = find_seeds(vectors, [start, end], model=model)
-        return _way(vectors, *ends, chosen, wanted, _chance(len(vectors), seed))
+        first, last = find_seeds(vectors, [start, end], model=model)
+        return _way(vectors, first, last, chosen, wanted, _chance(len(vectors), seed))
     if like:
         seeds = find_seeds(vectors, [*like, *unlike], model=model)
         similarity = vectors.points[chosen] @ _middle(seeds[: len(like)], seeds[len(like) :])

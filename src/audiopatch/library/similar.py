@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from audiopatch.library.nearest import nearest_first
@@ -77,7 +77,7 @@ def neighbours(vectors: Vectors, seed: Seed, n: int) -> list[Neighbour]:
     ]
 
 
-def shared_tags(a: dict[str, float], b: dict[str, float]) -> tuple[str, ...]:
+def shared_tags(a: Mapping[str, float], b: Mapping[str, float]) -> tuple[str, ...]:
     """Tags of both, at most three, by the lower of their two scores."""
     both: Sequence[str] = sorted(a.keys() & b.keys(), key=lambda tag: (-min(a[tag], b[tag]), tag))
     return tuple(both[:_N_SHARED])
