@@ -56,7 +56,7 @@ def test_the_hubs_names_give_the_same_network(states, save):
     }
     one, other = (load_model(save(content, name), device="cpu") for content, name in ((state, "a.pt"), (hub, "b.pt")))
     assert all(torch.equal(value, other.state_dict()[key]) for key, value in one.state_dict().items())
-    assert one.labels[0] == "Speech" and one.card.licence == "Apache-2.0"
+    assert one.labels[0] == "Speech" and one.card.licence.startswith("Apache-2.0")
 
 
 PLANS = ("F1T2", "topk:0.5/token@1", "topk:0.5/intensity@1,2", "structured:F1T9", "tome:9@2", "random:0.5")

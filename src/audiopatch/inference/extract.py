@@ -142,7 +142,7 @@ def check_stack(tagger: Tagger, analysis: Analysis) -> None:
     names = stack_names(tagger)
     for token in analysis.stack.tokens:
         if token not in names:
-            raise UsageError(f"unknown token '{token}'; {name} has {', '.join(names)}")
+            raise UsageError(f"unknown token '{token}'; take those of {name}: --tokens {','.join(names)}")
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -45,6 +45,11 @@ class FixedPatchout(Reducer):
         dropped = set(self.dropped_rows(n_rows))
         rows = [row for row in range(n_rows) if row not in dropped]
         cols = self.kept_cols(n_cols)
+        if n_rows == 1 and not rows:
+            raise UsageError(
+                f"{self} drops rows, but each patch of this model spans all frequencies: its grid is one row of "
+                f"{n_cols} columns; drop columns only (F0T2)"
+            )
         if not rows or not cols:
             raise UsageError(f"{self} leaves nothing of a grid of {n_rows} rows × {n_cols} columns")
         return rows, cols
