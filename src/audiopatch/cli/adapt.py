@@ -46,7 +46,7 @@ def adapt(
     json: o.JsonResult = False,
     quiet: o.Quiet = False,
 ) -> None:
-    """Learn your own genres (or moods, ...) from the tags in your files; minutes on a CPU, no audio is decoded.
+    """Learn your own genres (or moods, ...) from the tags in your files; no audio is decoded.
 
     [bold]audiopatch tag ~/Music --embeddings[/bold]                  first: tables with embeddings
     [bold]audiopatch adapt ~/Music -o mine[/bold]                     then: a model of the genres in the files

@@ -111,7 +111,8 @@ def _warn_of_output(inputs: Inputs, output: str, observer: Observer) -> None:
 
 def _tell(verb: str, result: RunResult, analysis: Analysis, target: Target) -> None:
     """The table of tags, if there is to be one, and the last lines."""
-    _show(target, result.counts)
+    if not result.interrupted:
+        _show(target, result.counts)
     for note in result.notes:
         console.say(note)
     place = "" if target.output == STDOUT else target.output.rstrip("/")

@@ -74,6 +74,7 @@ def errors_to_words() -> Iterator[None]:
         _silence_stdout()
         raise typer.Exit(BROKEN_PIPE) from None
     except KeyboardInterrupt:
+        say("stopped")
         raise typer.Exit(128 + signal.SIGINT) from None
     except MemoryError:
         say("audiopatch: out of memory; try --batch 1 or fewer --workers")

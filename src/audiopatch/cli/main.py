@@ -51,6 +51,7 @@ ABOUT = {
     "playlist": "Make a playlist: like some tracks and unlike others, on the way from one to another, or by tags.",
     "duplicates": "List near-identical recordings, each group with its best file first.",
     "report": "Make a page of a library: search, filter, a map, the nearest tracks, playlists.",
+    "adapt": "Learn your own genres (or moods, ...) from the tags in your files; no audio is decoded.",
     "train": "Train a model: your own labels, or a paper's experiment by its recipe.",
     "evaluate": "Evaluate a model on a labelled dataset: figures with intervals, tables, pictures, one page.",
     "inspect": "Show what patchout and pruning keep: a page for one track, the analyses of a study for many.",

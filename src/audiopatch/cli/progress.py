@@ -17,6 +17,7 @@ from audiopatch.types import Failed, TrackRow
 
 _LINE_EVERY_S = 30.0
 _STEP_EVERY_S = 15.0
+_BAR_WIDTH = 76
 _SHOWN_FAILURES = 10
 
 
@@ -99,13 +100,20 @@ class Bar(Talking):
 
     def __init__(self, *, verbose: bool = False):
         super().__init__(verbose=verbose)
+        from rich.constrain import Constrain
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
         from rich.table import Column
 
+        class Narrow(Progress):
+            """A line that a window made smaller rarely breaks in two, which would leave its first half behind."""
+
+            def get_renderable(self) -> Any:
+                return Constrain(super().get_renderable(), _BAR_WIDTH)
+
         words = TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1))
-        self._waiting = Progress(SpinnerColumn(), words, console=rich_console(), transient=True, expand=True)
-        columns = [SpinnerColumn(), BarColumn(bar_width=20), MofNCompleteColumn(), words]
-        self._bars = Progress(*columns, console=rich_console(), transient=True, expand=True)
+        self._waiting = Narrow(SpinnerColumn(), words, console=rich_console(), transient=True, expand=True)
+        columns = [SpinnerColumn(), BarColumn(bar_width=12), MofNCompleteColumn(), words]
+        self._bars = Narrow(*columns, console=rich_console(), transient=True, expand=True)
         self._task: Any = None
 
     def line(self, text: str) -> None:

@@ -7,7 +7,8 @@ import html
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, astuple, dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,20 @@ _WORDS = {
     "roc_auc_macro": "ROC-AUC (macro)",
     "f1_macro": "F1 (macro)",
     "f1_micro": "F1 (micro)",
+}
+
+
+_FEW, _MOST_WRONG = 100, 200
+_ABOUT = {
+    "model": "model",
+    "dataset": "data set",
+    "split": "part of it",
+    "plan": "patchout",
+    "overlap": "overlap of segments",
+    "n_clips": "clips",
+    "n_tracks": "tracks",
+    "ece": "calibration error",
+    "thresholds_from": "thresholds from",
 }
 
 
@@ -73,7 +88,8 @@ class Report:
         if not clips.multilabel:
             plot_confusion(metrics.confusion(clips.truth, clips.scores), clips.labels, folder / "confusion.png")
             pictures.insert(0, "confusion.png")
-        page = _page(self.title, facts, levels, classes, [folder / name for name in pictures])
+        wrong = [] if clips.multilabel else wrong_clips(clips)
+        page = _page(self.title, facts, levels, classes, [folder / name for name in pictures], wrong)
         (folder / "report.html").write_text(page, encoding="utf-8")
         return facts
 
@@ -108,6 +124,34 @@ def score_table(evaluation: Evaluation) -> pd.DataFrame:
     )
 
 
+@dataclass(frozen=True)
+class WrongClip:
+    """A clip whose best label is not its own: what it is, what was said, and how sure the model was of either."""
+
+    path: str
+    true: str
+    said: str
+    score_true: float
+    score_said: float
+
+
+def wrong_clips(evaluation: Evaluation) -> list[WrongClip]:
+    """Single-label clips that came out as something else, the surest mistakes first."""
+    labels = evaluation.labels
+    found = [
+        WrongClip(str(item.path), labels[true], labels[said], float(scores[true]), float(scores[said]))
+        for item, scores, true, said in zip(
+            evaluation.items,
+            evaluation.scores,
+            evaluation.truth.argmax(axis=1),
+            evaluation.scores.argmax(axis=1),
+            strict=True,
+        )
+        if true != said
+    ]
+    return sorted(found, key=lambda clip: clip.score_true - clip.score_said)
+
+
 def _finite(value: Any) -> Any:
     """NaN and infinities as null, which JSON lacks numbers for."""
     if isinstance(value, dict):
@@ -123,13 +167,11 @@ def _page(
     levels: Mapping[str, Mapping[str, Interval]],
     classes: pd.DataFrame,
     pictures: Sequence[Path],
+    wrong: Sequence[WrongClip],
 ) -> str:
     """One HTML page that needs nothing beside it."""
-    about = {
-        key: facts[key]
-        for key in ("model", "dataset", "split", "plan", "overlap", "n_clips", "n_tracks", "ece", "thresholds_from")
-        if key in facts
-    }
+    about = {name: facts[key] for key, name in _ABOUT.items() if key in facts}
+    about["evaluated"] = f"{date.today():%d %B %Y}"
     silent = facts["classes_without_both_outcomes"]
     parts = [
         f"<h1>{html.escape(title)}</h1>",
@@ -137,6 +179,8 @@ def _page(
         "<h2>Figures</h2>",
         _figures(levels, facts["published"]),
     ]
+    if facts["n_clips"] < _FEW:
+        parts.append(f"<p>Only {facts['n_clips']} clips: read the intervals rather than the figures.</p>")
     if silent:
         parts.append(
             f"<p>Without both outcomes, and so not in the macro figures: {html.escape(', '.join(silent))}.</p>"
@@ -155,7 +199,11 @@ def _page(
         parts += [f"<h2>Against {html.escape(str(facts.get('compared_to', '')))}</h2>", _rows(heads, rows)]
     parts += ["<h2>Pictures</h2>", *(f'<img src="{_inline(path)}" alt="{path.stem}">' for path in pictures)]
     body = [[_cell(value) for value in row] for row in classes.itertuples(index=False)]
-    parts += ["<h2>Classes</h2>", _rows(list(classes.columns), body)]
+    parts += ["<h2>Classes</h2>", _rows([name.replace("_", " ") for name in classes.columns], body)]
+    if wrong:
+        heads = ["clip", "is", "was taken for", "score of what it is", "of what it was taken for"]
+        rows = [[_cell(value) for value in astuple(clip)] for clip in wrong[:_MOST_WRONG]]
+        parts += [f"<h2>Clips it got wrong ({len(wrong)})</h2>", _rows(heads, rows)]
     if facts["left_out"]:
         gaps = [[_cell(gap["path"]), _cell(gap["split"]), _cell(gap["reason"])] for gap in facts["left_out"][:200]]
         parts += [f"<h2>Left out ({len(facts['left_out'])})</h2>", _rows(["path", "split", "reason"], gaps)]
@@ -179,14 +227,14 @@ def _interval(found: Interval) -> str:
 
 def _cell(value: Any) -> str:
     if isinstance(value, float):
-        return "" if math.isnan(value) else f"{value:.4f}"
+        return "" if math.isnan(value) else f"{value:.3f}"
     return html.escape(str(value))
 
 
 def _rows(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     head = "".join(f"<th>{html.escape(text)}</th>" for text in heads)
     body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
-    return f"<table><tr>{head}</tr>{body}</table>"
+    return f'<div class="wide"><table><tr>{head}</tr>{body}</table></div>'
 
 
 def _inline(path: Path) -> str:
@@ -194,11 +242,12 @@ def _inline(path: Path) -> str:
 
 
 _HTML = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title><style>
 body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222 }}
 table {{ border-collapse: collapse; margin: .5rem 0 }} td, th {{ padding: .15rem .8rem .15rem 0; text-align: left }}
 th {{ border-bottom: 1px solid #999 }} td + td {{ font-variant-numeric: tabular-nums }} small {{ color: #777 }}
 img {{ max-width: 100%; margin: .5rem 0; display: block }} h2 {{ margin-top: 2rem }}
+.wide {{ overflow-x: auto }} td {{ overflow-wrap: anywhere; min-width: 3rem }}
 </style></head><body>
 {body}
 </body></html>

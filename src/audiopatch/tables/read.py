@@ -16,11 +16,13 @@ from audiopatch.tables import FORMATS
 from audiopatch.tables.folder import Folder
 from audiopatch.tables.output import RUN_FILE, folder_at, read_run
 from audiopatch.tables.parts import PartStore, joined
+from audiopatch.tables.schema import ERRORS, TAGS, TRACKS
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _ATTEMPTS = 20
+_ALWAYS = {"tracks": TRACKS, "tags": TAGS, "errors": ERRORS}  # whose columns are the same in every run
 
 
 @dataclass(frozen=True)
@@ -85,9 +87,12 @@ class Tables:
                 yield rows["track_id"].to_pylist(), flat.reshape(len(rows), -1)
 
     def arrow(self, table: str, columns: Sequence[str] | None = None) -> pa.Table:
-        """A table, or some of its columns, as Arrow has it; without columns where the run did not write it."""
+        """A table, or some of its columns, as Arrow has it; without columns where nobody knows them yet."""
         parts = self._parts(table, columns)
-        return joined(parts) if parts else pa.table({})
+        if parts:
+            return joined(parts)
+        empty = _ALWAYS[table].empty_table() if table in _ALWAYS else pa.table({})
+        return empty if columns is None else empty.select([name for name in columns if name in empty.column_names])
 
     def rows_of(self, table: str, track_ids: Collection[str], columns: Sequence[str] | None = None) -> pd.DataFrame:
         """The rows of some tracks, in the order of the whole table."""

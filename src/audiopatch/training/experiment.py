@@ -31,6 +31,8 @@ from audiopatch.training.run_folder import RunFolder
 from audiopatch.zoo import DEFAULT_MODEL
 from audiopatch.zoo.load import find_device, load_model
 
+FEW = 100  # test clips below which a figure alone misleads
+
 
 class TrainWatcher(Watcher):
     """Also follows epochs and fitted probes."""
@@ -121,7 +123,7 @@ def _resolved(config: TrainConfig | ProbeConfig) -> TrainConfig | ProbeConfig:
 
 def _run_folds(recipe: TrainRecipe, run: Run, fold: str | None) -> None:
     require_training_extra()
-    folder = run.output or Path("runs") / recipe.name
+    folder = run.output or Path("runs") / _run_name(recipe, run)
     if fold is None:
         _one(recipe, run, folder)
         return
@@ -135,6 +137,12 @@ def _run_folds(recipe: TrainRecipe, run: Run, fold: str | None) -> None:
             mean, spread = table[name].mean(), table[name].std()
             said = f"; published {recipe.published[name]:.4f}" if name in recipe.published else ""
             run.say(f"{name} over {n_folds} folds: {mean:.4f} ± {spread:.4f}{said}")
+
+
+def _run_name(recipe: TrainRecipe, run: Run) -> str:
+    """Of a dataset that is anybody's folder, the folder's name; else the recipe's."""
+    own = recipe.config.dataset in ("folder", "csv") and run.data is not None
+    return run.data.expanduser().resolve().name if own and run.data is not None else recipe.name
 
 
 def fold_option(dataset: str, fold: str) -> dict[str, int]:
@@ -204,6 +212,9 @@ def _probe(recipe: TrainRecipe, run: Run, dataset: Dataset, folder: Path) -> tup
     grid = pd.read_csv(folder / "grid.csv")
     if len(grid.groupby(["block", "tokens"])) > 1:
         plot_probe_map(grid, folder / "map.png").to_csv(folder / "map.csv")
+    n_tried = len(grid)
+    if n_tried > 1 and len(dataset.items("valid") or ()) < FEW:
+        run.say(f"note: the best of {n_tried} settings on few clips; expect less on new music")
     run.say(f"best: block {best.block}, {'+'.join(best.tokens)}, epoch {best.epoch + 1} of {config.epochs}")
     return dataset, waves
 
@@ -219,6 +230,9 @@ def _evaluate(recipe: TrainRecipe, run: Run, dataset: Dataset, waves: Waves, fol
             workers=run.n_workers, watcher=run.watcher, decoded=waves,
         )  # fmt: skip
         figures = {name: value["value"] for name, value in facts["figures"]["clip"].items()}
+        n_test = len(dataset.items("test"))
+        if n_test < FEW:
+            run.say(f"note: the figures rest on {n_test} test clips; the report gives their intervals")
         for name in dict.fromkeys([*dataset.metrics, *recipe.published]):
             said = f"; published {recipe.published[name]:.4f}" if name in recipe.published else ""
             run.say(f"{name} on test: {figures[name]:.4f}{said}")
