@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
+import subprocess
+import sys
 import tomllib
 from dataclasses import fields
 
@@ -96,3 +99,24 @@ def test_the_plans_of_the_help_can_be_read():
     assert len(plans) > 6
     for plan in plans[:-1]:  # the last one is a reducer of one's own
         assert parse_plan(plan)
+
+
+@pytest.mark.parametrize(
+    ("typed", "completed"),
+    [
+        ("audiopatch sh", "show"),
+        ("audiopatch tag --patcho", "--patchout"),
+        ("audiopatch tag --model tiny-r", "tiny-random"),
+        ("audiopatch show Heav", "Heavy metal"),
+    ],
+)
+def test_the_shell_completes_without_anything_heavy(typed, completed):
+    code = (
+        "import sys; from audiopatch.cli.main import app\n"
+        "try: app(prog_name='audiopatch')\nexcept SystemExit: pass\n"
+        "print(*{'torch', 'numpy', 'pyarrow'} & set(sys.modules), file=sys.stderr)"
+    )
+    words = {"COMP_WORDS": typed, "COMP_CWORD": str(len(typed.split()) - 1), "_AUDIOPATCH_COMPLETE": "complete_bash"}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=os.environ | words, capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n")[0] == completed and done.stderr.strip() == ""

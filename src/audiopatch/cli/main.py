@@ -101,6 +101,13 @@ class Commands(TyperGroup):
             return TyperCommand(cmd_name, help=ABOUT[cmd_name])
         return find_command(cmd_name) if cmd_name in COMMANDS else None
 
+    def shell_complete(self, ctx: Any, incomplete: str) -> Any:
+        self._listing = True
+        try:
+            return super().shell_complete(ctx, incomplete)
+        finally:
+            self._listing = False
+
     def format_help(self, ctx: Any, formatter: Any) -> None:
         self._listing = True
         try:
@@ -109,7 +116,7 @@ class Commands(TyperGroup):
             self._listing = False
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        if args and not args[0].startswith("-") and args[0] not in COMMANDS:
+        if not ctx.resilient_parsing and args and not args[0].startswith("-") and args[0] not in COMMANDS:
             raise UsageError(unknown_name("command", args[0], COMMANDS))
         return super().resolve_command(ctx, args)
 
@@ -121,7 +128,6 @@ class Commands(TyperGroup):
 app = typer.Typer(
     cls=Commands,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -145,9 +151,11 @@ def audiopatch(
 ) -> None:
     """Tag whole music libraries with patchout spectrogram transformers.
 
-    [bold]audiopatch tag ~/Music[/bold]               tag a library, resume, or update it
-    [bold]audiopatch embed ~/Music -o vectors[/bold]  one vector per track
-    [bold]audiopatch doctor[/bold]                    what this machine can decode and compute
+    [bold]audiopatch tag ~/Music[/bold]  tag a library, resume, or update it
+    [bold]audiopatch show[/bold]         what was found: genres, moods, instruments; a track; a label
+    [bold]audiopatch doctor[/bold]       what this machine can decode and compute
+
+    More to read: [bold]audiopatch help[/bold]. Configuration and cache: [bold]audiopatch config path[/bold].
     """
     # Threads of torch that wait for each other shall sleep, not spin. It costs nothing on an idle machine, and on a
     # busy one a small model was ten times slower without it. Read when torch is imported, hence here.

@@ -16,6 +16,7 @@ import typer
 from audiopatch.errors import UsageError
 from audiopatch.inference.settings import TOKENS, Analysis, Runtime
 from audiopatch.option import INPUT, MACHINE, MODEL, OUTPUT, TALK, WHAT, Option, option, options_of
+from audiopatch.zoo import CARDS, DEFAULT_MODEL
 
 
 class Format(StrEnum):
@@ -164,9 +165,42 @@ def _annotated(holder: type, name: str, *, hidden: bool = False) -> Any:
             max=about.most,
             show_default=about.shown or True,
             hidden=hidden,
+            autocompletion=_COMPLETED.get(name),
             **shared,
         ),
     ]
+
+
+def complete_models(incomplete: str) -> list[str]:
+    """Names of models for the shell."""
+    return [name for name in CARDS if name.startswith(incomplete)]
+
+
+def complete_labels(incomplete: str) -> list[str]:
+    """Labels of the default model for the shell."""
+    from audiopatch.zoo.labels import load_labels, split_label
+
+    leaves = (split_label(name).leaf for name in load_labels(CARDS[DEFAULT_MODEL].labels))
+    return [leaf for leaf in leaves if leaf.lower().startswith(incomplete.lower())]
+
+
+def _one_of(*values: str) -> Callable[[str], list[str]]:
+    def complete(incomplete: str) -> list[str]:
+        return [value for value in values if value.startswith(incomplete)]
+
+    return complete
+
+
+_COMPLETED = {
+    "model": complete_models,
+    "patchout": _one_of("F3T2", "F3T5", "topk:0.7", "structured:F3T30", "random:0.5", "adaptive:F3T30", "tome:20"),
+    "pool": _one_of("mean", "max", "median", "noisy-or"),
+    "engine": _one_of("torch", "openvino"),
+    "device": _one_of("auto", "cpu", "cuda", "all"),
+    "dtype": _one_of("auto", "float32", "bfloat16", "float16", "int8"),
+    "vectors": _one_of("float16", "float32"),
+    "runner": _one_of("local", "ray"),
+}
 
 
 def _spellings(name: str, about: Option) -> Sequence[str]:

@@ -32,7 +32,10 @@ _TITLES |= {"role": "uses", "sound": "sounds"}
 @app.command()
 def show(
     what: Annotated[
-        str | None, typer.Argument(help="A track (its path, or the end of it), or a label such as metal.")
+        str | None,
+        typer.Argument(
+            help="A track (its path, or the end of it), or a label such as metal.", autocompletion=o.complete_labels
+        ),
     ] = None,
     tables: o.Tables = "audiopatch.out",
     top: Annotated[int, typer.Option("--top", "-k", min=1, help="How many tracks of a label.")] = 10,

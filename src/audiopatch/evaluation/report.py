@@ -242,7 +242,8 @@ def _inline(path: Path) -> str:
 
 
 _HTML = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title><style>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>{title}</title><style>
 body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222 }}
 table {{ border-collapse: collapse; margin: .5rem 0 }} td, th {{ padding: .15rem .8rem .15rem 0; text-align: left }}
 th {{ border-bottom: 1px solid #999 }} td + td {{ font-variant-numeric: tabular-nums }} small {{ color: #777 }}

@@ -213,7 +213,7 @@ def _probe(recipe: TrainRecipe, run: Run, dataset: Dataset, folder: Path) -> tup
     if len(grid.groupby(["block", "tokens"])) > 1:
         plot_probe_map(grid, folder / "map.png").to_csv(folder / "map.csv")
     n_tried = len(grid)
-    if n_tried > 1 and len(dataset.items("valid") or ()) < FEW:
+    if n_tried > 1 and len(dataset.splits.get("valid", ())) < FEW:
         run.say(f"note: the best of {n_tried} settings on few clips; expect less on new music")
     run.say(f"best: block {best.block}, {'+'.join(best.tokens)}, epoch {best.epoch + 1} of {config.epochs}")
     return dataset, waves
