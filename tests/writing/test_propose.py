@@ -42,7 +42,7 @@ def test_each_field_takes_labels_of_its_group_and_a_comment_those_of_several(son
         "GENRE": ("Heavy metal", "Drum and bass", "Rock"),
         "MOOD": ("Happy",),
         "INSTRUMENT": ("Guitar", "Piano"),
-        "COMMENT": ("Guitar, Heavy metal, Happy",),
+        "COMMENT": ("Guitar / Heavy metal / Happy",),
     }
     assert new(audiopatch.propose_changes(tables(song), genre=0, mood=2, min_score=0.5)) == {"MOOD": ("Happy",)}
 
@@ -55,6 +55,7 @@ def test_rules_name_labels_and_leave_some_out(song, tables, tmp_path):
     )
     found = new(audiopatch.propose_changes(tables(song), rules=rules))
     assert found == {"GENRE": ("Metal", "Rock & Roll"), "GROUPING": ("Metal", "Happy")}
+    assert read_rules(rules).name_of("Instrument---Musical instrument", "Musical instrument") == ""
     found = new(audiopatch.propose_changes(tables(song), rules=rules, genre=1, mood=1))
     assert found["GENRE"] == ("Metal",) and found["MOOD"] == ("Happy",)
 
@@ -102,9 +103,10 @@ def test_policies(policy, now, own, expected):
 
 def test_a_later_run_knows_its_own_values_from_those_of_the_user(song, tables):
     out = tables(song)
-    audiopatch.apply_changes(audiopatch.propose_changes(out, genre=2, mood=1), out)
+    audiopatch.apply_changes(audiopatch.propose_changes(out, genre=2, mood=1, comment=2), out)
     _, tags = open_tags(str(song))
     assert tags.read("AUDIOPATCH_GENRE") == ("Heavy metal 0.80; Drum and bass 0.60",)
+    assert tags.read("AUDIOPATCH_COMMENT") == ("Guitar / Heavy metal",)
     assert tags.read("AUDIOPATCH_PLAN") == ("F3T2",) and tags.read("AUDIOPATCH_MODEL")[0].startswith("made-up")
     tags.save(str(song), {"MOOD": ("Wistful",)})  # the user's own
     for look in (True, False):

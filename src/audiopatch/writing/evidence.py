@@ -15,21 +15,23 @@ from audiopatch.writing.rules import OWN
 
 _SCORE = re.compile(r"(.*?)(?: (\d\.\d+))?")
 _BETWEEN = "; "
+_DIGITS = 16  # of the weights' sha256
 
 
 def evidence(run: Mapping[str, Any], changes: Sequence[Change]) -> dict[str, tuple[str, ...]]:
     """Our own fields for some changes of one file: ``AUDIOPATCH_GENRE`` = "Rock 0.83; Metal 0.61", and the model's."""
     model = run.get("model", {})
     said = {
-        "MODEL": f"{model.get('model', run['parameters']['model'])} {model.get('weights_sha256') or ''}"[:60].strip(),
+        "MODEL": f"{run['parameters']['model']} {str(model.get('weights_sha256') or '')[:_DIGITS]}".strip(),
         "PLAN": str(model.get("plan", run["parameters"].get("patchout"))),
         "VOCABULARY": str(model.get("labels", "")),
         "DATE": f"{datetime.now(UTC):%Y-%m-%d}",
     }
     for change in changes:
-        scores = (*change.scores, *[None] * len(change.new))
+        known = len(change.scores) == len(change.new)  # one text of several labels has no score of its own
+        scores = change.scores if known else [None] * len(change.new)
         mine = [value for value in change.new if value not in change.old]
-        texts = [_with_score(value, score) for value, score in zip(change.new, scores, strict=False) if value in mine]
+        texts = [_with_score(value, score) for value, score in zip(change.new, scores, strict=True) if value in mine]
         said[change.field] = _BETWEEN.join(texts)
     return {OWN + name: (text,) if text else () for name, text in said.items()}
 

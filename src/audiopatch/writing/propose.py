@@ -156,7 +156,7 @@ def decide(rule: FieldRule, now: Sequence[str], own: Sequence[str], scored: Sequ
     theirs = [value for value in now if value.casefold() not in mine]
     proposed = tuple(dict.fromkeys(one.text for one in scored))
     if rule.joined:
-        proposed = (", ".join(proposed),)
+        proposed = (" / ".join(proposed),)  # labels have commas of their own
     if rule.policy == "fill" and theirs:
         return None
     if rule.policy == "append":

@@ -24,6 +24,7 @@ _NOT_OURS = frozenset(
 )
 _WORD = re.compile(r"[A-Z][A-Z0-9_ ]{1,39}")
 _MUSIC = " music"  # AudioSet says "Rock music" where players say "Rock"; FSD50K says "Electric_guitar"
+_SAYS_NOTHING = {"Music", "Musical instrument"}  # true of every track, and the best label of most
 LEAST_SCORE = 0.1  # without thresholds; below it the best label of a track is no more than a guess
 
 
@@ -61,6 +62,8 @@ class Rules:
             if known in self.names:
                 return self.names[known]
         short = leaf.replace("_", " ").removesuffix(_MUSIC)
+        if short in _SAYS_NOTHING:
+            return self.names.get(short, "")
         return self.names.get(short, short)
 
 
