@@ -99,6 +99,7 @@ def _try(numbers: range, place: Path, sound: dict[str, bytes]) -> Counter[str]:
         for outcome in done.outcomes:
             name = Path(outcome.path).name
             ended[outcome.what] += 1
+            assert "please report" not in outcome.reason, f"{name}: {outcome.reason}"
             if outcome.what == "written":
                 assert _heard(folder / name) == heard[name], f"{name} sounds different"
             else:

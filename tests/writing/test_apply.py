@@ -199,6 +199,30 @@ def test_values_that_came_since_the_plan_stay(music, tables):
     assert not open_tags(path)[1].read("MOOD")  # a file is written as a whole or not at all
 
 
+def test_a_value_that_differs_in_capitals_alone_is_written(music, tables):
+    path = str(music / "1" / "song.flac")
+    open_tags(path)[1].save(path, {"GENRE": ("trip hop",)})
+    change = Change(path, "GENRE", old=("Trip hop",), new=("Trip Hop",))
+    assert audiopatch.apply_changes([change], tables(*files(music))).n("written") == 1
+    assert genre(music / "1" / "song.flac") == ("Trip Hop",)
+
+
+def test_an_error_of_ours_costs_one_file(music, tables, monkeypatch):
+    out, before = tables(*files(music)), state(music)
+    compare = apply._compare
+
+    def fail(copy, *rest):
+        if copy.path.endswith("mp3"):
+            raise KeyError("oops")
+        compare(copy, *rest)
+
+    monkeypatch.setattr(apply, "_compare", fail)
+    done = write(out)
+    assert refused(done) == {"song.mp3": "please report this: KeyError: 'oops'"} and done.n("written") == 3
+    audiopatch.undo(out)
+    assert state(music) == before
+
+
 def test_undo_refuses_what_somebody_changed_and_shows_both_values(music, tables):
     out = tables(*files(music))
     write(out)

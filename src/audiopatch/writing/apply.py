@@ -13,7 +13,7 @@ from typing import Any
 from audiopatch.audio.packets import Packets, audio_hash_of
 from audiopatch.errors import TrackError, first_line
 from audiopatch.tables.read import Tables, read
-from audiopatch.writing.changes import Change, by_path, same
+from audiopatch.writing.changes import Change, alike, by_path, equal
 from audiopatch.writing.containers import Tags, check_installed, open_tags
 from audiopatch.writing.delta import apply_delta, make_delta
 from audiopatch.writing.evidence import evidence
@@ -112,6 +112,8 @@ def _outcome(path: str, changes: Sequence[Change], place: Session, how: How) -> 
         return Outcome(path, "refused", f"its audio cannot be checked: {error}")
     except OSError as error:
         return Outcome(path, "refused", "no such file" if isinstance(error, FileNotFoundError) else words(error))
+    except Exception as error:  # an error of ours: this file is as it was, and the others shall not wait for it
+        return Outcome(path, "refused", f"please report this: {type(error).__name__}: {first_line(error)}")
 
 
 def write_file(path: str, changes: Sequence[Change], journal: Callable[[str], Journal], how: How) -> Outcome:
@@ -123,7 +125,7 @@ def write_file(path: str, changes: Sequence[Change], journal: Callable[[str], Jo
     real = os.path.realpath(path)
     kind, tags = open_tags(real, upgrade=True)
     if not _wanted(tags, changes):
-        kept = any(not same(tags.read(change.field), change.new) for change in changes)
+        kept = any(not equal(tags.read(change.field), change.new) for change in changes)
         return Outcome(path, "kept" if kept else "unchanged")
     before = kind.packets(real)
     diary = journal(real)
@@ -151,9 +153,9 @@ def _wanted(tags: Tags, changes: Sequence[Change]) -> list[Change]:
     wanted = []
     for change in changes:
         now = tags.read(change.field)
-        if same(now, change.new) or (now and not change.old):
+        if equal(now, change.new) or (now and not change.old):
             continue
-        if not same(now, change.old):
+        if not alike(now, change.old):
             raise Refused(f"its {change.field.lower()} is {_shown(now)} now, where {_shown(change.old)} was expected")
         wanted.append(change)
     return wanted
@@ -185,7 +187,7 @@ def _compare(copy: Exchange, tags: Tags, values: Mapping[str, Sequence[str]], bo
     """Refused where anything but the values differs between the file and its copy."""
     kind, now = open_tags(copy.aside, named=copy.path)
     for name, texts in values.items():
-        if not same(now.read(name), texts):
+        if not equal(now.read(name), texts):
             raise Refused(f"does not take {_shown(texts)} as its {name.lower()}")
     if now.rest(values) != tags.rest(values):
         raise Refused("would lose something else in its tags")

@@ -81,6 +81,11 @@ def _change(values: Any) -> Change:
     )
 
 
-def same(one: Sequence[str], other: Sequence[str]) -> bool:
-    """Whether two lists of values say the same, whatever their order and capitals."""
-    return sorted(map(str.casefold, one)) == sorted(map(str.casefold, other))
+def equal(one: Sequence[str], other: Sequence[str]) -> bool:
+    """Whether two lists hold the same values, in any order."""
+    return sorted(one) == sorted(other)
+
+
+def alike(one: Sequence[str], other: Sequence[str]) -> bool:
+    """Whether two lists say the same, whatever their order and capitals."""
+    return equal([text.casefold() for text in one], [text.casefold() for text in other])

@@ -13,7 +13,7 @@ from audiopatch.errors import UsageError
 from audiopatch.models.card import thresholds_for
 from audiopatch.storage.place import is_remote
 from audiopatch.tables.read import Tables, read
-from audiopatch.writing.changes import Change, same
+from audiopatch.writing.changes import Change, equal
 from audiopatch.writing.containers import can_write, check_installed, open_tags
 from audiopatch.writing.evidence import own_values, written_before
 from audiopatch.writing.replace import Refused, words
@@ -144,7 +144,7 @@ def _propose_track(
         new = decide(rules.fields[name], now, own, scored)
         if new is None:
             proposal.n_kept += 1
-        elif same(new, now):
+        elif equal(new, now):
             proposal.n_same += 1
         else:
             proposal.changes.append(_change(track, path, name, now, new, scored))
@@ -246,8 +246,13 @@ def _look(path: str, names: Mapping[str, Any]) -> dict[str, tuple[tuple[str, ...
 def _in_tables(track: Any, ours: Sequence[Sequence[str]]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The genre as the tables have it; ours where it is what we wrote."""
     genre = track.genre if isinstance(track.genre, str) else ""
-    mine = next((tuple(values) for values in ours if values and "; ".join(values) == genre), ())
+    mine = next((tuple(values) for values in ours if values and genre in _forms(values)), ())
     return (mine or ((genre,) if genre else ())), mine
+
+
+def _forms(values: Sequence[str]) -> set[str]:
+    """How several values look in the tables: as we note them, or as decoders tell of them."""
+    return {between.join(values) for between in ("; ", ";", " ")} | {values[0]}
 
 
 def _change(

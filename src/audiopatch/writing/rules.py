@@ -114,15 +114,14 @@ def read_rules(path: str | os.PathLike[str]) -> Rules:
     for label, name in names.items():
         if not isinstance(name, str):
             raise UsageError(f"{os.fspath(path)}: the name of '{label}' is a text, \"\" for never")
-        check_value(name)
-    return Rules(chosen, names)
+    return Rules(chosen, {label: check_value(name) for label, name in names.items()})
 
 
 def check_value(text: str) -> str:
-    """A value that every container can hold, and several of them together; UsageError for any other."""
+    """A value that every container can hold, and several of them together, without spaces around it; or UsageError."""
     if any(char in ";\0" or not char.isprintable() for char in text):
         raise UsageError(f"a value may hold neither ';' nor control characters: {text!r}")
-    return text
+    return text.strip()
 
 
 def field_name(name: str) -> str:
