@@ -2,6 +2,7 @@
 # make test     run the tests; those of optional parts where these are installed
 # make test-all run them with every optional part (Ray, transformers, S3, OpenVINO, ...)
 # make numerics run the numeric part once more with the instruction set held down to AVX2
+# make documentation  run what README and guides print
 # make coverage the same with branch coverage, and its floor
 # make docs     the documentation as a site, in build/site
 # make dist     wheel and sdist in build/dist, checked, and the demo run from the wheel alone
@@ -18,7 +19,7 @@ BIN = $(VENV)/bin
 # The constraints name a CPU build of torch where that is enough: a bare "torch" brings several GB of CUDA.
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-all numerics coverage docs dist sbom faults soak default-model card check-models check workflows clean
+.PHONY: demo test test-all numerics documentation coverage docs dist sbom faults soak default-model card check-models check workflows clean
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit("audiopatch needs Python 3.11 or newer: make PYTHON=python3.11") if sys.version_info < (3, 11) else 0'
@@ -47,9 +48,12 @@ test-all: $(VENV)/.dev
 	$(BIN)/python -m pytest
 
 # Kernels differ from processor to processor: what holds on a new one must hold on one of ten years ago.
-NUMERIC = tests/frontends tests/models tests/reducers tests/zoo tests/inference tests/test_tokens.py
+NUMERIC = tests/frontends tests/models tests/reducers tests/test_tokens.py
 numerics: $(VENV)/.test
 	ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2 $(BIN)/python -m pytest $(NUMERIC)
+
+documentation: $(VENV)/.test
+	$(BIN)/python -m pytest -m "slow or not slow" tests/test_documentation.py
 
 coverage: $(VENV)/.dev
 	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
