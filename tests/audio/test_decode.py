@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import soundfile
@@ -204,6 +205,47 @@ def test_an_unreadable_file_is_e_perm(tmp_path):
     path = encode(tmp_path / "x.wav", music(1.0))
     path.chmod(0)
     assert decode(path)[1].code == "E_PERM"
+
+
+def test_lengths_that_no_header_states_are_not_held_against_a_file(tmp_path):
+    """FFmpeg guesses them from the first packets, and takes the length of the pictures for that of the sound."""
+    quiet_first = np.concatenate([np.zeros((2, 44_100 * 6), np.float32), music(12.0)], axis=1)
+    path = tmp_path / "vbr.mp3"
+    with av.open(str(path), "w", options={"write_xing": "0"}) as container:
+        stream = container.add_stream("libmp3lame", rate=44_100, layout="stereo", options={"abr": "0", "q": "2"})
+        for start in range(0, quiet_first.shape[1], 44_100):
+            chunk = np.ascontiguousarray(quiet_first[:, start : start + 44_100])
+            frame = av.AudioFrame.from_ndarray(chunk, format="fltp", layout="stereo")
+            frame.sample_rate, frame.pts = 44_100, start
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    ends = {"vbr": decode(path)[1]}
+    path.write_bytes(bytes(3000) + encode(tmp_path / "x.mp3", music(3.0)).read_bytes())
+    ends["junk in front"] = decode(path)[1]
+    for container_kind in ("mkv", "mov", "avi"):
+        film = tmp_path / f"film.{container_kind}"
+        with av.open(str(film), "w") as container:
+            pictures = container.add_stream("mpeg4", rate=2)
+            pictures.width = pictures.height = 64
+            sound = container.add_stream("mp2" if container_kind == "avi" else "aac", rate=44_100, layout="stereo")
+            for number in range(60):
+                picture = av.VideoFrame(64, 64, "yuv420p")
+                picture.pts = number
+                container.mux(pictures.encode(picture))
+            wave = music(10.0)
+            for start in range(0, wave.shape[1], 44_100):
+                form = "s16" if container_kind == "avi" else "fltp"
+                chunk = np.ascontiguousarray(wave[:, start : start + 44_100])
+                if form == "s16":
+                    chunk = np.round(chunk.T.reshape(1, -1) * 32767).astype(np.int16)
+                frame = av.AudioFrame.from_ndarray(chunk, format=form, layout="stereo")
+                frame.sample_rate, frame.pts = 44_100, start
+                container.mux(sound.encode(frame))
+            container.mux(sound.encode(None))
+            container.mux(pictures.encode(None))
+        ends[container_kind] = decode(film)[1]
+    assert {name: end.message for name, end in ends.items() if end.damaged} == {}
+    assert ends["vbr"].duration_s == pytest.approx(18.0, abs=0.1)
 
 
 def test_names_that_look_like_protocols(tmp_path, monkeypatch):

@@ -43,7 +43,7 @@ for line in sys.stdin.read().strip().splitlines():
 """
 COMMANDS = """
 tag lib -o tags --model tiny-random --quiet
-tag lib -o other --model tiny-random --quiet --plan F1 --embeddings
+tag lib -o other --model tiny-random --quiet --prune F1 --embeddings
 embed lib -o vectors --model tiny-random --quiet
 compact tags
 similar 0.wav --in vectors

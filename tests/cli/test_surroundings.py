@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pyarrow as pa
 import pytest
@@ -48,7 +49,7 @@ def test_homes_and_a_byte_order_mark_in_a_configuration_file(tmp_path, monkeypat
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     text = '[tag]\noutput = "~/tags"\nmodel = "x"\n'
     (tmp_path / "audiopatch.toml").write_bytes(b"\xef\xbb\xbf" + text.encode())
-    options = {"output": "output", "model": "model"}
+    options = {name: SimpleNamespace(name=name) for name in ("output", "model")}
     assert read_defaults("tag", lambda command: options, ["tag"]) == {"output": "/home/me/tags", "model": "x"}
 
 

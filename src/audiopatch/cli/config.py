@@ -11,6 +11,7 @@ from typing import Any
 
 from audiopatch.catalog import unknown_name
 from audiopatch.errors import UsageError
+from audiopatch.storage.cache import cache_folder
 from audiopatch.storage.place import at_home
 
 PROJECT_FILE = "audiopatch.toml"
@@ -23,6 +24,12 @@ def user_file() -> Path:
     """``$XDG_CONFIG_HOME/audiopatch/config.toml``, or the same under ``~/.config``."""
     base = at_home(os.environ.get("XDG_CONFIG_HOME") or "~/.config")
     return base / "audiopatch" / "config.toml"
+
+
+def find_home() -> None:
+    """A home where nobody knows one (a user id without an entry, no HOME): libraries that ask for it would stop."""
+    if os.path.expanduser("~") == "~":  # noqa: PTH111 (Path's raises)
+        os.environ["HOME"] = str(cache_folder().parent)
 
 
 def expand_homes(arguments: list[str]) -> list[str]:

@@ -169,6 +169,7 @@ def audiopatch(
 def main() -> None:
     """Entry point of the ``audiopatch`` script."""
     console.prepare_streams()
+    config.find_home()
     sys.argv[1:] = config.expand_homes(sys.argv[1:])
     app(prog_name="audiopatch")
 
