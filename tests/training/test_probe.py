@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from audiopatch.errors import UsageError
-from audiopatch.models.segments import clip_scores, mean_over_segments
+from audiopatch.inference.clips import clip_rows
+from audiopatch.inference.settings import Analysis
 from audiopatch.reducers.plan import NO_REDUCTION
 from audiopatch.training.config import ProbeConfig
 from audiopatch.training.features import choices, extract
@@ -34,7 +35,7 @@ def test_the_saved_model_answers_as_the_probe_did(tiny, open_mini, tmp_path):
     saved = load_model(tmp_path / "run" / "model", device="cpu")
     assert saved.card.backbone.depth == best.block and saved.card.backbone.stack == best.tokens
     assert saved.labels == dataset.labels
-    scores = clip_scores(saved, [waves.read(item.path) for item in dataset.items("valid")])
+    scores = clip_rows(saved, waves.clips(dataset.items("valid")), Analysis(model="saved")).scores
     right = (scores.argmax(axis=1) == [dataset.labels.index(item.labels[0]) for item in dataset.items("valid")]).mean()
     assert right == best.figures["accuracy"] == 1.0
     grid = pd.read_csv(tmp_path / "run" / "grid.csv")
@@ -57,7 +58,7 @@ def test_equal_figures_do_not_favour_the_first_cell(tiny, open_mini, tmp_path):
 def test_one_pass_gives_every_block(tiny, open_mini):
     dataset, waves = open_mini("csv")
     clips = [waves.read(item.path) for item in dataset.items("train")]
-    found = extract(tiny, clips, (1, 2), plan=NO_REDUCTION, overlap=0.5, batch_size=2)
+    found = extract(tiny, clips, (1, 2), plan=NO_REDUCTION, overlap=0.5, names=clips)
     for block in (1, 2):
         want = tiny.stacks(tiny.frontend(torch.from_numpy(clips[1])[None]), (block,))[block]
         np.testing.assert_allclose(found.of(block, ("dist", "cls"))[1], want[0, [1, 0]].flatten(), atol=1e-5)
@@ -83,24 +84,6 @@ def test_cells_that_cannot_be(tiny):
         choices(tiny.card, (3,), ("cls",))
     with pytest.raises(UsageError, match="unknown token 'clss'"):
         choices(tiny.card, (1,), ("clss",))
-
-
-def test_segments_are_averaged_as_if_run_alone(tiny):
-    rng = np.random.default_rng(0)
-    seconds = (25.0, 10.0, 3.0, 3.0, 0.1)
-    clips = [rng.uniform(-0.5, 0.5, int(16000 * s)).astype(np.float32) for s in seconds]
-
-    def scores(wave, seeds):
-        return tiny(tiny.frontend(wave)).logits.sigmoid()
-
-    together = mean_over_segments(tiny, clips, scores, overlap=0.5, batch_size=3)
-    starts = {0: (0, 80000, 160000, 240000), 1: (0,), 2: (0,), 3: (0,), 4: (0,)}
-    with torch.inference_mode():
-        for number, clip in enumerate(clips):
-            clip = np.pad(clip, (0, max(0, tiny.frontend.min_samples - len(clip))))
-            cuts = [torch.from_numpy(clip[start : start + 160000])[None] for start in starts[number]]
-            alone = np.mean([scores(cut, None)[0].numpy() for cut in cuts], axis=0)
-            np.testing.assert_allclose(together[number], alone, atol=1e-5)
 
 
 def test_the_map_shows_the_best_setting_of_every_cell(tmp_path):

@@ -174,9 +174,14 @@ def _nothing_usable(source: Source, spec: CutSpec, tally: Tally) -> TrackError:
         text = f"{tally.duration_s * 1000:.0f} ms of audio where the header promises {declared_s:.1f} s"
         return TrackError("E_TRUNCATED", "decode", text)
     if tally.n_samples and not damage.n_errors:
-        text = f"{tally.duration_s * 1000:.0f} ms of audio; the model needs {spec.min_s * 1000:.0f} ms"
-        return Refused("E_TOO_SHORT", "decode", text)
+        return too_short(tally.duration_s, spec)
     return TrackError("E_EMPTY", "decode", f"no audio in it that can be decoded{_because(damage)}")
+
+
+def too_short(duration_s: float, spec: CutSpec) -> Refused:
+    """What is said of sound audio that the model cannot take, wherever it came from."""
+    text = f"{duration_s * 1000:.0f} ms of audio; the model needs {spec.min_s * 1000:.0f} ms"
+    return Refused("E_TOO_SHORT", "decode", text)
 
 
 def _because(damage: Damage) -> str:

@@ -72,7 +72,9 @@ class Whole:
 def decode_whole(tracks: Iterable[Track], sample_rate: int, *, workers: int) -> Generator[Whole | Failed]:
     """One ``Whole`` or ``Failed`` per track, in the order they end; ``workers`` as ``decode_tracks`` takes them."""
     pending: dict[str, list[Segment]] = {}
-    with closing(decode_tracks(tracks, CutSpec(sample_rate, _RUN_S, overlap=0.0), workers=workers)) as outcomes:
+    with closing(
+        decode_tracks(tracks, CutSpec(sample_rate, _RUN_S, overlap=0.0, min_s=0.0), workers=workers)
+    ) as outcomes:
         for outcome in outcomes:
             if isinstance(outcome, Segment):
                 pending.setdefault(outcome.track.path, []).append(outcome)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -15,7 +16,7 @@ from audiopatch.datasets import DATASETS
 from audiopatch.datasets.recipe import Dataset, Item, Recipe, targets
 from audiopatch.datasets.waves import Waves, decode_waves, with_audio
 from audiopatch.evaluation import metrics
-from audiopatch.models.segments import clip_scores, mean_over_segments
+from audiopatch.inference.clips import clip_rows
 from audiopatch.storage.cache import cache_folder
 from audiopatch.training.config import ProbeConfig
 from audiopatch.training.features import POOLED, Features
@@ -24,7 +25,6 @@ from audiopatch.types import Segment
 from audiopatch.zoo.load import load_model
 
 _TOP = 10
-_BATCH = 16
 
 
 class Quality(NamedTuple):
@@ -105,8 +105,9 @@ class Labelled:
     def _own(self, contender: Contender, dataset: Dataset, waves: Waves) -> float:
         tagger, test = contender.tagger, dataset.items("test")
         assert tagger is not None
-        scores = clip_scores(tagger, (waves.read(item.path) for item in test), plan=contender.plan)
-        return self._figure(test, scores[:, [tagger.labels.index(label) for label in dataset.labels]])
+        rows = clip_rows(tagger, waves.clips(test), contender.case.analysis)
+        test = [item for item, kept in zip(test, rows.kept, strict=True) if kept]
+        return self._figure(test, rows.scores[:, [tagger.labels.index(label) for label in dataset.labels]])
 
     def _probed(self, contender: Contender, dataset: Dataset, waves: Waves) -> float:
         """By an MLP as in MAEST (section 4.1), fitted on what the contender makes of the training clips."""
@@ -116,11 +117,10 @@ class Labelled:
         train, valid = fitting_split(dataset, config.seed)
         test = dataset.items("test")
 
-        def embed(wave: Tensor, seeds: Tensor) -> Tensor:
-            return contender.embed(tagger.frontend(wave), seeds)
-
-        clips = (waves.read(item.path) for item in (*train, *valid, *test))
-        x = mean_over_segments(tagger, clips, embed, overlap=0.5, batch_size=_BATCH)  # (N, E)
+        items = (*train, *valid, *test)
+        analysis = replace(contender.case.analysis, tags=False, embeddings=True)
+        rows = clip_rows(tagger, waves.clips(items), analysis).require_all([item.path for item in items])
+        x = rows.embeddings  # (N, E)
         cell = (POOLED, ("pooled",))
         features = Features((POOLED,), ("pooled",), x[: -len(test), None, None])
         fit = Fit(config, dataset, train, valid, features, torch.device("cpu"))

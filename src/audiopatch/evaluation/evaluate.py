@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
-from audiopatch.datasets.recipe import Dataset, Item, targets
+from audiopatch.datasets.recipe import Dataset, Item, LeftOut, targets
 from audiopatch.datasets.waves import Report, Waves, quiet
 from audiopatch.errors import UsageError
 from audiopatch.evaluation import bootstrap, metrics
-from audiopatch.models.segments import clip_scores
+from audiopatch.inference.clips import clip_rows
+from audiopatch.inference.settings import Analysis
 from audiopatch.models.tagger import Tagger
 from audiopatch.reducers.plan import NO_REDUCTION, Plan
 
@@ -26,11 +28,19 @@ class Evaluation:
     truth: np.ndarray
     known: np.ndarray
     scores: np.ndarray
+    left_out: tuple[LeftOut, ...] = ()  # clips that the model could not score, and why
 
     @property
     def tracks(self) -> np.ndarray:
         """(N,) names; clips without one are tracks of their own."""
         return np.array([item.track or str(item.path) for item in self.items])
+
+    def only(self, paths: Collection[Path]) -> Evaluation:
+        """The rows of some clips."""
+        kept = [row for row, item in enumerate(self.items) if item.path in paths]
+        items = tuple(self.items[row] for row in kept)
+        truth, known, scores = self.truth[kept], self.known[kept], self.scores[kept]
+        return replace(self, items=items, truth=truth, known=known, scores=scores)
 
     def by_track(self) -> Evaluation:
         """One row per track: the mean of its clips' scores, every label one of them has."""
@@ -53,21 +63,31 @@ def evaluate(
     *,
     split: str = "test",
     plan: Plan = NO_REDUCTION,
+    pool: str = "mean",
     overlap: float = 0.5,
-    batch_size: int = 16,
+    batch_size: int | None = None,
     report: Report = quiet,
 ) -> Evaluation:
-    """Score a split, each clip as the mean over its half-overlapping segments; clips without audio are left out.
+    """Score a split, each clip as ``tag`` scores a track; those it could not tag are left out, for the same reasons.
 
-    A model that knows other labels than the dataset is a UsageError.
+    ``plan`` reduces tokens, ``pool`` and ``overlap`` (0 to below 1) make a clip's scores of those of its segments,
+    ``batch_size`` segments are computed at once (None: what suits the device). A model that lacks labels of the
+    dataset is a UsageError.
     """
     columns = _columns(tagger.labels, dataset)
     items = tuple(item for item in dataset.items(split) if item.path in waves)
     if not items:
         raise UsageError(f"{dataset.name} has no clip to score in its split '{split}'")
-    scores = clip_scores(tagger, waves.clips(items, report), plan=plan, overlap=overlap, batch_size=batch_size)
+    analysis = Analysis(model=tagger.card.name, patchout=str(plan), pool=pool, overlap=overlap)
+    found = clip_rows(tagger, waves.clips(items, report), analysis, batch_size=batch_size)
+    gaps = tuple(
+        LeftOut(items[number].path, split, f"{row.code}: {row.message}") for number, row in found.failed.items()
+    )
+    items = tuple(item for item, kept in zip(items, found.kept, strict=True) if kept)
+    if not items:
+        raise UsageError(f"{dataset.name} has no clip in its split '{split}' that can be scored: {gaps[0].reason}")
     truth, known = targets(items, dataset.labels)
-    return Evaluation(dataset.labels, dataset.multilabel, items, truth, known, scores[:, columns])
+    return Evaluation(dataset.labels, dataset.multilabel, items, truth, known, found.scores[:, columns], gaps)
 
 
 def _columns(known: Sequence[str], dataset: Dataset) -> list[int]:
@@ -94,6 +114,8 @@ def figures(evaluation: Evaluation, *, n_resamples: int = 1000, seed: int = 0) -
 
 def compare(a: Evaluation, b: Evaluation, *, n_resamples: int = 1000, seed: int = 0) -> dict[str, bootstrap.Difference]:
     """``b`` minus ``a`` for every figure that can be resampled, by paired bootstrap over tracks."""
+    paths = {item.path for item in a.items} & {item.path for item in b.items}
+    a, b = a.only(paths), b.only(paths)
     first, second = weighted_figures(a), weighted_figures(b)
     n, groups = len(a.items), a.tracks
     return {

@@ -53,10 +53,11 @@ def evaluate_model(
     *,
     split: str = "test",
     plan: str | None = None,
+    pool: str = "mean",
     overlap: float = 0.5,
     device: str = "auto",
     workers: int = 2,
-    batch_size: int = 16,
+    batch_size: int | None = None,
     against: str | None = None,
     published: Mapping[str, float] | None = None,
     save_thresholds: bool = True,
@@ -69,21 +70,21 @@ def evaluate_model(
     ``decoded`` holds the clips where they have been decoded at the model's rate already.
     """
     check_overlap(overlap)
-    how = {"plan": parse_plan(plan), "overlap": overlap, "batch_size": batch_size}
+    how = {"plan": parse_plan(plan), "pool": pool, "overlap": overlap, "batch_size": batch_size}
     work: dict[str, Any] = {"workers": workers, "decoded": decoded, "watcher": watcher or Watcher()}
     tagger = load_model(model, device=device)
     found, whole = _score(tagger, dataset, split, how, **work)
     source, thresholds = _thresholds(tagger, whole, split, found, how, **work)
     about = {
         "model": model, "weights_sha256": tagger.weights_sha256, "dataset": dataset.name, "split": split,
-        "plan": str(how["plan"]), "overlap": overlap, "thresholds_from": source,
+        "plan": str(how["plan"]), "pool": pool, "overlap": overlap, "thresholds_from": source,
     }  # fmt: skip
     compared = {}
     if against is not None:
         other, _ = _score(load_model(against, device=device), dataset, split, how, **work)
         compared, about["compared_to"] = compare(other, found, n_resamples=n_resamples), against
     title = f"{tagger.card.name} on {dataset.name} ({split})"
-    gaps = [gap for gap in whole.left_out if gap.split == split]
+    gaps = [*(gap for gap in whole.left_out if gap.split == split), *found.left_out]
     facts = Report(title, about, found, thresholds, gaps, published or {}, compared, n_resamples).write(folder)
     if save_thresholds and native.matches(Path(model)):
         _remember(Path(model), tagger, facts, thresholds, dataset, split)
@@ -133,7 +134,7 @@ def _remember(
     scores = {f"{name}, {dataset.name} {split}, {facts['plan']}": figures[name]["value"] for name in dataset.metrics}
     finite = {name: value for name, value in scores.items() if np.isfinite(value)}
     measured = Thresholds(
-        dict(zip(dataset.labels, map(float, thresholds), strict=True)), facts["plan"], "mean", facts["overlap"],
+        dict(zip(dataset.labels, map(float, thresholds), strict=True)), facts["plan"], facts["pool"], facts["overlap"],
         dataset.name, facts["thresholds_from"], f"{datetime.now(UTC):%Y-%m-%d}",
     )  # fmt: skip
     card = replace(tagger.card, scores={**tagger.card.scores, **finite}).with_thresholds(measured)

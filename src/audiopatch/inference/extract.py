@@ -16,7 +16,7 @@ from audiopatch.inference.settings import Analysis, Stack
 from audiopatch.models.card import Thresholds, TransformerConfig, require_thresholds
 from audiopatch.models.tagger import Tagger
 from audiopatch.reducers.plan import Plan, parse_plan
-from audiopatch.types import Segment
+from audiopatch.types import CutSpec, Segment
 from audiopatch.zoo.labels import never_tags
 
 log = logging.getLogger(__name__)
@@ -109,6 +109,17 @@ class Extractor:
             torch.cuda.empty_cache()
 
 
+def cut_for(tagger: Tagger, analysis: Analysis) -> CutSpec:
+    """How tracks become segments for a model."""
+    return CutSpec(
+        sample_rate=tagger.frontend.sample_rate,
+        segment_s=tagger.card.segment_s,
+        overlap=analysis.overlap,
+        n_segments=analysis.segments,
+        min_s=tagger.min_s,
+    )
+
+
 def find_plan(tagger: Tagger, patchout: str | None) -> Plan:
     """The plan a text describes; on a network without tokens anything but none is a UsageError."""
     plan = parse_plan(patchout)
@@ -122,8 +133,11 @@ def find_plan(tagger: Tagger, patchout: str | None) -> Plan:
 def stack_names(tagger: Tagger) -> tuple[str, ...]:
     """What an embedding stack of this model holds, in order."""
     config = tagger.card.backbone
-    if not isinstance(config, TransformerConfig):
-        return ()
+    return stack_names_of(config) if isinstance(config, TransformerConfig) else ()
+
+
+def stack_names_of(config: TransformerConfig) -> tuple[str, ...]:
+    """The same of a transformer by its configuration."""
     return (*("cls", "dist")[: config.prefix], "avg")
 
 

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from audiopatch.audio.inputs import Inputs
 from audiopatch.errors import UsageError
 from audiopatch.inference.budget import part_bytes, within
-from audiopatch.inference.extract import Extractor, find_thresholds, label_thresholds
+from audiopatch.inference.extract import Extractor, cut_for, find_thresholds, label_thresholds
 from audiopatch.inference.missing import Disks, Seen, settle_missing
 from audiopatch.inference.progress import Counts, Observer, RunResult, Silent
 from audiopatch.inference.recognise import Repeats, find_root, recognise
@@ -63,13 +63,7 @@ class Run:
 
     @property
     def cut(self) -> CutSpec:
-        return CutSpec(
-            sample_rate=self.tagger.frontend.sample_rate,
-            segment_s=self.tagger.card.segment_s,
-            overlap=self.analysis.overlap,
-            n_segments=self.analysis.segments,
-            min_s=self.tagger.min_s,
-        )
+        return cut_for(self.tagger, self.analysis)
 
     @property
     def layout(self) -> Layout:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from audiopatch.catalog import Catalog
 from audiopatch.frontends import FRONTENDS
 from audiopatch.frontends.frontend import Frontend
 from audiopatch.models.card import (
@@ -104,9 +107,30 @@ class Tagger(nn.Module):
         """logits (..., C) -> scores in 0..1: sigmoid where labels may coexist, else softmax."""
         return logits.sigmoid() if self.card.multilabel else logits.softmax(dim=-1)
 
+    def tag(self, wave: np.ndarray, sample_rate: int, **options: Any) -> dict[str, float]:
+        """Label -> score in 0..1, the best first, as ``audiopatch tag`` finds them in a file of this audio.
+
+        ``wave`` (S,), or with channels beside, holds floats from -1 to 1 at ``sample_rate`` Hz. ``options`` are
+        ``patchout``, ``segments``, ``overlap``, ``pool`` and ``seed``. Audio that is too short is a UsageError.
+        """
+        return _LADDER.load("tag")(self, wave, sample_rate, **options)
+
+    def embed(self, wave: np.ndarray, sample_rate: int, **options: Any) -> np.ndarray:
+        """(E,) float32: the pooled features, or after ``block`` (a number or several) the ``tokens`` named.
+
+        ``options`` are those, ``patchout``, ``segments``, ``overlap`` and ``seed``; the rest is as in ``tag``.
+        """
+        return _LADDER.load("embed")(self, wave, sample_rate, **options)
+
     def _precision(self, mel: Tensor) -> torch.autocast:
         autocast = self.engine == "torch" and self.dtype != torch.float32  # other engines see to it themselves
         return torch.autocast(mel.device.type, dtype=self.dtype if autocast else None, enabled=autocast)
+
+
+# What cuts, batches and pools is above a model that knows only mels; by name, so that no import points up.
+_LADDER = Catalog(
+    "way", {"tag": "audiopatch.inference.clips:tag_wave", "embed": "audiopatch.inference.clips:embed_wave"}
+)
 
 
 def build_backbone(config: BackboneConfig) -> nn.Module:

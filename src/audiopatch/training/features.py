@@ -6,12 +6,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from audiopatch.errors import UsageError
+from audiopatch.inference.clips import clip_rows
+from audiopatch.inference.extract import stack_names, stack_names_of
+from audiopatch.inference.settings import Analysis, Stack
 from audiopatch.models.card import HeadConfig, ModelCard, TransformerConfig
-from audiopatch.models.segments import mean_over_segments
 from audiopatch.models.tagger import Tagger
 from audiopatch.reducers.plan import Plan
 
@@ -37,7 +37,7 @@ def choices(card: ModelCard, blocks: Sequence[int], tokens: Sequence[str]) -> li
     backbone = card.backbone
     if not isinstance(backbone, TransformerConfig):
         return [(POOLED, ("pooled",))]
-    named = _tokens(backbone)
+    named = stack_names_of(backbone)
     for block in blocks:
         if not 1 <= block <= backbone.depth:
             raise UsageError(f"block {block} does not exist; {card.name} has blocks 1 to {backbone.depth}")
@@ -50,24 +50,19 @@ def choices(card: ModelCard, blocks: Sequence[int], tokens: Sequence[str]) -> li
 
 
 def extract(
-    tagger: Tagger, clips: Iterable[np.ndarray], blocks: Sequence[int], *, plan: Plan, overlap: float, batch_size: int
+    tagger: Tagger, clips: Iterable[np.ndarray], blocks: Sequence[int], *, plan: Plan, overlap: float, names: Sequence
 ) -> Features:
-    """Features of waveforms (S,) at the model's rate."""
+    """Features of waveforms (S,) at the model's rate, as ``embed`` finds them; ``names`` are those of the clips."""
     backbone = tagger.card.backbone
-    if not isinstance(backbone, TransformerConfig):
-
-        def pooled(wave: Tensor, seeds: Tensor) -> Tensor:
-            return tagger(tagger.frontend(wave)).features[:, None, None]
-
-        stacks = mean_over_segments(tagger, clips, pooled, overlap=overlap, batch_size=batch_size)
-        return Features((POOLED,), ("pooled",), stacks)
-
-    def tapped(wave: Tensor, seeds: Tensor) -> Tensor:
-        found = tagger.stacks(tagger.frontend(wave), blocks, plan, seeds=seeds)
-        return torch.stack([found[block] for block in blocks], dim=1)
-
-    stacks = mean_over_segments(tagger, clips, tapped, overlap=overlap, batch_size=batch_size)
-    return Features(tuple(blocks), _tokens(backbone), stacks)
+    tokens = stack_names(tagger)
+    stack = Stack(blocks=tuple(blocks), tokens=tokens) if isinstance(backbone, TransformerConfig) else None
+    analysis = Analysis(
+        model=tagger.card.name, tags=False, embeddings=True, stack=stack, patchout=str(plan), overlap=overlap
+    )
+    found = clip_rows(tagger, clips, analysis).require_all(names).embeddings
+    if stack is None:
+        return Features((POOLED,), ("pooled",), found[:, None, None])
+    return Features(tuple(blocks), tokens, found.reshape(len(found), len(blocks), len(tokens), -1))
 
 
 def probe_card(
@@ -88,7 +83,3 @@ def probe_card(
         scores={},
         summary=f"probe on {base.name}" + (f", block {block}, {'+'.join(tokens)}" if block else ""),
     )
-
-
-def _tokens(backbone: TransformerConfig) -> tuple[str, ...]:
-    return (*("cls", "dist")[: backbone.prefix], "avg")

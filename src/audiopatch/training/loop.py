@@ -25,7 +25,8 @@ from audiopatch.datasets.recipe import Dataset, targets
 from audiopatch.datasets.waves import Waves
 from audiopatch.errors import OutputMismatchError
 from audiopatch.evaluation import metrics
-from audiopatch.models.segments import clip_scores
+from audiopatch.inference.clips import clip_rows
+from audiopatch.inference.settings import Analysis
 from audiopatch.models.tagger import Tagger
 from audiopatch.reducers.plan import Plan, parse_plan
 from audiopatch.reducers.schedule import plans_by_epoch
@@ -268,15 +269,18 @@ class Validation:
         items = self.dataset.items("valid")
         rank, world = self.fabric.global_rank, self.fabric.world_size
         tagger.eval()
-        own = clip_scores(tagger, self.waves.clips(items[rank::world]), plan=self.plan)
-        scores = np.empty((len(items), len(tagger.labels)), np.float32)
-        for other, found in enumerate(self._gathered(own)):
-            scores[other::world] = found
+        analysis = Analysis(model=tagger.card.name, patchout=str(self.plan))
+        rows = clip_rows(tagger, self.waves.clips(items[rank::world]), analysis)
+        scores = np.full((len(items), len(tagger.labels)), np.nan, np.float32)
+        for other, (kept, found) in enumerate(self._gathered((rows.kept, rows.scores))):
+            scores[np.arange(len(items))[other::world][kept]] = found
+        scored = np.flatnonzero(np.isfinite(scores).all(axis=1))  # but for clips too short for the model
+        scores, items = scores[scored], [items[row] for row in scored]
         truth, known = targets(items, self.dataset.labels)
         figures = metrics.summary(truth, scores, known, multilabel=self.dataset.multilabel)
         return {f"valid_{name}": value for name, value in figures.items()}
 
-    def _gathered(self, own: np.ndarray) -> list[np.ndarray]:
+    def _gathered(self, own: tuple[np.ndarray, np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
         if self.fabric.world_size == 1:
             return [own]
         found: list[Any] = [None] * self.fabric.world_size

@@ -73,7 +73,7 @@ def probe(
         blocks,
         plan=parse_plan(config.patchout),
         overlap=0.5,
-        batch_size=8,
+        names=[item.path for item in (*train, *valid)],
     )
     fit = Fit(config, dataset, train, valid, features, tagger.device)
     rows: list[dict[str, Any]] = []

@@ -11,7 +11,8 @@ import pandas as pd
 from audiopatch.datasets.recipe import Dataset, Item, targets
 from audiopatch.datasets.waves import Waves, decode_waves
 from audiopatch.errors import UsageError
-from audiopatch.models.segments import clip_scores
+from audiopatch.inference.clips import clip_rows
+from audiopatch.inference.settings import Analysis
 from audiopatch.models.tagger import Tagger
 from audiopatch.storage.cache import cache_folder
 from audiopatch.training.config import Teacher
@@ -41,7 +42,8 @@ def _scores(tagger: Tagger, name: str, dataset: Dataset, waves: Waves) -> np.nda
     if tagger.frontend.sample_rate != waves.sample_rate:
         waves = decode_waves([item.path for item in items], tagger.frontend.sample_rate, cache_folder(), workers=2)
     columns = [tagger.labels.index(label) for label in dataset.labels]
-    return clip_scores(tagger, waves.clips(items))[:, columns]
+    rows = clip_rows(tagger, waves.clips(items), Analysis(model=tagger.card.name))
+    return rows.require_all([item.path for item in items]).scores[:, columns]
 
 
 def _hard(scores: np.ndarray, threshold: float) -> np.ndarray:
