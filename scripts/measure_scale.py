@@ -28,7 +28,7 @@ from audiopatch.audio.walk import walk
 from audiopatch.inference.beginnings import Beginnings, beginning_of
 from audiopatch.tables.compaction import compact
 from audiopatch.tables.inherit import places
-from audiopatch.tables.journal import Journal, make_plan
+from audiopatch.tables.journal import Journal, list_work
 from audiopatch.tables.output import folder_at
 from audiopatch.tables.parquet import ParquetSink
 from audiopatch.tables.parts import PartStore
@@ -134,8 +134,8 @@ def _walk(folder: Path, n_tracks: int, prepared: None) -> int:
 
 
 def _plan(folder: Path, n_tracks: int, prepared: None) -> int:
-    with make_plan(map(_track, range(n_tracks)), Journal.empty(), folder=folder) as plan:
-        assert sum(1 for _ in plan) == n_tracks == plan.n_todo
+    with list_work(map(_track, range(n_tracks)), Journal.empty(), folder=folder) as work:
+        assert sum(1 for _ in work) == n_tracks == work.n_todo
     return n_tracks
 
 
@@ -169,8 +169,8 @@ def _known(folder: Path, n_tracks: int, part: int) -> Journal:
 
 
 def _resume(folder: Path, n_tracks: int, journal: Journal) -> int:
-    with make_plan(map(_track, range(n_tracks)), journal, folder=folder) as plan:
-        assert plan.n_up_to_date == n_tracks
+    with list_work(map(_track, range(n_tracks)), journal, folder=folder) as work:
+        assert work.n_up_to_date == n_tracks
     return n_tracks
 
 

@@ -9,12 +9,40 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from audiopatch.api import bench as bench
+    from audiopatch.api import distill as distill
+    from audiopatch.api import embed as embed
+    from audiopatch.api import estimate as estimate
+    from audiopatch.api import evaluate as evaluate
+    from audiopatch.api import export as export
+    from audiopatch.api import inspect as inspect
+    from audiopatch.api import tag as tag
+    from audiopatch.api import train as train
+    from audiopatch.audio.pool import decode as decode
+    from audiopatch.bench.check import check_model as check_model
+    from audiopatch.bench.compare import compare_models as compare_models
+    from audiopatch.library.adapt import adapt as adapt
+    from audiopatch.library.duplicates import duplicates as duplicates
+    from audiopatch.library.label_names import labels as labels
+    from audiopatch.library.playlist import playlist as playlist
+    from audiopatch.library.playlist_files import write_playlist as write_playlist
+    from audiopatch.library.report import report as report
+    from audiopatch.library.show import show as show
+    from audiopatch.library.similar import similar as similar
+    from audiopatch.models.tagger import Tagger as Tagger
+    from audiopatch.tables.read import read as read
+    from audiopatch.writing.apply import apply_changes as apply_changes
+    from audiopatch.writing.propose import propose_changes as propose_changes
+    from audiopatch.writing.undo import undo as undo
+    from audiopatch.zoo import load_model as load_model
+
     __version__: str
 
 _PUBLIC = {
     "load_model": "audiopatch.zoo",
-    "tag": "audiopatch.api",
-    "embed": "audiopatch.api",
+    **dict.fromkeys(
+        ("tag", "embed", "evaluate", "train", "distill", "bench", "estimate", "export", "inspect"), "audiopatch.api"
+    ),
     "read": "audiopatch.tables.read",
     "similar": "audiopatch.library.similar",
     "playlist": "audiopatch.library.playlist",

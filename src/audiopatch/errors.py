@@ -43,7 +43,8 @@ class TrackError(AudioPatchError):
     """One track failed; becomes one row of the errors table and never ends a run.
 
     ``code`` is one of product codes (E_DECODE, E_EMPTY, E_TOO_SHORT, E_TRUNCATED, E_PERM, E_VANISHED,
-    E_NETWORK, E_IO, E_WRITE, E_OOM, E_NAN, E_TIMEOUT, E_WORKER_CRASH); ``stage`` is open, decode, infer or write.
+    E_NETWORK, E_IO, E_WRITE, E_OOM, E_NAN, E_TIMEOUT, E_WORKER_CRASH, and E_INTERNAL
+    for a mistake of audiopatch itself, with its traceback); ``stage`` is open, decode, infer or write.
     """
 
     def __init__(self, code: str, stage: str, message: str):

@@ -338,3 +338,16 @@ def _write_long(path: Path, minutes: int) -> None:
     with soundfile.SoundFile(path, "w", 22_050, 2, "PCM_16") as out:
         for _ in range(minutes):
             out.write(minute)
+
+
+def test_a_mistake_of_ours_is_not_the_files(tmp_path, monkeypatch):
+    def broken(file):
+        raise TypeError("'NoneType' object is not subscriptable")
+
+    soundfile.write(tmp_path / "sound.wav", np.zeros(16_000), 16_000)
+    monkeypatch.setitem(DECODERS, "av", broken)
+    _, failed = decode(tmp_path / "sound.wav")
+    assert isinstance(failed, Failed) and failed.code == "E_INTERNAL"
+    assert "in broken" in failed.message and failed.message.endswith(
+        "TypeError: 'NoneType' object is not subscriptable"
+    )

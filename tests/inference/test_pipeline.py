@@ -274,7 +274,5 @@ def test_python_functions(library, tmp_path):
     )
     assert vectors.embeddings["embedding"][0].shape == (64,)
     assert len(vectors.tags) == 0
-    with pytest.raises(UsageError, match="did you mean 'top'"):
-        audiopatch.tag(library, topk=3)
     with pytest.raises(UsageError, match="no output of audiopatch"):
         audiopatch.read(library)

@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pytest
 
-from audiopatch.tables.journal import Journal, Known, make_plan, part_name
+from audiopatch.tables.journal import Journal, Known, list_work, part_name
 from audiopatch.tables.output import folder_at
 from audiopatch.tables.parquet import ParquetSink
 from audiopatch.tables.parts import PartStore
@@ -38,30 +38,30 @@ def journal(tmp_path) -> Journal:
 
 
 def test_every_track_is_in_exactly_one_class(journal):
-    with make_plan(map(_track, range(10)), journal, folder=None) as plan:
-        assert (plan.n_up_to_date, plan.n_failed_before, plan.n_todo) == (3, 1, 6)
-        assert plan.n_found == 10
-        assert list(plan) == [_track(number) for number in range(4, 10)]
+    with list_work(map(_track, range(10)), journal, folder=None) as work:
+        assert (work.n_up_to_date, work.n_failed_before, work.n_todo) == (3, 1, 6)
+        assert work.n_found == 10
+        assert list(work) == [_track(number) for number in range(4, 10)]
 
 
 def test_retry_failed(journal):
-    with make_plan(map(_track, range(4)), journal, folder=None, retry_failed=True) as plan:
-        assert list(plan) == [_track(2), _track(3)]  # a damaged one may be whole now
+    with list_work(map(_track, range(4)), journal, folder=None, retry_failed=True) as work:
+        assert list(work) == [_track(2), _track(3)]  # a damaged one may be whole now
 
 
 @pytest.mark.parametrize("code", ["E_IO", "E_NETWORK", "E_PERM"])
 def test_trouble_of_the_moment_is_no_property_of_a_file(tmp_path, code):
     store = PartStore(folder_at(tmp_path), ParquetSink())
     store.add("part-0", tables_of([Failed(_track(1), code, "decode", "no")], Layout()))
-    with make_plan([_track(1)], Journal.of(store), folder=None) as plan:
-        assert list(plan) == [_track(1)]
+    with list_work([_track(1)], Journal.of(store), folder=None) as work:
+        assert list(work) == [_track(1)]
 
 
 @pytest.mark.parametrize("number", [0, 2, 3])
 def test_a_changed_file_is_done_again_and_replaces_its_rows(journal, number):
     changed = dataclasses.replace(_track(number), mtime_ns=77)
-    with make_plan([changed], journal, folder=None) as plan:
-        assert list(plan) == [changed]
+    with list_work([changed], journal, folder=None) as work:
+        assert list(work) == [changed]
     assert journal.replaced_by([changed, _track(9)]) == {f"part-{number // 2}": {changed.track_id}}
 
 
@@ -69,21 +69,21 @@ def test_a_file_that_had_vanished_is_to_do_once_it_is_back(tmp_path):
     store = PartStore(folder_at(tmp_path), ParquetSink())
     away = dataclasses.replace(_track(2), size_bytes=0, mtime_ns=0)  # a listed name with no file behind it
     store.add("part-0", tables_of([Failed(track, "E_VANISHED", "open", "no") for track in (_track(1), away)], Layout()))
-    with make_plan([_track(1), away], Journal.of(store), folder=None) as plan:
-        assert list(plan) == [_track(1)] and plan.n_failed_before == 1
+    with list_work([_track(1), away], Journal.of(store), folder=None) as work:
+        assert list(work) == [_track(1)] and work.n_failed_before == 1
 
 
 def test_plans_hold_any_name(tmp_path):
     odd = Track(os.fsdecode(b"/m/\xff\n\t.mp3"), "/m", "f" * 16, 1, 2)
-    with make_plan([odd], Journal.empty(), folder=tmp_path) as plan:
-        assert list(plan) == [odd] == list(plan)
+    with list_work([odd], Journal.empty(), folder=tmp_path) as work:
+        assert list(work) == [odd] == list(work)
 
 
 def test_shards_are_fixed(journal):
-    with make_plan(map(_track, range(10)), journal, folder=None) as plan:
-        sizes = [len(shard) for shard in plan.shards(4)]
+    with list_work(map(_track, range(10)), journal, folder=None) as work:
+        sizes = [len(shard) for shard in work.shards(4)]
         assert sizes == [4, 2]
-        assert list(plan.shards(4)) == list(plan.shards(4))
+        assert list(work.shards(4)) == list(work.shards(4))
 
 
 def test_part_names_depend_on_tracks_and_parameters_only():
@@ -103,8 +103,8 @@ def test_negative_and_huge_times_are_stamps_too(tmp_path):
 @pytest.mark.slow
 def test_planning_a_million_tracks(tmp_path):
     start, before = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    with make_plan(map(_track, range(1_000_000)), Journal.empty(), folder=tmp_path) as plan:
-        assert plan.n_todo == 1_000_000
+    with list_work(map(_track, range(1_000_000)), Journal.empty(), folder=tmp_path) as work:
+        assert work.n_todo == 1_000_000
     seconds, grown_mb = (
         time.process_time() - start,
         (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -52,8 +53,11 @@ def decode_track(track: Track, spec: CutSpec, beat: Callable[[], None] = _no_bea
         yield Failed(track, "E_OOM", "decode", "not enough memory to decode it", tuple(tried))
     except OSError as error:
         yield Failed(track, os_code(error), "decode", error.strerror or str(error), tuple(tried))
-    except Exception as error:  # whatever a decoder does with a hostile file, it is one bad row
-        yield Failed(track, "E_DECODE", "decode", f"{type(error).__name__}: {error}", tuple(tried))
+    except Exception as error:  # whatever it is, it is one bad row
+        if _is_of_a_decoder(error):  # which a hostile file may drive anywhere
+            yield Failed(track, "E_DECODE", "decode", f"{type(error).__name__}: {error}", tuple(tried))
+        else:  # a mistake of ours, which no file is to be blamed for
+            yield Failed(track, "E_INTERNAL", "decode", traceback.format_exc().strip(), tuple(tried))
 
 
 def _first_that_works(
@@ -182,6 +186,15 @@ def too_short(duration_s: float, spec: CutSpec) -> Refused:
     """What is said of sound audio that the model cannot take, wherever it came from."""
     text = f"{duration_s * 1000:.0f} ms of audio; the model needs {spec.min_s * 1000:.0f} ms"
     return Refused("E_TOO_SHORT", "decode", text)
+
+
+def _is_of_a_decoder(error: BaseException) -> bool:
+    """Whether it was raised inside of a library that decodes."""
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    module = frame.tb_frame.f_globals.get("__name__", "") if frame is not None else ""
+    return module.split(".")[0] in ("av", "soundfile") or type(error).__module__.split(".")[0] in ("av", "soundfile")
 
 
 def _because(damage: Damage) -> str:

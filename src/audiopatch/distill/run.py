@@ -26,6 +26,7 @@ from audiopatch.errors import EnvironmentProblem
 from audiopatch.evaluation.run import require_training_extra
 from audiopatch.inference.settings import Runtime
 from audiopatch.models.card import ModelCard, Thresholds
+from audiopatch.models.engines.eager import fast_float32
 from audiopatch.models.heads import JointHead
 from audiopatch.models.tagger import Tagger
 from audiopatch.reducers.plan import parse_plan
@@ -64,6 +65,7 @@ class Watch:
     row: Callable[[Mapping[str, Any]], None] = lambda row: None
 
 
+@fast_float32()
 def distil(
     run: DistillRun,
     tracks: Iterable[Track],

@@ -61,12 +61,12 @@ def clip_rows(
     tagger: Tagger, clips: Iterable[np.ndarray], analysis: Analysis, *, batch_size: int | None = None
 ) -> ClipRows:
     """Waveforms (S,) float32 at the model's rate -> their rows; ``batch_size`` None is what a run would take."""
-    stages = Stages(tagger, analysis, batch_size=batch_size)
     found: dict[int, TrackRow | Failed] = {}
-    for step in stages.finished(_outcomes(clips, cut_for(tagger, analysis)), threading.Event()):
-        for row in step.rows:
-            assert isinstance(row, TrackRow | Failed)
-            found[int(row.track.track_id, 16)] = row
+    with Stages(tagger, analysis, batch_size=batch_size) as stages:
+        for step in stages.finished(_outcomes(clips, cut_for(tagger, analysis)), threading.Event()):
+            for row in step.rows:
+                assert isinstance(row, TrackRow | Failed)
+                found[int(row.track.track_id, 16)] = row
     return ClipRows(tuple(found[number] for number in range(len(found))))
 
 

@@ -36,13 +36,10 @@ class Extractor:
     def __init__(self, tagger: Tagger, analysis: Analysis, *, batch_size: int):
         self.tagger = tagger
         self.analysis = analysis
-        self.plan = find_plan(tagger, analysis.patchout)
+        self.plan = check(tagger, analysis)
         self.stack = analysis.stack
         self.batch_size = batch_size
         self.full_samples = round(tagger.card.segment_s * tagger.frontend.sample_rate)
-        check_stack(tagger, analysis)
-        if analysis.tags and not tagger.card.head.n_classes:
-            raise UsageError(f"{tagger.card.name} has no classes to tag with; use it with: audiopatch embed")
 
     def __call__(self, segments: Sequence[Segment]) -> Outputs:
         """Segments of equal length -> Outputs in the same order.
@@ -107,6 +104,14 @@ class Extractor:
         log.warning("out of memory with %d segments at once; going on with %d", n_segments, self.batch_size)
         if self.tagger.device.type == "cuda":
             torch.cuda.empty_cache()
+
+
+def check(tagger: Tagger, analysis: Analysis) -> Plan:
+    """The plan of an analysis; what the model cannot do is a UsageError, before any work."""
+    check_stack(tagger, analysis)
+    if analysis.tags and not tagger.card.head.n_classes:
+        raise UsageError(f"{tagger.card.name} has no classes to tag with; use it with: audiopatch embed")
+    return find_plan(tagger, analysis.patchout)
 
 
 def cut_for(tagger: Tagger, analysis: Analysis) -> CutSpec:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import weakref
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import torch
 
 from audiopatch.inference.extract import Extractor, Outputs
+from audiopatch.models.engines.eager import USERS
 from audiopatch.models.tagger import Tagger
 from audiopatch.types import Segment
 
@@ -30,6 +32,10 @@ class Lanes:
         self.n = 2 if device.type == "cuda" else self._n_threads
         # Its threads end with the pool, and so must know nothing that keeps it: neither these lanes nor the model.
         self._pool = ThreadPoolExecutor(self.n, "model", _enter, (device, max(1, self._n_threads // self.n)))
+        self._fast: Callable[[], object] = lambda: None
+        if device.type == "cpu":
+            USERS.enter()
+            self._fast = weakref.finalize(self, USERS.leave)
 
     def submit(self, batch: Sequence[Segment]) -> Future[Outputs]:
         """Segments of equal length; the future raises what ``Extractor`` raises."""
@@ -44,6 +50,12 @@ class Lanes:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+
+    def close(self) -> None:
+        """End its threads, and let torch multiply as before."""
+        self._pool.shutdown()
+        self.restore_threads()
+        self._fast()
 
     def restore_threads(self) -> None:
         """Let threads made from now on have as many threads as before; each lane told torch its own number."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 import threading
 import time
@@ -14,10 +15,10 @@ from typing import Any, Protocol
 from audiopatch.audio.inputs import Inputs
 from audiopatch.errors import UsageError
 from audiopatch.inference.budget import part_bytes, within
-from audiopatch.inference.extract import Extractor, cut_for, find_thresholds, label_thresholds
+from audiopatch.inference.extract import check, cut_for, find_thresholds, label_thresholds
 from audiopatch.inference.missing import Disks, Seen, settle_missing
 from audiopatch.inference.progress import Counts, Observer, RunResult, Silent
-from audiopatch.inference.recognise import Repeats, find_root, recognise
+from audiopatch.inference.recognise import Duplicates, find_root, recognise
 from audiopatch.inference.record import Record, parameters_of
 from audiopatch.inference.request import request_of
 from audiopatch.inference.runner import Job, Runner, find_runner
@@ -28,13 +29,15 @@ from audiopatch.models.tagger import Tagger
 from audiopatch.reducers.plan import describe
 from audiopatch.tables.compaction import compact
 from audiopatch.tables.inherit import rebase
-from audiopatch.tables.journal import Journal, Plan, make_plan
+from audiopatch.tables.journal import Journal, WorkList, list_work
 from audiopatch.tables.jsonl import JsonLines
 from audiopatch.tables.output import FolderDestination, Output, open_output, read_run, refuse_foreign
 from audiopatch.tables.schema import Layout
 from audiopatch.tables.tables import labels_table
 from audiopatch.types import Aside, CutSpec, Decoded, Failed, Track, TrackRow
 from audiopatch.zoo.labels import content_of, describe_labels, label_parents
+
+log = logging.getLogger(__name__)
 
 
 class Destination(Protocol):
@@ -83,7 +86,7 @@ class Run:
     def introduce(self) -> None:
         """Refuse what the model cannot do, before any work; say what is at work."""
         tagger = self.tagger
-        plan = Extractor(tagger, self.analysis, batch_size=1).plan
+        plan = check(tagger, self.analysis)
         dtype = str(tagger.dtype).removeprefix("torch.")
         self.observer.note(
             f"{tagger.card.name}: engine {tagger.engine}, {dtype}, on {self.runner.describe(self.runtime)}"
@@ -97,33 +100,39 @@ class Run:
             self.observer.note(f"patchout {plan}: {describe(plan, tagger.grid, config.depth, prefix=config.prefix)}")
 
     def process(
-        self, plan: Plan, destination: Destination, *, every_n: int, every_s: float, repeats: Repeats | None = None
+        self,
+        work: WorkList,
+        destination: Destination,
+        *,
+        every_n: int,
+        every_s: float,
+        duplicates: Duplicates | None = None,
     ) -> None:
-        """Decode and infer the tracks of ``plan`` where the runner does, and write their rows here.
+        """Decode and infer the tracks of ``work`` where the runner does, and write their rows here.
 
-        ``repeats``, where given, takes those that begin like an earlier one.
+        ``duplicates``, where given, takes those that begin like an earlier one.
         """
-        work = closing(self.runner.finished(self.job, plan, self.stop, once=repeats is not None))
-        with Writer(destination.write, every_n=every_n, every_s=every_s) as writer, work as steps:
+        doing = closing(self.runner.finished(self.job, work, self.stop, once=duplicates is not None))
+        with Writer(destination.write, every_n=every_n, every_s=every_s) as writer, doing as steps:
             for step in steps:
                 self.counts.n_inferences += step.n_inferences
                 for row in step.rows:
                     if isinstance(row, Aside):
-                        assert repeats is not None
-                        repeats.add(row)
+                        assert duplicates is not None
+                        duplicates.add(row)
                     else:
                         writer.put(row)
                         self._count(row)
 
-    def process_once(self, plan: Plan, journal: Journal, output: Output, metadata: Mapping[str, Any]) -> None:
+    def process_once(self, work: WorkList, journal: Journal, output: Output, metadata: Mapping[str, Any]) -> None:
         """``process`` into a folder, with audio that several tracks hold inferred once."""
         often = {"every_n": self.runtime.commit_every_n, "every_s": self.runtime.commit_every_s}
-        with Repeats(output) as repeats:
+        with Duplicates(output) as duplicates:
             destination = FolderDestination(output, journal, self.layout, metadata)
-            self.process(plan, destination, repeats=repeats, **often)
-            if repeats.n_aside:
+            self.process(work, destination, duplicates=duplicates, **often)
+            if duplicates.n_aside:
                 journal = Journal.of(output.store)
-                with repeats.settle(journal, self._repeated) as rest:
+                with duplicates.settle(journal, self._repeated) as rest:
                     self.process(rest, FolderDestination(output, journal, self.layout, metadata), **often)
 
     def _repeated(self, decoded: Decoded) -> None:
@@ -131,19 +140,21 @@ class Run:
         self._count(TrackRow(decoded, None, None, None))
 
     def _count(self, row: TrackRow | Failed) -> None:
+        if isinstance(row, Failed) and row.code == "E_INTERNAL":
+            log.error("a mistake of audiopatch, please report it; it cost %s\n%s", row.track.path, row.message)
         self.counts.add(row)
         self.observer.advanced(self.counts, row)
 
-    def interrupted(self, plan: Plan) -> bool:
+    def interrupted(self, work: WorkList) -> bool:
         """Whether tracks are left because somebody wanted the run to stop."""
-        return self.stop.is_set() and (self.counts.n_left > 0 or not plan.complete)
+        return self.stop.is_set() and (self.counts.n_left > 0 or not work.complete)
 
-    def planned(self, plan: Plan) -> None:
+    def planned(self, work: WorkList) -> None:
         """Count the inputs: from here on it is known how much is left."""
-        self.counts.n_found = plan.n_found
-        self.counts.n_up_to_date = plan.n_up_to_date
-        self.counts.n_failed_before = plan.n_failed_before
-        self.counts.todo_bytes = plan.todo_bytes
+        self.counts.n_found = work.n_found
+        self.counts.n_up_to_date = work.n_up_to_date
+        self.counts.n_failed_before = work.n_failed_before
+        self.counts.todo_bytes = work.todo_bytes
         self.counts.n_left_out = self.left_out.n if self.left_out else 0
         self.observer.planned(self.counts)
 
@@ -162,18 +173,18 @@ class FolderRun:
         run, output, stop = self.run, self.output, self.run.stop.is_set
         retry, note = run.runtime.retry_failed, run.observer.note
         with (
-            make_plan(tracks, self.journal, folder=output.home.spool, retry_failed=retry, stop=stop) as found,
-            recognise(found, self.journal, output, run.cut, run.runtime, note=note, stop=stop) as plan,
+            list_work(tracks, self.journal, folder=output.home.spool, retry_failed=retry, stop=stop) as found,
+            recognise(found, self.journal, output, run.cut, run.runtime, note=note, stop=stop) as work,
             _finishing(run),
         ):
             if not found.n_found and found.complete:
                 return False
-            run.planned(plan)
-            if plan is not found:
+            run.planned(work)
+            if work is not found:
                 self.journal = Journal.of(output.store)
-            if plan.n_todo:
-                run.process_once(plan, self.journal, output, self.record.metadata)
-            interrupted = run.interrupted(plan)
+            if work.n_todo:
+                run.process_once(work, self.journal, output, self.record.metadata)
+            interrupted = run.interrupted(work)
             if not interrupted:
                 compact(output.store, output.fingerprint, part_bytes=part_bytes(run.runtime))
             self.record.end(run.counts, interrupted=interrupted)
@@ -237,15 +248,17 @@ def run_to_folder(
     first = next(tracks)
     with (
         started(analysis, runtime, observer, stop, root=first.root) as run,
-        open_run(run, inputs, folder, file_format, moved=moved) as work,
+        open_run(run, inputs, folder, file_format, moved=moved) as folder_run,
     ):
         run.left_out = left_out
-        interrupted = work.update(itertools.chain([first], tracks))
-        note = work.output.promote() if runtime.force and not interrupted else None
+        interrupted = folder_run.update(itertools.chain([first], tracks))
+        note = folder_run.output.promote() if runtime.force and not interrupted else None
         if not interrupted:
-            settle_missing(work.output, inputs, work.record.values["disks"], seen, run.counts, prune=runtime.prune)
+            settle_missing(
+                folder_run.output, inputs, folder_run.record.values["disks"], seen, run.counts, prune=runtime.prune
+            )
         if file_format == "csv" and not interrupted:
-            work.output.write_csv()
+            folder_run.output.write_csv()
     return RunResult(run.counts, folder, interrupted, (note,) if note else ())
 
 
@@ -266,13 +279,13 @@ def run_to_stream(
     tracks = itertools.chain([first], tracks)
     with (
         started(analysis, runtime, observer, stop, root=first.root) as run,
-        make_plan(tracks, Journal.empty(), folder=None, stop=run.stop.is_set) as plan,
+        list_work(tracks, Journal.empty(), folder=None, stop=run.stop.is_set) as work,
         _finishing(run),
     ):
         run.left_out = left_out
-        run.planned(plan)
-        run.process(plan, JsonLines(stream, run.layout), every_n=1, every_s=1.0)
-        return RunResult(run.counts, None, run.interrupted(plan))
+        run.planned(work)
+        run.process(work, JsonLines(stream, run.layout), every_n=1, every_s=1.0)
+        return RunResult(run.counts, None, run.interrupted(work))
 
 
 @dataclass

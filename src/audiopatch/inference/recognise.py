@@ -29,7 +29,7 @@ from audiopatch.storage.place import is_remote
 from audiopatch.storage.store import exists
 from audiopatch.tables import FORMATS
 from audiopatch.tables.inherit import Heir, inherited, rows_of
-from audiopatch.tables.journal import Journal, Plan, Source, empty_plan, part_name
+from audiopatch.tables.journal import Journal, Source, WorkList, empty_work, part_name
 from audiopatch.tables.output import Output, folder_at, read_run
 from audiopatch.tables.parts import PartStore
 from audiopatch.types import Aside, CutSpec, Decoded, Track
@@ -40,7 +40,7 @@ AT_ONCE = 512  # tracks in a commit
 
 
 def recognise(
-    plan: Plan,
+    work: WorkList,
     journal: Journal,
     output: Output,
     cut: CutSpec,
@@ -48,23 +48,23 @@ def recognise(
     *,
     note: Callable[[str], None],
     stop: Callable[[], bool] = lambda: False,
-) -> Plan:
-    """``plan`` without the files whose audio has rows already; those are given to them, and count as up to date.
+) -> WorkList:
+    """``work`` without the files whose audio has rows already; those are given to them, and count as up to date.
 
     Looked at are changed files, and new ones with the size and time of a known one. Tables hold the hash of the whole
     audio, so each is decoded to its end, and nothing is taken on trust.
     """
-    n_candidates = sum(journal.source_of(track) is not None for track in plan) if len(journal) else 0
+    n_candidates = sum(journal.source_of(track) is not None for track in work) if len(journal) else 0
     if not n_candidates:
-        return plan
+        return work
     one = n_candidates == 1
     note(
         f"{n_candidates} {'file' if one else 'files'} may only have been moved or retagged: "
         f"comparing {'its' if one else 'their'} audio with what is known"
     )
-    rest = empty_plan(output.home.spool)
-    rest.n_up_to_date, rest.n_failed_before, rest.complete = plan.n_up_to_date, plan.n_failed_before, plan.complete
-    for shard in plan.shards(AT_ONCE):
+    rest = empty_work(output.home.spool)
+    rest.n_up_to_date, rest.n_failed_before, rest.complete = work.n_up_to_date, work.n_failed_before, work.complete
+    for shard in work.shards(AT_ONCE):
         sources = {track.track_id: source for track in shard if (source := journal.source_of(track)) is not None}
         known = known_rows(output.store, sources.values())
         candidates = [track for track in shard if track.track_id in sources]
@@ -77,7 +77,7 @@ def recognise(
         for track in shard:
             if track.track_id not in recognised:
                 rest.add(track)
-    note(f"rows kept for {rest.n_up_to_date - plan.n_up_to_date} of {n_candidates}")
+    note(f"rows kept for {rest.n_up_to_date - work.n_up_to_date} of {n_candidates}")
     return rest
 
 
@@ -173,7 +173,7 @@ _SPOOL_BYTES = 4 << 20
 _NO_WAVE = np.empty(0, np.float32)
 
 
-class Repeats:
+class Duplicates:
     """The tracks of one run that were set aside, on disk beyond some size. A context manager: leaving it frees them."""
 
     def __init__(self, output: Output):
@@ -181,7 +181,7 @@ class Repeats:
         self._spool = tempfile.SpooledTemporaryFile(_SPOOL_BYTES, dir=output.home.spool)  # noqa: SIM115 (closed by __exit__)
         self.n_aside = 0
 
-    def __enter__(self) -> Repeats:
+    def __enter__(self) -> Duplicates:
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -193,12 +193,12 @@ class Repeats:
         self._spool.write(json.dumps(line).encode() + b"\n")
         self.n_aside += 1
 
-    def settle(self, journal: Journal, recognised: Callable[[Decoded], None]) -> Plan:
+    def settle(self, journal: Journal, recognised: Callable[[Decoded], None]) -> WorkList:
         """Give the tracks set aside the rows of their audio, and tell ``recognised`` of each.
 
-        ``journal`` knows what the run has committed. Tracks that only began alike are the plan that comes back.
+        ``journal`` knows what the run has committed. Tracks that only began alike are the work that comes back.
         """
-        rest = empty_plan(self._output.home.spool)
+        rest = empty_work(self._output.home.spool)
         aside = self._aside()
         while shard := list(islice(aside, AT_ONCE)):
             sources = {decoded.track.track_id: journal.rows_under(first) for decoded, first in shard}

@@ -12,7 +12,7 @@ from audiopatch.catalog import Catalog
 from audiopatch.inference.settings import Analysis, Runtime
 from audiopatch.inference.stages import Finished
 from audiopatch.models.tagger import Tagger
-from audiopatch.tables.journal import Plan
+from audiopatch.tables.journal import WorkList
 from audiopatch.types import CutSpec
 
 RUNNERS = Catalog(
@@ -59,8 +59,8 @@ class Runner(Protocol):
         """What is at work, for people."""
         ...
 
-    def finished(self, job: Job, plan: Plan, stop: threading.Event, *, once: bool = False) -> Generator[Finished]:
-        """Decode and infer the tracks of ``plan`` until all are done, each exactly once, or ``stop`` is set.
+    def finished(self, job: Job, work: WorkList, stop: threading.Event, *, once: bool = False) -> Generator[Finished]:
+        """Decode and infer the tracks of ``work`` until all are done, each exactly once, or ``stop`` is set.
 
         With ``once`` tracks that begin like an earlier one are set aside, wherever either of them is decoded.
         """

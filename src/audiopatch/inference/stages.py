@@ -31,12 +31,21 @@ class Finished:
 
 
 class Stages:
-    """The model and what stands around it. Several threads may use it at once; they share the model's lanes."""
+    """The model and what stands around it. Several threads may use it at once; they share the model's lanes.
+
+    A context manager: leaving it ends the lanes.
+    """
 
     def __init__(self, tagger: Tagger, analysis: Analysis, *, batch_size: int | None):
         self.batch_size = batch_size or batch_size_for(tagger)
         self._analysis = analysis
         self._lanes = Lanes(Extractor(tagger, analysis, batch_size=self.batch_size))
+
+    def __enter__(self) -> Stages:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._lanes.close()
 
     @property
     def queue_segments(self) -> int:

@@ -15,7 +15,7 @@ from audiopatch.inference.runner import Job
 from audiopatch.inference.settings import Analysis, Runtime
 from audiopatch.inference.stages import Finished, Stages
 from audiopatch.models.tagger import Tagger
-from audiopatch.tables.journal import Plan
+from audiopatch.tables.journal import WorkList
 from audiopatch.zoo import load_model
 
 
@@ -27,10 +27,11 @@ class Local:
         self._tagger: Tagger | None = None
 
     def __enter__(self) -> Self:
+        self._n_threads = torch.get_num_threads()
         return self
 
     def __exit__(self, *error: object) -> None:
-        pass
+        torch.set_num_threads(self._n_threads)
 
     def load(self, analysis: Analysis) -> Tagger:
         """The model that will do the work."""
@@ -52,17 +53,17 @@ class Local:
         decoders = "1 decoder" if n_decoders == 1 else f"up to {n_decoders} decoders"
         return f"{self._tagger.device}, {threads}, {decoders}"
 
-    def finished(self, job: Job, plan: Plan, stop: threading.Event, *, once: bool = False) -> Generator[Finished]:
+    def finished(self, job: Job, work: WorkList, stop: threading.Event, *, once: bool = False) -> Generator[Finished]:
         """The caller's thread infers while another feeds it, and the decoders' processes are at work."""
         assert self._tagger is not None
         runtime = job.runtime
-        stages = Stages(self._tagger, job.analysis, batch_size=runtime.batch)
-        decoding = decode_tracks(
-            itertools.takewhile(lambda _: not stop.is_set(), plan),
-            job.cut,
-            workers=runtime.n_workers,
-            timeout_s=runtime.decode_timeout,
-            memory_mb=runtime.decoder_mb,
-            queue_segments=stages.queue_segments,
-        )
-        yield from stages.finished(decoding, stop, Beginnings().first if once else None)
+        with Stages(self._tagger, job.analysis, batch_size=runtime.batch) as stages:
+            decoding = decode_tracks(
+                itertools.takewhile(lambda _: not stop.is_set(), work),
+                job.cut,
+                workers=runtime.n_workers,
+                timeout_s=runtime.decode_timeout,
+                memory_mb=runtime.decoder_mb,
+                queue_segments=stages.queue_segments,
+            )
+            yield from stages.finished(decoding, stop, Beginnings().first if once else None)

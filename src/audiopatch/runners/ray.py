@@ -22,7 +22,7 @@ from audiopatch.runners.ray_beginnings import shared_beginnings
 from audiopatch.runners.ray_connect import Connection, device_of, gpu_numbers
 from audiopatch.runners.ray_crew import Crew, posts
 from audiopatch.runners.ray_shards import Shards
-from audiopatch.tables.journal import Plan
+from audiopatch.tables.journal import WorkList
 from audiopatch.types import Failed
 from audiopatch.zoo.load import prepare, read_model
 
@@ -71,14 +71,14 @@ class Cluster:
         found = posts(self._runtime)
         return f"Ray: {len(found)} models ({self._runtime.device}) on {len({post.node_id for post in found})} nodes"
 
-    def finished(self, job: Job, plan: Plan, stop: threading.Event, *, once: bool = False) -> Generator[Finished]:
+    def finished(self, job: Job, work: WorkList, stop: threading.Event, *, once: bool = False) -> Generator[Finished]:
         """Hand out shards and take back rows."""
         if self._crew is None:
             self._crew = Crew(self._weights, replace(job, runtime=self._runtime))
         n_places = sum(post.n_places for post in posts(self._runtime))
-        n_tracks = min(_MAX_SHARD, max(1, plan.n_todo // (_SHARDS_PER_PLACE * max(1, n_places))))
+        n_tracks = min(_MAX_SHARD, max(1, work.n_todo // (_SHARDS_PER_PLACE * max(1, n_places))))
         with shared_beginnings() if once else nullcontext() as beginnings:
-            for step in Shards(self._crew, plan.shards(n_tracks), beginnings).finished(stop):
+            for step in Shards(self._crew, work.shards(n_tracks), beginnings).finished(stop):
                 for row in step.rows:
                     if isinstance(row, Failed):
                         check_reachable(row)

@@ -141,7 +141,7 @@ class Journal:
 
 
 @dataclass
-class Plan:
+class WorkList:
     """The tracks to do, spooled to disk beyond some size, and how many there were of each other kind.
 
     A context manager: leaving it frees the spool.
@@ -163,7 +163,7 @@ class Plan:
         for line in self.spool:
             yield Track(*json.loads(line))
 
-    def __enter__(self) -> Plan:
+    def __enter__(self) -> WorkList:
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -187,33 +187,33 @@ class Plan:
         self.todo_bytes += track.size_bytes
 
 
-def empty_plan(folder: str | Path | None) -> Plan:
+def empty_work(folder: str | Path | None) -> WorkList:
     """Nothing to do yet; what will not fit into memory goes to ``folder``."""
-    return Plan(tempfile.SpooledTemporaryFile(_SPOOL_BYTES, dir=None if folder is None else str(folder)))
+    return WorkList(tempfile.SpooledTemporaryFile(_SPOOL_BYTES, dir=None if folder is None else str(folder)))
 
 
-def make_plan(
+def list_work(
     tracks: Iterable[Track],
     journal: Journal,
     *,
     folder: str | Path | None,
     retry_failed: bool = False,
     stop: Callable[[], bool] = lambda: False,
-) -> Plan:
+) -> WorkList:
     """Sort the walk's tracks into to do, up to date, and failed before (and not to be tried again)."""
-    plan = empty_plan(folder)
+    work = empty_work(folder)
     for track in tracks:
         if stop():
-            plan.complete = False
+            work.complete = False
             break
         known = journal.find(track)
         if known is None or not known.unchanged or (retry_failed and (known.failed or known.damaged)):
-            plan.add(track)
+            work.add(track)
         elif known.failed:
-            plan.n_failed_before += 1
+            work.n_failed_before += 1
         else:
-            plan.n_up_to_date += 1
-    return plan
+            work.n_up_to_date += 1
+    return work
 
 
 def part_name(tracks: Sequence[Track], fingerprint: str) -> str:

@@ -15,6 +15,7 @@ from lightning_fabric.plugins import MixedPrecision, Precision
 from audiopatch.datasets.recipe import Dataset
 from audiopatch.datasets.waves import Waves
 from audiopatch.errors import UsageError
+from audiopatch.models.engines.eager import fast_float32
 from audiopatch.reducers.plan import parse_plan
 from audiopatch.training import optimizer
 from audiopatch.training.clips import Clips
@@ -34,6 +35,7 @@ PRECISIONS: dict[str, tuple[Callable[[str], Precision], torch.dtype]] = {
 }
 
 
+@fast_float32()
 def train(
     config: TrainConfig,
     dataset: Dataset,

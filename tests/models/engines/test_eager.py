@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from audiopatch.errors import UsageError
-from audiopatch.models.engines.eager import use_fast_float32
+from audiopatch.models.engines.eager import fast_float32
 from audiopatch.models.transformer import attend
 from audiopatch.reducers.plan import parse_plan
 from audiopatch.zoo import load_model
@@ -35,9 +35,11 @@ def test_gradients_flow_through_attention():
 
 
 def test_fast_float32_is_still_float32():
-    use_fast_float32()
+    before = torch.get_float32_matmul_precision()
     a, b = torch.randn(300, 768), torch.randn(768, 400)
-    assert relative_error(a @ b, (a.double() @ b.double()).float()) < 1e-5
+    with fast_float32(), fast_float32():
+        assert relative_error(a @ b, (a.double() @ b.double()).float()) < 1e-5
+    assert torch.get_float32_matmul_precision() == before
 
 
 @torch.inference_mode()

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 
 import torch
@@ -29,19 +32,52 @@ def prepare(tagger: Tagger, dtype: str) -> None:
         dtype = "float32" if on_cpu else "bfloat16"
     if dtype not in _DTYPES:
         raise UsageError(f"--engine torch cannot compute in '{dtype}'; choose auto, {', '.join(_DTYPES)}")
-    if on_cpu:
-        use_fast_float32()
-        if cost := emulation_cost(_DTYPES[dtype]):
-            log.warning("%s; --dtype auto avoids that", cost)
+    if on_cpu and (cost := emulation_cost(_DTYPES[dtype])):
+        log.warning("%s; --dtype auto avoids that", cost)
     tagger.dtype = _DTYPES[dtype]
     for module in tagger.backbone.modules():
         if isinstance(module, nn.Linear):
             module.to(tagger.dtype)
 
 
+class _Users:
+    """How many are at work under the faster products, and what precision was there before the first of them."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._n = 0
+        self._before = "highest"
+
+    def enter(self) -> None:
+        with self._lock:
+            if self._n == 0:
+                self._before = torch.get_float32_matmul_precision()
+                torch.set_float32_matmul_precision(fast_precision() or self._before)
+            self._n += 1
+
+    def leave(self) -> None:
+        with self._lock:
+            self._n -= 1
+            if self._n == 0:
+                torch.set_float32_matmul_precision(self._before)
+
+
+USERS = _Users()
+
+
+@contextmanager
+def fast_float32() -> Iterator[None]:
+    """Lets torch multiply float32 matrices as fast as this machine can within float32; put back at the end."""
+    USERS.enter()
+    try:
+        yield
+    finally:
+        USERS.leave()
+
+
 @cache
-def use_fast_float32() -> str:
-    """Let torch multiply float32 matrices by oneDNN's kernels where that is still float32; says what was chosen.
+def fast_precision() -> str | None:
+    """ "medium" where oneDNN's kernels are still float32 here, else None, which leaves torch as it is.
 
     "medium" permits oneDNN to round to bfloat16. Without AMX it does not, and is about twice as fast as MKL on AMD
     cores; with AMX it may, so the error is measured once.
@@ -49,11 +85,11 @@ def use_fast_float32() -> str:
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("medium")
     error = _matmul_error()
+    torch.set_float32_matmul_precision(before)
     if error <= _MAX_ERROR:
         return "medium"
     log.info("float32 products stay at precision '%s': 'medium' has a relative error of %.1e here", before, error)
-    torch.set_float32_matmul_precision(before)
-    return before
+    return None
 
 
 def _matmul_error() -> float:
