@@ -2,8 +2,8 @@
 
     audiopatch tag ~/Music --embeddings && python scripts/measure_retrieval.py audiopatch.out
 
-Tracks belong together by artist, by album, and by their folder below the one that holds all. P@10 is the share of the ten
-nearest that do (of as many as there are, where fewer than ten do); MRR the mean reciprocal rank of the first that does.
+Tracks belong together by artist, by album, and by their folder below the one that holds all. P@10 is the share of the
+ten nearest that do (of as many as there are, where fewer than ten do); MRR the mean reciprocal rank of the first.
 """
 
 from __future__ import annotations
