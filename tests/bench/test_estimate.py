@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from fsspec import filesystem
 
-from audiopatch.audio.survey import declared_s, survey
+from audiopatch.audio.survey import length_s, survey
 from audiopatch.audio.walk import walk
 from audiopatch.bench.estimate import Option, Wish, _corrected
 from audiopatch.bench.sweep import Row
@@ -17,6 +17,7 @@ from audiopatch.cli.options import parse_duration
 from audiopatch.errors import UsageError
 from audiopatch.inference.settings import Analysis, Runtime
 from audiopatch.types import CutSpec
+from fabricate import encode, music
 
 ROW = Row(
     model="m", patchout="F0T0", engine="torch", dtype="float32", device="cpu", batch=4, block=None, minutes_per_s=1.0,
@@ -84,8 +85,8 @@ def test_a_survey_reads_headers_in_a_store(tone, tmp_path):
     content = tone(tmp_path / "a.wav", seconds=10).read_bytes()
     filesystem("memory").pipe("/survey/a.wav", content)
     (track,) = walk(["memory://survey"])
-    assert declared_s(track) == pytest.approx(10)
-    assert declared_s(replace(track, path="memory://survey/gone.wav")) is None
+    assert length_s(track, measure=False) == (pytest.approx(10), True)
+    assert length_s(replace(track, path="memory://survey/gone.wav"), measure=True) == (0.0, True)
 
 
 def test_decoding_is_counted_in_what_came_of_it(tone, tmp_path):
@@ -105,3 +106,12 @@ def test_the_proposed_command_is_one_that_tag_takes():
     taken = context.params
     assert taken["inputs"] == ["my music"]
     assert [taken[name] for name in ("patchout", "segments", "engine", "dtype")] == ["F3T2", 3, "openvino", "bfloat16"]
+
+
+def test_lengths_that_no_header_tells_are_measured(tmp_path):
+    """MP3 without a frame count behind a quiet intro: FFmpeg's guess was three times too long."""
+    encode(tmp_path / "x.ogg", music(6.0))
+    data = encode(tmp_path / "x.mp3", music(6.0)).read_bytes()
+    (tmp_path / "x.mp3").write_bytes(bytes(700) + data)  # without its first frame's count
+    found = survey(list(walk([tmp_path])), CutSpec(16_000, 2.0))
+    assert found.audio_s == pytest.approx(12.0, abs=0.2)

@@ -282,3 +282,14 @@ def test_discogs_keeps_artists_together():
     assert dataset.labels == ("Electronic---House", "Jazz---Bop", "Rock---Punk")
     artists = [{item.group for item in items} for items in dataset.splits.values()]
     assert not artists[0] & artists[1] and not artists[0] & artists[2] and not artists[1] & artists[2]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_a_table_as_spreadsheets_write_it(tmp_path, encoding, separator):
+    rows = [("path", "label"), *((f"{n}.wav", "ab"[n % 2]) for n in range(6))]
+    for path, _ in rows[1:]:
+        (tmp_path / path).write_bytes(b"x")
+    (tmp_path / "tracks.csv").write_bytes("\r\n".join(map(separator.join, rows)).encode(encoding))
+    found = DATASETS.load("csv").read(tmp_path)
+    assert found.labels == ("a", "b") and sum(map(len, found.splits.values())) == 6

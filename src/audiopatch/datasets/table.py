@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from audiopatch.audio.lists import text_lines
 from audiopatch.datasets.grouped_split import grouped_split
 from audiopatch.datasets.recipe import CLASSIFICATION, Dataset, Item, LeftOut, checked
 from audiopatch.errors import UsageError
 
 _SPLITS = ("train", "valid", "test")
-_read_text = partial(pd.read_csv, dtype=str, keep_default_na=False)  # 007 and None are labels like any other
-_READERS = {".csv": _read_text, ".tsv": partial(_read_text, sep="\t"), ".parquet": pd.read_parquet}
+
+
+def _read_text(path: Path) -> pd.DataFrame:
+    """A table as spreadsheets and editors write it: commas, semicolons or tabs, any byte order mark."""
+    with open(path, "rb") as file:
+        text = "\n".join(text_lines(file))
+    first = text.partition("\n")[0]
+    # 007 and None are labels like any other
+    return pd.read_csv(StringIO(text), sep=max(",;\t", key=first.count), dtype=str, keep_default_na=False)
+
+
+_READERS = {".csv": _read_text, ".tsv": _read_text, ".parquet": pd.read_parquet}
 
 
 @dataclass(frozen=True)

@@ -117,7 +117,7 @@ def write_labels(path: Path, spellings: Mapping[str, Sequence[str]]) -> None:
 def read_labels(path: Path) -> tuple[Folding, dict[str, list[str]]]:
     """What ``write_labels`` wrote, perhaps edited; anything else is a UsageError that says where."""
     try:
-        values: Any = tomllib.loads(path.read_text(encoding="utf-8"))
+        values: Any = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UsageError(f"{path} cannot be read: {error}") from error
     labels, left = values.get("labels"), values.get("leave_out", [])

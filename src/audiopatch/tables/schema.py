@@ -143,7 +143,7 @@ MEANINGS: Mapping[str, str] = {
     "root": "the folder or bucket that `path` starts from",
     "size_bytes": "size of the file in bytes",
     "mtime_ns": "time of its last change, nanoseconds since 1970 (UTC)",
-    "audio_hash": "hash of the decoded audio: the same for retagged, renamed and copied files; empty for parts",
+    "audio_hash": "`v2:` and a hash of the packets: equal for retagged, renamed and copied files; empty for parts",
     "duration_s": "seconds of audio that were decoded, or declared where only parts were",
     "sample_rate": "of the file, in Hz",
     "channels": "of the file",

@@ -99,7 +99,7 @@ def make_rules(
 def read_rules(path: str | os.PathLike[str]) -> Rules:
     """``[fields.NAME]`` with the fields of ``FieldRule``, and ``[names]`` with ``"Heavy metal" = "Metal"``."""
     try:
-        content = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        content = tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise UsageError(f"cannot read the rules in {os.fspath(path)}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
