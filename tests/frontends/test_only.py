@@ -11,7 +11,8 @@ def test_the_frames_asked_for_are_those_of_the_whole(name):
     frontend = FRONTENDS.load(name)()
     wave = torch.randn(3, 2 * frontend.sample_rate, generator=torch.Generator().manual_seed(0))
     whole = frontend(wave)
-    for frames in ([0], [0, 1, 2, 40, 41, whole.shape[2] - 1], list(range(whole.shape[2]))):
+    n_frames = whole.shape[2]
+    for frames in ([0], [0, 1, 2, 40, 41, n_frames - 1], list(range(n_frames)), list(range(50, n_frames))):
         torch.testing.assert_close(frontend(wave, frames)[:, :, frames], whole[:, :, frames], atol=2e-5, rtol=1e-5)
 
 

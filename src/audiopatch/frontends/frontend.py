@@ -95,12 +95,26 @@ def power_spectrum(wave: Tensor, *, n_fft: int, hop_length: int, window: Tensor,
 
 def power_spectrum_at(wave: Tensor, frames: Sequence[int], *, n_fft: int, hop_length: int, window: Tensor) -> Tensor:
     """wave (B, S) -> |STFT|² (B, n_fft / 2 + 1, len(frames)): those frames of ``power_spectrum``, and no others."""
-    padded = F.pad(wave[:, None], (n_fft // 2, n_fft // 2), mode="reflect")[:, 0]
-    pieces = padded.unfold(1, n_fft, hop_length)  # (B, all frames, n_fft), a view
     margin = (n_fft - len(window)) // 2
     window = F.pad(window, (margin, n_fft - len(window) - margin))
-    spectrum = torch.cat([torch.fft.rfft(pieces[:, first:end] * window) for first, end in _runs(frames)], dim=1)
-    return (spectrum.real.square() + spectrum.imag.square()).transpose(1, 2)
+    power = []
+    for first, end in _runs(frames):
+        piece = _around(wave, first * hop_length - n_fft // 2, (end - 1) * hop_length + n_fft // 2)
+        spectrum = torch.fft.rfft(piece.unfold(1, n_fft, hop_length) * window)
+        power.append(spectrum.real.square() + spectrum.imag.square())
+    return torch.cat(power, dim=1).transpose(1, 2)
+
+
+def _around(wave: Tensor, start: int, end: int) -> Tensor:
+    """wave (B, S) -> its samples from ``start`` to ``end``, reflected where those lie outside."""
+    n_samples = wave.shape[1]
+    before, after = max(0, -start), max(0, end - n_samples)
+    if not before and not after:
+        return wave[:, start:end]
+    piece = wave[:, max(0, start) : min(n_samples, end)]
+    if max(before, after) < piece.shape[1]:
+        return F.pad(piece[:, None], (before, after), mode="reflect")[:, 0]
+    return F.pad(wave[:, None], (before, after), mode="reflect")[:, 0, start + before : end + before]
 
 
 def _runs(numbers: Sequence[int]) -> list[tuple[int, int]]:
