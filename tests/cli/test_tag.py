@@ -56,6 +56,12 @@ def test_tag_a_library_and_tag_it_again(library, tmp_path):
     assert other.returncode == 7 and "top was 10, now 3" in other.stderr and "--force" in other.stderr
 
 
+def test_a_dry_run_says_what_would_be_done_and_writes_nothing(library, tmp_path):
+    facts = json.loads(audiopatch("tag", library, "--dry-run", "--json", cwd=tmp_path).stdout)
+    assert (facts["found"], facts["to_do"], facts["current"], facts["spec_version"]) == (11, 11, 0, 1)
+    assert facts["audio_s"] > 0 and list(tmp_path.iterdir()) == []
+
+
 def test_lines_on_stdout_and_a_reader_who_leaves(library, tmp_path):
     command = [*COMMAND, "tag", library, "--format", "jsonl", "-o", "-", "-q"]
     everything = subprocess.run(command, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, check=False)

@@ -16,12 +16,16 @@ from audiopatch.audio.names import Area
 from audiopatch.cli import console
 from audiopatch.cli.options import FailOn, Format, Sources, Talk, Target
 from audiopatch.cli.progress import Events, find_observer
-from audiopatch.cli.words import after_words, last_line, watched_line
+from audiopatch.cli.words import after_words, audio, last_line, number, watched_line
 from audiopatch.errors import AudioPatchError, UsageError
 from audiopatch.inference.progress import Counts, Observer, RunResult
 from audiopatch.inference.request import run_if_current
 from audiopatch.inference.settings import Analysis, Runtime
 from audiopatch.storage.place import is_remote
+from audiopatch.tables import FORMATS
+from audiopatch.tables.journal import Journal, make_plan
+from audiopatch.tables.output import folder_at, read_run
+from audiopatch.tables.parts import PartStore
 
 STDOUT = "-"
 _SHOWN_TRACKS = 20
@@ -40,6 +44,9 @@ def analyse(verb: str, sources: Sources, analysis: Analysis, target: Target, run
         raise UsageError("stdout cannot carry both the rows (-o -) and the summary (--json); leave one of them out")
     listed = read_listed(sources.files_from, null=sources.null)
     inputs = Inputs(sources.inputs or (), listed, sources.include or (), sources.exclude or ())
+    if target.dry_run:
+        _foresee(inputs, analysis, target, runtime)
+        return
     observer = find_observer(talk.progress, quiet=talk.quiet, verbose=talk.verbose)
     try:
         result, code = _run(inputs, analysis, target, runtime, observer)
@@ -95,6 +102,37 @@ def _run(
     if result.interrupted:
         return result, stop.exit_code
     return result, 0 if target.watch else exit_code(result.counts, target.fail_on)
+
+
+def _foresee(inputs: Inputs, analysis: Analysis, target: Target, runtime: Runtime) -> None:
+    """Say what a run would analyse, and write nothing."""
+    from audiopatch.audio.survey import survey
+    from audiopatch.types import CutSpec
+
+    folder = None if target.output == STDOUT or runtime.force else folder_at(target.output)
+    before = None if folder is None else read_run(folder)
+    known = Journal.empty()
+    if folder is not None and before is not None:
+        known = Journal.of(PartStore(folder, FORMATS.load(before["parameters"]["format"])()))
+    tracks = inputs.tracks(root=before["root"] if before else None)
+    with make_plan(tracks, known, folder=None, retry_failed=runtime.retry_failed) as plan:
+        found = survey(list(plan), CutSpec(16_000, segment_s=10.0))
+        facts = {
+            "found": plan.n_found,
+            "to_do": plan.n_todo,
+            "current": plan.n_up_to_date,
+            "failed_earlier": plan.n_failed_before,
+            "audio_s": round(found.audio_s, 1),
+            "output": target.output,
+            "model": analysis.model,
+        }
+    if target.json:
+        console.print_json(facts)
+        return
+    rest = f"; {number(plan.n_up_to_date)} current" if plan.n_up_to_date else ""
+    rest += f", {number(plan.n_failed_before)} failed earlier" if plan.n_failed_before else ""
+    console.say(f"{number(plan.n_todo)} of {number(plan.n_found)} tracks to do, about {audio(found.audio_s)}{rest}")
+    console.say("nothing was written; how long it takes: audiopatch estimate FOLDER")
 
 
 def _warn_of_output(inputs: Inputs, output: str, observer: Observer) -> None:
@@ -156,6 +194,7 @@ def exit_code(counts: Counts, fail_on: FailOn) -> int:
 
 def _summary(counts: Counts, output: str, code: int, interrupted: bool) -> dict[str, object]:
     return {
+        "spec_version": console.SPEC_VERSION,
         "output": output,
         "exit_code": code,
         "interrupted": interrupted,

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from audiopatch.cli import console
+from audiopatch.cli import options as o
 from audiopatch.cli.words import number
 
 app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode="rich", add_completion=False)
@@ -16,6 +17,7 @@ app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode="rich", add_c
 def compact(
     folder: Annotated[str, typer.Argument(help="An output folder of tag or embed.")] = "audiopatch.out",
     part_mb: Annotated[int, typer.Option("--part-mb", min=1, help="How large a part may grow.")] = 64,
+    json: o.JsonResult = False,
 ) -> None:
     """Merge small parts, so that every reader opens the tables faster. No row changes.
 
@@ -28,7 +30,9 @@ def compact(
     from audiopatch.tables.compaction import compact_folder
 
     done = compact_folder(folder, part_bytes=part_mb << 20)
-    if done.n_after == done.n_before:
+    if json:
+        console.print_json({"folder": folder, "parts_before": done.n_before, "parts_after": done.n_after})
+    elif done.n_after == done.n_before:
         console.say(f"Nothing to merge in {folder}/")
     else:
         console.say(f"Merged {number(done.n_before)} parts into {number(done.n_after)} → {folder}/")

@@ -21,6 +21,7 @@ from audiopatch.catalog import nearest
 from audiopatch.errors import AudioPatchError
 
 SOME_FAILED = 3
+SPEC_VERSION = 1  # of every JSON document and event; it grows when a program that reads one must change
 _BOUNDS = {"ge": "least", "le": "most"}  # as the values' checker calls them
 _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR, errno.EISDIR}
 _FULL = {errno.ENOSPC, errno.EDQUOT}
@@ -181,11 +182,12 @@ def _silence_stdout() -> None:
 
 
 def print_json(result: Any) -> None:
-    """A result of the library, dataclasses and lists of them, as JSON on stdout."""
+    """A result of the library, dataclasses and lists of them, as JSON on stdout; an object says its version."""
     import dataclasses
     import json
 
-    print(json.dumps(result, indent=2, default=dataclasses.asdict))
+    value = json.loads(json.dumps(result, default=dataclasses.asdict))
+    print(json.dumps({"spec_version": SPEC_VERSION, **value} if isinstance(value, dict) else value, indent=2))
 
 
 @contextmanager

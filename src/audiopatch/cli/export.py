@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from audiopatch.cli import options as o
-from audiopatch.cli.console import say
+from audiopatch.cli.console import print_json, say
 from audiopatch.errors import UsageError
 
 app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode="rich", add_completion=False)
@@ -28,6 +28,7 @@ def export(
     patchout: o.Patchout = None,
     block: Annotated[int | None, typer.Option("--block", min=1, help="Also the stack after this block.")] = None,
     n_tracks: Annotated[int, typer.Option("--tracks", min=1, help="Calibrate on so many tracks.")] = 64,
+    json: o.JsonResult = False,
 ) -> None:
     """Export a model with a patchout baked in.
 
@@ -58,3 +59,5 @@ def export(
         for last in dict.fromkeys((None, block)):  # to tag with, and for embed, which goes no further than the block
             tagger.backbone.calibrate(mel, plan, taps, last=last)  # type: ignore[operator]  # the int8 engine's own
         say(f"int8 program for patchout {plan} made from {len(mel)} segments and kept in the cache")
+    if json:
+        print_json({"model": model, "patchout": str(plan), "onnx": onnx, "int8": bool(calibrate)})

@@ -35,6 +35,7 @@ def inspect(
     ] = False,
     device: o.Device = "auto",
     dtype: o.Dtype = "auto",
+    json: o.JsonResult = False,
 ) -> None:
     """Show what patchout and pruning keep: a page for one track, the analyses of a study for many.
 
@@ -53,11 +54,17 @@ def inspect(
     from audiopatch.zoo import load_model
 
     plan = parse_plan(patchout) if patchout else None
+    console.say(f"loading {model}")
     tagger = load_model(model, device=device, dtype=dtype)
+    console.say(f"looking at {min(len(found), tracks)} of {len(found)} tracks")
     inspected = inspect_tracks(tagger, found, plan or default_plan(tagger), output, n_tracks=tracks, seed=seed)
     for bad in inspected.failed:
         console.say(console.printable(f"{bad.track.path}: {bad.message}"))
-    if inspected.page:
+    if json:
+        failed = [{"path": bad.track.path, "message": bad.message} for bad in inspected.failed]
+        page = str(inspected.page) if inspected.page else None
+        console.print_json({"page": page, "plan": str(plan or default_plan(tagger)), "failed": failed})
+    elif inspected.page:
         console.say(f"open {inspected.page}")
     if inspected.failed:
         raise typer.Exit(console.SOME_FAILED)

@@ -69,6 +69,9 @@ ABOUT = {
 """What the list of commands says of each, so that it imports none; a test holds these to the commands' own help."""
 
 
+_COLOURS = {"auto": "", "always": "FORCE_COLOR", "never": "NO_COLOR"}
+
+
 @cache
 def find_command(name: str) -> Any:
     """Import one command."""
@@ -134,12 +137,27 @@ app = typer.Typer(
 )
 
 
-def _print_version(wanted: bool) -> None:
+def _print_version(ctx: typer.Context, wanted: bool) -> None:
     if wanted:
         from audiopatch import __version__
 
-        typer.echo(f"audiopatch {__version__}")
+        if ctx.params.get("json"):
+            import platform
+
+            console.print_json({"audiopatch": __version__, "python": platform.python_version()})
+        else:
+            typer.echo(f"audiopatch {__version__}")
         raise typer.Exit
+
+
+def _colour(wanted: str) -> str:
+    """Rich reads the environment."""
+    if wanted not in _COLOURS:
+        raise typer.BadParameter(f"'{wanted}' is not one of {', '.join(_COLOURS)}")
+    if wanted != "auto":
+        os.environ.pop("NO_COLOR" if wanted == "always" else "FORCE_COLOR", None)
+        os.environ[_COLOURS[wanted]] = "1"
+    return wanted
 
 
 @app.callback()
@@ -148,6 +166,10 @@ def audiopatch(
     version: Annotated[
         bool, typer.Option("--version", "-V", help="Print the version.", callback=_print_version, is_eager=True)
     ] = False,
+    json: Annotated[bool, typer.Option("--json", is_eager=True, help="With --version: print JSON.")] = False,
+    color: Annotated[
+        str, typer.Option("--color", metavar="auto|always|never", callback=_colour, help="Colours in tables and bars.")
+    ] = "auto",
 ) -> None:
     """Tag whole music libraries with patchout spectrogram transformers.
 

@@ -72,6 +72,7 @@ class Target:
         OUTPUT,
         first=True,
     )
+    dry_run: bool = option(False, "Only say what would be analysed.", OUTPUT)
     show: bool | None = option(
         None,
         "Print the tags as a table at the end.",

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
 
-from audiopatch.cli.console import printable, rich_console, say
+from audiopatch.cli.console import SPEC_VERSION, printable, rich_console, say
 from audiopatch.cli.options import ProgressKind
 from audiopatch.cli.words import current_line, duration, number
 from audiopatch.inference.progress import Counts, Current, Observer
@@ -192,7 +192,7 @@ class Events:
         )
 
     def _emit(self, event: str, **values: Any) -> None:
-        sys.stderr.write(json.dumps({"event": event, **values}) + "\n")
+        sys.stderr.write(json.dumps({"spec_version": SPEC_VERSION, "event": event, **values}) + "\n")
         sys.stderr.flush()
 
 
