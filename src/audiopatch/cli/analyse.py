@@ -23,7 +23,7 @@ from audiopatch.inference.request import run_if_current
 from audiopatch.inference.settings import Analysis, Runtime
 from audiopatch.storage.place import is_remote
 from audiopatch.tables import FORMATS
-from audiopatch.tables.journal import Journal, make_plan
+from audiopatch.tables.journal import Journal, list_work
 from audiopatch.tables.output import folder_at, read_run
 from audiopatch.tables.parts import PartStore
 
@@ -115,13 +115,13 @@ def _foresee(inputs: Inputs, analysis: Analysis, target: Target, runtime: Runtim
     if folder is not None and before is not None:
         known = Journal.of(PartStore(folder, FORMATS.load(before["parameters"]["format"])()))
     tracks = inputs.tracks(root=before["root"] if before else None)
-    with make_plan(tracks, known, folder=None, retry_failed=runtime.retry_failed) as plan:
-        found = survey(list(plan), CutSpec(16_000, segment_s=10.0))
+    with list_work(tracks, known, folder=None, retry_failed=runtime.retry_failed) as work:
+        found = survey(list(work), CutSpec(16_000, segment_s=10.0))
         facts = {
-            "found": plan.n_found,
-            "to_do": plan.n_todo,
-            "current": plan.n_up_to_date,
-            "failed_earlier": plan.n_failed_before,
+            "found": work.n_found,
+            "to_do": work.n_todo,
+            "current": work.n_up_to_date,
+            "failed_earlier": work.n_failed_before,
             "audio_s": round(found.audio_s, 1),
             "output": target.output,
             "model": analysis.model,
@@ -129,9 +129,9 @@ def _foresee(inputs: Inputs, analysis: Analysis, target: Target, runtime: Runtim
     if target.json:
         console.print_json(facts)
         return
-    rest = f"; {number(plan.n_up_to_date)} current" if plan.n_up_to_date else ""
-    rest += f", {number(plan.n_failed_before)} failed earlier" if plan.n_failed_before else ""
-    console.say(f"{number(plan.n_todo)} of {number(plan.n_found)} tracks to do, about {audio(found.audio_s)}{rest}")
+    rest = f"; {number(work.n_up_to_date)} current" if work.n_up_to_date else ""
+    rest += f", {number(work.n_failed_before)} failed earlier" if work.n_failed_before else ""
+    console.say(f"{number(work.n_todo)} of {number(work.n_found)} tracks to do, about {audio(found.audio_s)}{rest}")
     console.say("nothing was written; how long it takes: audiopatch estimate FOLDER")
 
 
