@@ -72,6 +72,7 @@ def test_the_same_changes_twice_do_nothing_the_second_time(music, tables):
     before = state(music)
     again = audiopatch.apply_changes(changes, out)
     assert again.n("unchanged") == 4 and state(music) == before
+    assert audiopatch.undo(out, again.name).n("restored") == 0 and state(music) == before
 
 
 def test_mode_owner_attributes_and_times_are_kept_or_touched(music, tables):

@@ -57,12 +57,14 @@ def undo(
 ) -> Undone:
     """Take back the last write, or one by its name: its files get the bytes and the modification time they had.
 
+    The empty name is that of a write which found nothing to do, and there is nothing to take back.
+
     ``only``: files whose path matches one of these patterns, as in ``Artist/*``. A file that was changed since is
     left as it is and says so. ``dry_run`` finds out what would happen and changes nothing.
     """
     check_installed()
     folder = on_disk(folder_at(tables))
-    found = find_write(folder.path, write)
+    found = None if write == "" else find_write(folder.path, write)
     if found is None:
         return Undone()
     with held(folder):
