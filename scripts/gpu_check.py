@@ -91,7 +91,7 @@ class Check:
 
     def tags(self) -> dict[str, float]:
         """Tags of examples/music with the default model: the device's against the CPU's, both in float32."""
-        options = {"top_k": None, "dtype": "float32"}
+        options = {"top": 0, "dtype": "float32"}
         with exact_float32():
             cpu = audiopatch.tag(str(MUSIC), device="cpu", **options).tags
             here = audiopatch.tag(str(MUSIC), device=str(self.device), **options).tags

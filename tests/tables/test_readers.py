@@ -18,7 +18,14 @@ def out(library, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("readers") / "audiopatch.out"
     for part in ("album 0", "album 1", "long.wav"):  # three parts, as after three runs
         audiopatch.tag(
-            library / part, folder, model="tiny-random", embedding=True, dense=True, timeline=True, threads=1, workers=0
+            library / part,
+            folder,
+            model="tiny-random",
+            embeddings=True,
+            dense=True,
+            timeline=True,
+            threads=1,
+            workers=0,
         )
     assert len(list((folder / "tracks").iterdir())) == 3
     return folder
