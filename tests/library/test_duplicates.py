@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 import audiopatch
 from audiopatch.cli.main import app
 from audiopatch.library.nearest import close_pairs
+from fabricate import encode, music
 from made_library import Made, spread, write_output
 
 
@@ -43,7 +44,7 @@ def test_groups_and_what_tells_them_apart(tmp_path):
     assert (
         shown.exit_code == 0
         and "copy.flac" in shown.stdout
-        and "2 recordings are here 3 times too often" in shown.stderr
+        and "2 recordings are here more than once: 3 files" in shown.stderr
     )
     answer = json.loads(CliRunner().invoke(app, ["duplicates", "--in", str(tmp_path / "out"), "--json"]).stdout)
     assert answer[0][0]["path"] == "/music/copy.flac"
@@ -53,4 +54,17 @@ def test_nothing_twice_is_fine(tmp_path):
     vectors = spread(5, clusters=5)
     out = write_output(tmp_path / "out", [Made(f"/music/{i}.mp3", vectors[i]) for i in range(5)])
     assert audiopatch.duplicates(out) == []
-    assert CliRunner().invoke(app, ["duplicates", "--in", str(out)]).exit_code == 0
+    said = CliRunner().invoke(app, ["duplicates", "--in", str(out)])
+    assert said.exit_code == 0 and "No recording is here twice" in said.stderr
+
+
+def test_the_same_recording_in_real_files(tmp_path):
+    (tmp_path / "music").mkdir()
+    for number in range(5):
+        encode(tmp_path / "music" / f"{number}.flac", music(3, seed=number))
+    encode(tmp_path / "music" / "same.wav", music(3, seed=2))
+    encode(tmp_path / "music" / "same.wv", music(3, seed=2))
+    audiopatch.tag(tmp_path / "music", tmp_path / "out", model="tiny-random", embeddings=True, threads=1, workers=0)
+    (group,) = audiopatch.duplicates(tmp_path / "out")
+    assert {copy.path.rpartition("/")[2] for copy in group} == {"2.flac", "same.wav", "same.wv"}
+    assert [copy.kbit_s for copy in group] == sorted((copy.kbit_s for copy in group), reverse=True)  # all are lossless

@@ -38,5 +38,6 @@ def duplicates(tables: o.Tables = "audiopatch.out", json: o.JsonResult = False) 
     if groups:
         console.rich_console(stderr=False).print(grid)
     more = [copy for group in groups for copy in group[1:]]
-    wasted = sum(copy.size_bytes for copy in more)
-    console.say(f"{number(len(groups))} recordings are here {number(len(more))} times too often: {wasted / 1e6:.0f} MB")
+    wasted_mb = sum(copy.size_bytes for copy in more) / 1e6
+    said = f"{number(len(groups))} recordings are here more than once" if groups else "No recording is here twice"
+    console.say(said + (f": {number(len(more))} files, {wasted_mb:.0f} MB too many" if groups else ""))
