@@ -77,7 +77,7 @@ def check_model(
     if card.weights is None:
         raise UsageError(f"'{card.name}' has no published weights to check")
     path = fetch.download(card)
-    tagger = tagger_of_card(card, offline=True)
+    tagger = tagger_of_card(card, offline=True).eval()
     waves = _first_segments(tagger, music)
     note(f"{len(waves)} clips of {card.segment_s:g} s; weights {tagger.weights_sha256[:16]}…")
     python = python or _environment(card.family, note)
