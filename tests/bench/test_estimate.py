@@ -22,7 +22,7 @@ from fabricate import encode, music
 ROW = Row(
     model="m", patchout="F0T0", engine="torch", dtype="float32", device="cpu", batch=4, block=None, minutes_per_s=1.0,
     spread=0.0, latency_ms=1.0, n_repeats=1, gmacs=1.0, n_tokens=None, mparams=1.0, peak_share=None, mfu=None,
-    memory_mb=None, error=0.0, quality=1.0, quality_name="", baseline=None, times_baseline=None,
+    memory_mb=None, error=0.0, quality=1.0, quality_name="", baseline=None, times_baseline=None, published="",
 )  # fmt: skip
 SLOW, MIDDLE, FAST = (
     Option(replace(ROW, patchout=patchout, quality=quality), eta_s)

@@ -43,10 +43,10 @@ for line in sys.stdin.read().strip().splitlines():
 """
 COMMANDS = """
 tag lib -o tags --model tiny-random --quiet
-tag lib -o other --model tiny-random --quiet --prune F1 --embeddings
+tag lib -o other --model tiny-random --quiet --patchout F1T1 --embeddings
 embed lib -o vectors --model tiny-random --quiet
 compact tags
-similar 0.wav --in vectors
+similar lib/a/0.wav --in vectors
 playlist --like lib/a/0.wav --in vectors -o list.m3u8
 duplicates --in vectors
 write --in tags
