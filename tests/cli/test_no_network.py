@@ -108,7 +108,7 @@ def test_the_recorder_hears(place):
 
 def test_no_command_asks_the_network(place):
     assert asked_by(place, COMMANDS) == ""
-    assert not list((place / "home").rglob("*"))
+    assert not list((place / "home/intel").rglob("*"))
 
 
 @pytest.mark.slow

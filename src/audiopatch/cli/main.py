@@ -182,6 +182,7 @@ def audiopatch(
     # Threads of torch that wait for each other shall sleep, not spin. It costs nothing on an idle machine, and on a
     # busy one a small model was ten times slower without it. Read when torch is imported, hence here.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # or a download also asks which agents there are
     with console.errors_to_words():
         if (name := ctx.invoked_subcommand) in COMMANDS:
             config.check_environment(name, all_options_of, COMMANDS)

@@ -268,20 +268,19 @@ def hub_folder(repository: str, *, offline: bool = False) -> Path:
 
 def _hub_file(name: str, file: str, revision: str | None, *, offline: bool = False) -> Path | None:
     """One file of a hub repository in its cache; None where the repository (or, offline, the cache) lacks it."""
-    from huggingface_hub import hf_hub_download
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache
     from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     cache = os.environ.get("AUDIOPATCH_CACHE")
     place = {"cache_dir": at_home(cache) / "hub" if cache else None, "revision": revision}
     try:
-        return Path(
-            hf_hub_download(name, file, endpoint=os.environ.get("HF_ENDPOINT"), local_files_only=offline, **place)
-        )
+        if offline:  # hf_hub_download asks the hub which agents there are, also for files that are here
+            found = try_to_load_from_cache(name, file, **place)
+            return Path(found) if isinstance(found, str) else None
+        return Path(hf_hub_download(name, file, endpoint=os.environ.get("HF_ENDPOINT"), **place))
     except HFValidationError as error:
         raise UsageError(f"'{name}' is no hub repository; write hf://owner/name") from error
     except LocalEntryNotFoundError as error:
-        if offline:
-            return None
         raise WeightsError(f"'{name}' cannot be fetched: the hub cannot be reached") from error
     except EntryNotFoundError:
         return None
