@@ -111,7 +111,7 @@ class AvSource:
             raise TrackError("E_DECODE", "open", f"FFmpeg cannot open it: {_words(error)}") from None
         try:
             self._stream = self._best_stream()
-            self.header = self._read_header()
+            self.header: Header = self._read_header()
         except BaseException:
             self._container.close()
             raise
@@ -166,7 +166,7 @@ class AvSource:
         before = replace(self.damage)
         frames = self._frames(hashing=False)
         opening = _first_second(frames, rate)
-        self.damage = before  # what fails right after a seek lacks its past; the file is not to blame
+        self.damage: Damage = before  # what fails right after a seek lacks its past; the file is not to blame
         at = _agreed_position(opening, origin, clock * rate, position)
         for block in self._blocks(chain(opening, frames)):
             begin, at = max(0, position - at), at + block.wave.size

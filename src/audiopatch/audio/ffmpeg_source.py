@@ -24,7 +24,7 @@ class FfmpegSource:
     """One file decoded by an ``ffmpeg`` process. Raises ``TrackError`` (stage open) where there is no such command."""
 
     seekable = False
-    header = Header(_RATE, 2, "ffmpeg")
+    header: Header = Header(_RATE, 2, "ffmpeg")
 
     def __init__(self, file: AudioFile):
         if file.path is None:

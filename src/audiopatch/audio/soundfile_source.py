@@ -29,7 +29,9 @@ class SoundfileSource:
             raise TrackError("E_DECODE", "open", f"libsndfile cannot open it: {error}") from None
         check_rate(self._file.samplerate)
         rate, tags = self._file.samplerate, own_tags(self._file.copy_metadata())
-        self.header = Header(rate, self._file.channels, self._file.subtype.lower(), self._file.frames / rate, tags)
+        self.header: Header = Header(
+            rate, self._file.channels, self._file.subtype.lower(), self._file.frames / rate, tags
+        )
 
     seekable = False  # it could be, but a fallback need not be fast
 

@@ -83,7 +83,7 @@ class Labelled:
     def __init__(self, name: str, root: Path):
         recipe: Recipe = DATASETS.load(name)
         self.dataset: Dataset = recipe.read(root.expanduser().resolve())
-        self.metric = self.dataset.metrics[0]
+        self.metric: str = self.dataset.metrics[0]
         self._waves: dict[int, Waves] = {}
 
     def quality(self, contender: Contender) -> Quality:

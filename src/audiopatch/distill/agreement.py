@@ -72,8 +72,8 @@ class HeldOut:
         columns: Sequence[int] | None = None,
         ranked: Sequence[int] | None = None,
     ):
-        self.sample_rate = pieces.sample_rate
-        self.device = teachers.device
+        self.sample_rate: int = pieces.sample_rate
+        self.device: torch.device = teachers.device
         self.columns = slice(None) if columns is None else list(columns)
         self.clips, self.tracks = pieces.spread(round(clip_s * pieces.sample_rate), per_track=per_track)
         answers = [teachers(wave, self.sample_rate).logits for wave in self._waves()]

@@ -59,16 +59,18 @@ class Distillation:
     ):
         self.config, self.folder, self.evaluate, self.report = config, folder, evaluate, report
         self.fresh_heads = fresh_heads
-        self.device = teachers.device
-        self.student = Student(student.requires_grad_(True), teachers, others=config.others).to(self.device)
+        self.device: torch.device = teachers.device
+        self.student: Student = Student(student.requires_grad_(True), teachers, others=config.others).to(self.device)
         augment = augmentation(config.augment, pieces.sample_rate)
-        self.lessons = Lessons(pieces.on(self.device), augment, teachers, student, config)
+        self.lessons: Lessons = Lessons(pieces.on(self.device), augment, teachers, student, config)
         self.step = self.segments = 0
         self.elapsed_s = 0.0
         saved = folder.load_checkpoint()
         if saved is None:
             self.standards = self._calibrate()
-        self.averaged = AveragedModel(self.student.tagger, multi_avg_fn=_slower_and_slower(config.ema_decay))
+        self.averaged: AveragedModel = AveragedModel(
+            self.student.tagger, multi_avg_fn=_slower_and_slower(config.ema_decay)
+        )
         self.optimizers = build_optimizers(self.student, config)
         if saved is not None:
             self._restore(saved)
@@ -165,7 +167,7 @@ class Distillation:
 
     def _restore(self, saved: dict[str, Any]) -> None:
         self.step, self.segments, self.elapsed_s = saved["step"], saved["segments"], saved["elapsed_s"]
-        self.standards = Standards.from_lists(saved["standards"], self.device)
+        self.standards: Standards = Standards.from_lists(saved["standards"], self.device)
         self.student.load_state_dict(saved["student"])
         self.averaged.load_state_dict(saved["averaged"])
         for optimizer, state in zip(self.optimizers, saved["optimizers"], strict=True):

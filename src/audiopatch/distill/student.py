@@ -39,15 +39,15 @@ class Student(nn.Module):
         super().__init__()
         self.tagger = tagger
         n_features = tagger.card.backbone.n_features
-        self.keeps_layers = isinstance(tagger.head, JointHead)
+        self.keeps_layers: bool = isinstance(tagger.head, JointHead)
         self._groups = [
             (1.0 if number == 0 else others, torch.tensor(classes, device=teachers.device))
             for number, classes in enumerate(learnt(teachers, everything=not self.keeps_layers))
             if classes
         ]
         if not self.keeps_layers:
-            self.to_features = nn.Linear(n_features, teachers.n_features)
-            self.to_timeline = nn.Linear(n_features, teachers.n_features)
+            self.to_features: nn.Linear = nn.Linear(n_features, teachers.n_features)
+            self.to_timeline: nn.Linear = nn.Linear(n_features, teachers.n_features)
 
     def train(self, mode: bool = True) -> Self:
         """Layers taken from a teacher keep its statistics: they hold for every plan, as those of a batch would not."""

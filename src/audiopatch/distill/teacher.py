@@ -109,10 +109,10 @@ class Teachers:
         self.taggers = [tagger.eval() for tagger in taggers]
         for tagger in self.taggers:
             tagger.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # twice as fast for CNNs on a CPU
-        self.device = taggers[0].device
-        self.sample_rate = max(tagger.frontend.sample_rate for tagger in taggers)
-        self.labels = tuple(label for tagger in taggers for label in tagger.labels)
-        self.classes = tuple(range(len(self.labels)) if classes is None else classes)
+        self.device: torch.device = taggers[0].device
+        self.sample_rate: int = max(tagger.frontend.sample_rate for tagger in taggers)
+        self.labels: tuple[str, ...] = tuple(label for tagger in taggers for label in tagger.labels)
+        self.classes: tuple[int, ...] = tuple(range(len(self.labels)) if classes is None else classes)
         self._classes = torch.tensor(self.classes, device=self.device)
 
     @property

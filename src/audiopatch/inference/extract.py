@@ -19,7 +19,7 @@ from audiopatch.reducers.plan import Plan, parse_plan
 from audiopatch.types import CutSpec, Segment
 from audiopatch.zoo.labels import never_tags
 
-log = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -36,10 +36,10 @@ class Extractor:
     def __init__(self, tagger: Tagger, analysis: Analysis, *, batch_size: int):
         self.tagger = tagger
         self.analysis = analysis
-        self.plan = check(tagger, analysis)
+        self.plan: Plan = check(tagger, analysis)
         self.stack = analysis.stack
         self.batch_size = batch_size
-        self.full_samples = round(tagger.card.segment_s * tagger.frontend.sample_rate)
+        self.full_samples: int = round(tagger.card.segment_s * tagger.frontend.sample_rate)
 
     def __call__(self, segments: Sequence[Segment]) -> Outputs:
         """Segments of equal length -> Outputs in the same order.
@@ -100,7 +100,7 @@ class Extractor:
     def _shrink(self, n_segments: int, error: BaseException) -> None:
         if n_segments == 1:
             raise TrackError("E_OOM", "infer", "one segment alone does not fit into memory") from error
-        self.batch_size = n_segments // 2
+        self.batch_size: int = n_segments // 2
         log.warning("out of memory with %d segments at once; going on with %d", n_segments, self.batch_size)
         if self.tagger.device.type == "cuda":
             torch.cuda.empty_cache()

@@ -29,7 +29,7 @@ class Lanes:
         self._extractor = extractor
         device = extractor.tagger.device
         self._n_threads = torch.get_num_threads()
-        self.n = 2 if device.type == "cuda" else self._n_threads
+        self.n: int = 2 if device.type == "cuda" else self._n_threads
         # Its threads end with the pool, and so must know nothing that keeps it: neither these lanes nor the model.
         self._pool = ThreadPoolExecutor(self.n, "model", _enter, (device, max(1, self._n_threads // self.n)))
         self._fast: Callable[[], object] = lambda: None

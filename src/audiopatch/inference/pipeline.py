@@ -37,7 +37,7 @@ from audiopatch.tables.tables import labels_table
 from audiopatch.types import Aside, CutSpec, Decoded, Failed, Track, TrackRow
 from audiopatch.zoo.labels import content_of, describe_labels, label_parents
 
-log = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger(__name__)
 
 
 class Destination(Protocol):

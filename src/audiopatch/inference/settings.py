@@ -84,7 +84,7 @@ class Analysis:
     vectors: str = option("float16", "Type of the numbers in vectors: float16 or float32.", WHAT)
     seed: int = option(0, "For models and plans that draw at random.", WHAT)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_bounds(self, UsageError)
         find_pool(self.pool)
         check_overlap(self.overlap)
@@ -144,7 +144,7 @@ class Runtime:
     commit_every_s: float = 10.0
     commit_every_n: int = 512
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_bounds(self, UsageError)
         megabytes(self.max_memory)
 

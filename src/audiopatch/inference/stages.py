@@ -37,7 +37,7 @@ class Stages:
     """
 
     def __init__(self, tagger: Tagger, analysis: Analysis, *, batch_size: int | None):
-        self.batch_size = batch_size or batch_size_for(tagger)
+        self.batch_size: int = batch_size or batch_size_for(tagger)
         self._analysis = analysis
         self._lanes = Lanes(Extractor(tagger, analysis, batch_size=self.batch_size))
 

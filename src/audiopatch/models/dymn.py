@@ -30,7 +30,7 @@ class DyMN(ConvolutionalBackbone):
         self.config = config
         channels = partial(scaled_channels, width=config.width)
         previous = channels(16)
-        self.in_c = conv_norm(1, previous, 3, stride=2, act=nn.Hardswish)
+        self.in_c: nn.Sequential = conv_norm(1, previous, 3, stride=2, act=nn.Hardswish)
         blocks: list[nn.Module] = []
         for kernel, expanded, out, _, hardswish, stride in MOBILENET_ROWS:
             act = nn.Hardswish if hardswish else nn.ReLU
@@ -42,8 +42,8 @@ class DyMN(ConvolutionalBackbone):
                 )
             )
             previous = channels(out)
-        self.layers = nn.Sequential(*blocks)
-        self.out_c = conv_norm(previous, config.n_features, 1, act=nn.Hardswish)
+        self.layers: nn.Sequential = nn.Sequential(*blocks)
+        self.out_c: nn.Sequential = conv_norm(previous, config.n_features, 1, act=nn.Hardswish)
 
     def pooled(self, mel: Tensor) -> Tensor:
         return self.out_c(self.layers(self.in_c(mel[:, None]))).mean(dim=(2, 3))
@@ -56,18 +56,20 @@ class DynamicBlock(nn.Module):
         self, inside: int, expanded: int, out: int, kernel: int, *, n_context: int, act: type[nn.Module], stride: int
     ):
         super().__init__()
-        self.expands = expanded != inside
+        self.expands: bool = expanded != inside
         if self.expands:
-            self.exp_conv = DynamicConv(inside, expanded, 1, n_context=n_context)
+            self.exp_conv: DynamicConv = DynamicConv(inside, expanded, 1, n_context=n_context)
             self.exp_norm = batch_norm(expanded)
-            self.exp_act = act()
-        self.depth_conv = DynamicConv(expanded, expanded, kernel, n_context=n_context, stride=stride, groups=expanded)
+            self.exp_act: nn.Module = act()
+        self.depth_conv: DynamicConv = DynamicConv(
+            expanded, expanded, kernel, n_context=n_context, stride=stride, groups=expanded
+        )
         self.depth_norm = batch_norm(expanded)
-        self.depth_act = DynamicRelu(expanded, n_context)
-        self.proj_conv = DynamicConv(expanded, out, 1, n_context=n_context)
+        self.depth_act: DynamicRelu = DynamicRelu(expanded, n_context)
+        self.proj_conv: DynamicConv = DynamicConv(expanded, out, 1, n_context=n_context)
         self.proj_norm = batch_norm(out)
-        self.context_gen = Context(inside, expanded, n_context, stride)
-        self.residual = stride == 1 and inside == out
+        self.context_gen: Context = Context(inside, expanded, n_context, stride)
+        self.residual: bool = stride == 1 and inside == out
 
     def forward(self, x: Tensor) -> Tensor:
         context, by_frequency, by_time = self.context_gen(x)
@@ -82,10 +84,10 @@ class Context(nn.Module):
 
     def __init__(self, inside: int, expanded: int, n_context: int, stride: int):
         super().__init__()
-        self.joint_conv = nn.Conv2d(inside, n_context, 1, bias=False)
+        self.joint_conv: nn.Conv2d = nn.Conv2d(inside, n_context, 1, bias=False)
         self.joint_norm = batch_norm(n_context)
-        self.conv_f = nn.Conv2d(n_context, expanded, 1)
-        self.conv_t = nn.Conv2d(n_context, expanded, 1)
+        self.conv_f: nn.Conv2d = nn.Conv2d(n_context, expanded, 1)
+        self.conv_t: nn.Conv2d = nn.Conv2d(n_context, expanded, 1)
         self.stride = stride
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -107,11 +109,13 @@ class DynamicConv(nn.Module):
 
     def __init__(self, inside: int, out: int, kernel: int, *, n_context: int, stride: int = 1, groups: int = 1):
         super().__init__()
-        self.residuals = nn.Sequential(nn.Linear(n_context, _N_KERNELS))
+        self.residuals: nn.Sequential = nn.Sequential(nn.Linear(n_context, _N_KERNELS))
         kernels = torch.empty(_N_KERNELS, out, inside // groups, kernel, kernel)
         for one in kernels:
             nn.init.kaiming_normal_(one, mode="fan_out")
-        self.weight = nn.Parameter(kernels.flatten(1)[None, None])  # (1, 1, kernels, ...), as it is published
+        self.weight: nn.Parameter = nn.Parameter(
+            kernels.flatten(1)[None, None]
+        )  # (1, 1, kernels, ...), as it is published
         self.shape = kernels.shape[1:]
         self.stride, self.groups = stride, groups
 
@@ -134,7 +138,7 @@ class DynamicRelu(nn.Module):
 
     def __init__(self, channels: int, n_context: int):
         super().__init__()
-        self.coef_net = nn.Sequential(nn.Linear(n_context, len(RELU_REACH) * channels))
+        self.coef_net: nn.Sequential = nn.Sequential(nn.Linear(n_context, len(RELU_REACH) * channels))
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
         moved = 2 * self.coef_net(context).sigmoid() - 1

@@ -23,7 +23,7 @@ class HybridTransformer(SpectrogramTransformer):
     def __init__(self, config: HamConfig):
         super().__init__(config)
         eps = config.norm_eps
-        self.conformers = nn.ModuleList(
+        self.conformers: nn.ModuleList = nn.ModuleList(
             ConformerBlock(config.dim, config.n_heads, mlp_ratio=config.mlp_ratio, kernel=config.conv_kernel, eps=eps)
             for _ in range(config.n_conformers)
         )
@@ -43,12 +43,12 @@ class ConformerBlock(nn.Module):
 
     def __init__(self, dim: int, n_heads: int, *, mlp_ratio: int, kernel: int, eps: float):
         super().__init__()
-        self.feed1 = _feed_forward(dim, mlp_ratio, eps)
-        self.norm = nn.LayerNorm(dim, eps=eps)
-        self.attn = Attention(dim, n_heads)
-        self.conv = TimeConvolution(dim, kernel, eps)
-        self.feed2 = _feed_forward(dim, mlp_ratio, eps)
-        self.closing = nn.LayerNorm(dim, eps=eps)
+        self.feed1: nn.Sequential = _feed_forward(dim, mlp_ratio, eps)
+        self.norm: nn.LayerNorm = nn.LayerNorm(dim, eps=eps)
+        self.attn: Attention = Attention(dim, n_heads)
+        self.conv: TimeConvolution = TimeConvolution(dim, kernel, eps)
+        self.feed2: nn.Sequential = _feed_forward(dim, mlp_ratio, eps)
+        self.closing: nn.LayerNorm = nn.LayerNorm(dim, eps=eps)
         for last in (self.feed1[-1], self.attn.proj, self.conv.out, self.feed2[-1]):
             for parameter in last.parameters():
                 nn.init.zeros_(parameter)
@@ -71,11 +71,11 @@ class TimeConvolution(nn.Module):
 
     def __init__(self, dim: int, kernel: int, eps: float):
         super().__init__()
-        self.norm = nn.LayerNorm(dim, eps=eps)
-        self.gate = nn.Linear(dim, 2 * dim)
-        self.depthwise = nn.Conv2d(dim, dim, (1, kernel), padding=(0, kernel // 2), groups=dim)
-        self.batch_norm = nn.BatchNorm2d(dim)
-        self.out = nn.Linear(dim, dim)
+        self.norm: nn.LayerNorm = nn.LayerNorm(dim, eps=eps)
+        self.gate: nn.Linear = nn.Linear(dim, 2 * dim)
+        self.depthwise: nn.Conv2d = nn.Conv2d(dim, dim, (1, kernel), padding=(0, kernel // 2), groups=dim)
+        self.batch_norm: nn.BatchNorm2d = nn.BatchNorm2d(dim)
+        self.out: nn.Linear = nn.Linear(dim, dim)
 
     def forward(self, tokens: TokenGrid) -> TokenGrid:
         gated = F.glu(self.gate(self.norm(tokens.x)), dim=-1)
@@ -90,8 +90,10 @@ class ChannelAttention(nn.Module):
 
     def __init__(self, dim: int, reduction: int = 16):
         super().__init__()
-        self.mlp = nn.Sequential(nn.Linear(dim, dim // reduction), nn.ReLU(), nn.Linear(dim // reduction, dim))
-        self.strength = nn.Parameter(torch.zeros(dim))
+        self.mlp: nn.Sequential = nn.Sequential(
+            nn.Linear(dim, dim // reduction), nn.ReLU(), nn.Linear(dim // reduction, dim)
+        )
+        self.strength: nn.Parameter = nn.Parameter(torch.zeros(dim))
 
     def forward(self, x: Tensor) -> Tensor:
         weight = torch.sigmoid(self.mlp(x.amax(dim=1)) + self.mlp(x.mean(dim=1)))

@@ -39,8 +39,8 @@ class SeparatedHeads(nn.Module):
 
     def __init__(self, config: HeadConfig, n_features: int):
         super().__init__()
-        self.cls = _norm_linear(config, n_features // 2)
-        self.dist = _norm_linear(config, n_features // 2)
+        self.cls: nn.Module = _norm_linear(config, n_features // 2)
+        self.dist: nn.Module = _norm_linear(config, n_features // 2)
 
     def both(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """features (B, 2 D) -> logits of CLS, logits of DIST, each (B, n_classes)."""
@@ -58,7 +58,9 @@ class JointHead(nn.Module):
     def __init__(self, config: HeadConfig, n_features: int):
         super().__init__()
         self.n_inputs = {part.name: part.n_inputs or n_features for part in config.parts}
-        self.heads = nn.ModuleDict({part.name: build_head(part, self.n_inputs[part.name]) for part in config.parts})
+        self.heads: nn.ModuleDict = nn.ModuleDict(
+            {part.name: build_head(part, self.n_inputs[part.name]) for part in config.parts}
+        )
 
     def apart(self, features: Tensor) -> dict[str, Tensor]:
         """features (B, E) -> each head's logits (B, its n_classes)."""

@@ -26,7 +26,7 @@ class MobileNet(ConvolutionalBackbone):
     def __init__(self, config: MobileNetConfig):
         super().__init__()
         self.config = config
-        self.features = nn.Sequential(*mobilenet_layers(config.width))
+        self.features: nn.Sequential = nn.Sequential(*mobilenet_layers(config.width))
 
     def pooled(self, mel: Tensor) -> Tensor:
         """mel (B, n_mels, frames) -> (B, E), the mean of the last convolution's map."""
@@ -67,8 +67,8 @@ class InvertedResidual(nn.Module):
         if squeeze:
             layers.append(ConcurrentSqueeze(expanded))
         layers.append(conv_norm(expanded, out, 1))
-        self.block = nn.Sequential(*layers)
-        self.residual = stride == 1 and inside == out
+        self.block: nn.Sequential = nn.Sequential(*layers)
+        self.residual: bool = stride == 1 and inside == out
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.block(x) if self.residual else self.block(x)
@@ -79,7 +79,7 @@ class ConcurrentSqueeze(nn.Module):
 
     def __init__(self, channels: int):
         super().__init__()
-        self.conc_se_layers = nn.ModuleList([SqueezeExcitation(channels)])
+        self.conc_se_layers: nn.ModuleList = nn.ModuleList([SqueezeExcitation(channels)])
 
     def forward(self, x: Tensor) -> Tensor:
         return self.conc_se_layers[0](x)
@@ -91,8 +91,8 @@ class SqueezeExcitation(nn.Module):
     def __init__(self, channels: int):
         super().__init__()
         hidden = scaled_channels(channels // 4, 1.0)
-        self.fc1 = nn.Linear(channels, hidden)
-        self.fc2 = nn.Linear(hidden, channels)
+        self.fc1: nn.Linear = nn.Linear(channels, hidden)
+        self.fc2: nn.Linear = nn.Linear(hidden, channels)
 
     def forward(self, x: Tensor) -> Tensor:
         scale = torch.sigmoid(self.fc2(torch.relu(self.fc1(x.mean(dim=(2, 3))))))

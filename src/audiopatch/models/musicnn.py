@@ -38,18 +38,18 @@ class Musicnn(ConvolutionalBackbone):
         super().__init__()
         self.config = config
         self.norm = _batch_norm_2d(1)
-        self.timbral = nn.ModuleList(
+        self.timbral: nn.ModuleList = nn.ModuleList(
             WideConvReluNorm(nn.Conv2d(1, _N_TIMBRAL, (bands, 7), padding=(0, 3))) for bands in _TIMBRAL_BANDS
         )
-        self.temporal = nn.ModuleList(
+        self.temporal: nn.ModuleList = nn.ModuleList(
             WideConvReluNorm(nn.Conv2d(1, _N_TEMPORAL, (1, frames)), pad=((frames - 1) // 2, frames // 2))
             for frames in _TEMPORAL_FRAMES
         )
-        self.mid = nn.ModuleList(
+        self.mid: nn.ModuleList = nn.ModuleList(
             ConvReluNorm(nn.Conv1d(n_inside, _N_MID, 7, padding=3)) for n_inside in (N_FRONT, _N_MID, _N_MID)
         )
         self.pooled_norm = _batch_norm_1d(N_POOLED)
-        self.dense = nn.Linear(N_POOLED, config.n_features)
+        self.dense: nn.Linear = nn.Linear(N_POOLED, config.n_features)
         self.dense_norm = _batch_norm_1d(config.n_features)
 
     def pooled(self, mel: Tensor) -> Tensor:
@@ -73,7 +73,9 @@ class Vgg(ConvolutionalBackbone):
         self.config = config
         self.norm = _batch_norm_2d(1)
         channels = (1, *[128] * 5)
-        self.layers = nn.ModuleList(ConvReluNorm(nn.Conv2d(n_inside, 128, 3, padding=1)) for n_inside in channels[:-1])
+        self.layers: nn.ModuleList = nn.ModuleList(
+            ConvReluNorm(nn.Conv2d(n_inside, 128, 3, padding=1)) for n_inside in channels[:-1]
+        )
 
     def pooled(self, mel: Tensor) -> Tensor:
         x = self.norm(mel[:, None])

@@ -71,13 +71,13 @@ class ConvolutionalStem(nn.Module):
     def __init__(self, config: StemConfig, dim: int):
         super().__init__()
         layers = mobilenet_layers(config.width)
-        self.layers = nn.Sequential(*layers[: config.n_layers])
-        self.to_token = Linear(config.channels, dim)
+        self.layers: nn.Sequential = nn.Sequential(*layers[: config.n_layers])
+        self.to_token: Linear = Linear(config.channels, dim)
         if config.tail:
-            self.to_map = Linear(dim, config.channels)
+            self.to_map: Linear = Linear(dim, config.channels)
             nn.init.zeros_(self.to_map.weight)
             nn.init.zeros_(self.to_map.bias)
-            self.tail = nn.Sequential(*layers[config.n_layers :])
+            self.tail: nn.Sequential = nn.Sequential(*layers[config.n_layers :])
 
     def enter(self, mel: Tensor, places: TokenGrid, window: Window | None = None) -> Tensor:
         """mel (B, n_mels, frames) -> the map at ``places``, (B, N, channels), from the ``window`` around them alone."""

@@ -53,15 +53,15 @@ class Tagger(nn.Module):
     def __init__(self, card: ModelCard, labels: Sequence[str]):
         super().__init__()
         self.card = card
-        self.labels = tuple(labels)
+        self.labels: tuple[str, ...] = tuple(labels)
         self.weights_sha256 = "random"
-        self.dtype = torch.float32
+        self.dtype: torch.dtype = torch.float32
         self.engine = "torch"
         with torch.device("cpu"):  # on the "meta" device, windows would import half of torch's compiler: a second
             frontend = FRONTENDS.load(card.frontend.name)
             self.frontend: Frontend = frontend(card.frontend.n_frames, **card.frontend.options)
-        self.backbone = build_backbone(card.backbone)
-        self.head = build_head(card.head, card.backbone.n_features)
+        self.backbone: nn.Module = build_backbone(card.backbone)
+        self.head: nn.Module = build_head(card.head, card.backbone.n_features)
 
     @property
     def device(self) -> torch.device:

@@ -29,25 +29,25 @@ class SpectrogramTransformer(nn.Module):
         self.config = config
         dim, (rows, cols) = config.dim, config.grid
         if config.stem:
-            self.stem = ConvolutionalStem(config.stem, dim)
+            self.stem: ConvolutionalStem = ConvolutionalStem(config.stem, dim)
         else:
-            self.patch_embed = PatchEmbed(dim, config.patch_size, config.patch_stride)
+            self.patch_embed: PatchEmbed = PatchEmbed(dim, config.patch_size, config.patch_stride)
         if config.mel_affine:
-            self.mel_scale = nn.Parameter(torch.ones(config.n_mels))
-            self.mel_shift = nn.Parameter(torch.zeros(config.n_mels))
+            self.mel_scale: nn.Parameter = nn.Parameter(torch.ones(config.n_mels))
+            self.mel_shift: nn.Parameter = nn.Parameter(torch.zeros(config.n_mels))
         for name in ("cls_token", "dist_token")[: config.prefix]:
             self.register_parameter(name, nn.Parameter(torch.zeros(1, 1, dim)))
         if config.positions == "split":
             if config.prefix:
-                self.new_pos_embed = nn.Parameter(torch.zeros(1, config.prefix, dim))
-            self.freq_new_pos_embed = nn.Parameter(torch.zeros(1, dim, rows, 1))
-            self.time_new_pos_embed = nn.Parameter(torch.zeros(1, dim, 1, cols))
+                self.new_pos_embed: nn.Parameter = nn.Parameter(torch.zeros(1, config.prefix, dim))
+            self.freq_new_pos_embed: nn.Parameter = nn.Parameter(torch.zeros(1, dim, rows, 1))
+            self.time_new_pos_embed: nn.Parameter = nn.Parameter(torch.zeros(1, dim, 1, cols))
         else:
-            self.pos_embed = nn.Parameter(torch.zeros(1, config.prefix + rows * cols, dim))
+            self.pos_embed: nn.Parameter = nn.Parameter(torch.zeros(1, config.prefix + rows * cols, dim))
         if config.norm_order == "post":
-            self.pre_norm = nn.LayerNorm(dim, eps=config.norm_eps)
+            self.pre_norm: nn.LayerNorm = nn.LayerNorm(dim, eps=config.norm_eps)
         block = _BLOCKS[config.norm_order]
-        self.blocks = nn.ModuleList(
+        self.blocks: nn.ModuleList = nn.ModuleList(
             block(dim, config.n_heads, mlp_ratio=config.mlp_ratio, eps=config.norm_eps) for _ in range(config.depth)
         )
         self.norm = nn.LayerNorm(dim, eps=config.norm_eps) if config.final_norm else nn.Identity()
@@ -188,7 +188,7 @@ class PatchEmbed(nn.Module):
 
     def __init__(self, dim: int, size: tuple[int, int], stride: tuple[int, int]):
         super().__init__()
-        self.proj = nn.Conv2d(1, dim, size, stride)
+        self.proj: nn.Conv2d = nn.Conv2d(1, dim, size, stride)
 
     def forward(self, patches: Tensor) -> Tensor:
         return F.linear(patches, self.proj.weight.flatten(1), self.proj.bias)
@@ -202,10 +202,10 @@ class Block(nn.Module):
 
     def __init__(self, dim: int, n_heads: int, *, mlp_ratio: int, eps: float):
         super().__init__()
-        self.norm1 = nn.LayerNorm(dim, eps=eps)
-        self.attn = Attention(dim, n_heads)
-        self.norm2 = nn.LayerNorm(dim, eps=eps)
-        self.mlp = Mlp(dim, mlp_ratio)
+        self.norm1: nn.LayerNorm = nn.LayerNorm(dim, eps=eps)
+        self.attn: Attention = Attention(dim, n_heads)
+        self.norm2: nn.LayerNorm = nn.LayerNorm(dim, eps=eps)
+        self.mlp: Mlp = Mlp(dim, mlp_ratio)
 
     def forward(self, tokens: TokenGrid, reducer: Reducer | None, signals: Signals) -> TokenGrid:
         attended, q, k = self.attn(self.norm1(tokens.x), tokens.key_bias())
@@ -234,8 +234,8 @@ class Mlp(nn.Module):
 
     def __init__(self, dim: int, ratio: int):
         super().__init__()
-        self.fc1 = Linear(dim, ratio * dim)
-        self.fc2 = Linear(ratio * dim, dim)
+        self.fc1: Linear = Linear(dim, ratio * dim)
+        self.fc2: Linear = Linear(ratio * dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.fc2(self.fc1(x, gelu=True))
@@ -250,8 +250,8 @@ class Attention(nn.Module):
     def __init__(self, dim: int, n_heads: int):
         super().__init__()
         self.n_heads = n_heads
-        self.qkv = Linear(dim, 3 * dim)
-        self.proj = Linear(dim, dim)
+        self.qkv: Linear = Linear(dim, 3 * dim)
+        self.proj: Linear = Linear(dim, dim)
 
     def forward(self, x: Tensor, key_bias: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         q, k, v = self.qkv(x).unflatten(-1, (3, self.n_heads, -1)).permute(2, 0, 3, 1, 4)

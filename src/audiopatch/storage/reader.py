@@ -21,7 +21,7 @@ class RemoteFile(io.RawIOBase):
     """
 
     def __init__(self, url: str, size_bytes: int, *, whole: bool):
-        self.name = url.rpartition("/")[2]  # decoders look at the ending
+        self.name: str = url.rpartition("/")[2]  # decoders look at the ending
         self.whole = whole
         self._url, self._size = url, size_bytes
         self._first, self._largest = _WHOLE_BYTES if whole else _PIECES_BYTES

@@ -30,8 +30,8 @@ class Holder:
     """The lock in our hands; ``lost`` is set when somebody else took it."""
 
     def __init__(self, url: str):
-        self.url = f"{url}/{_NAME}"
-        self.token = uuid.uuid4().hex
+        self.url: str = f"{url}/{_NAME}"
+        self.token: str = uuid.uuid4().hex
         self.lost = threading.Event()
         self._ended = threading.Event()
         self._n_renewals = 0

@@ -235,7 +235,7 @@ class Loop:
             raise OutputMismatchError(
                 f"{self.folder.path} was trained on other clips than the dataset now holds; begin anew with --force"
             )
-        self.progress = Progress(**state["progress"])
+        self.progress: Progress = Progress(**state["progress"])
         self.tagger.load_state_dict(state["tagger"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.fabric.strategy.precision.load_state_dict(state["scaler"])

@@ -115,12 +115,14 @@ class Fit:
         device: torch.device,
     ):
         self.config, self.dataset, self.features, self.device = config, dataset, features, device
-        self.n_train = len(train)
+        self.n_train: int = len(train)
         self.truth, self.known = targets((*train, *valid), dataset.labels)
         self.loss = LOSSES["bce" if dataset.multilabel else "cross_entropy"]
         # exponential rise over 10 of 60 epochs, then linear down to 1e-7 of the rate (the published code)
         rise = config.epochs / 6
-        self.schedule = LearningRate("exponential", rise, "linear", rise, config.epochs - rise, last_share=1e-7)
+        self.schedule: LearningRate = LearningRate(
+            "exponential", rise, "linear", rise, config.epochs - rise, last_share=1e-7
+        )
 
     def __call__(self, cell: tuple[int, tuple[str, ...]], setting: dict[str, float]) -> Fitted:
         x = torch.from_numpy(self.features.of(*cell)).to(self.device)

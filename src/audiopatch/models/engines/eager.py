@@ -15,7 +15,7 @@ from audiopatch.errors import UsageError
 from audiopatch.models.processor import emulation_cost
 from audiopatch.models.tagger import Tagger
 
-log = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger(__name__)
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _MAX_ERROR = 1e-5  # relative; what "medium" may cost on float32 products and still be called float32

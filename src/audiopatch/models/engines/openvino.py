@@ -19,7 +19,7 @@ from audiopatch.models.tagger import Tagger
 from audiopatch.reducers.plan import NO_REDUCTION, Plan
 from audiopatch.storage.cache import cache_folder
 
-log = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger(__name__)
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "int8": torch.int8}
 

@@ -60,7 +60,7 @@ class Id3Tags:
                 self.version = 4
                 self._frames = _upgraded(file, self._kind, upgrade)
             else:
-                self.version = self._header.version[1]
+                self.version: int = self._header.version[1]
                 self._frames = list(_frames_in(file, self._header))
 
     def read(self, field: str) -> tuple[str, ...]:
