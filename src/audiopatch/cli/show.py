@@ -102,9 +102,7 @@ def _print_label(found: LabelTracks) -> None:
     if found.others:
         out.print(console.printable(f"See also: {', '.join(found.others[:8])}"))
     if not found.complete:
-        out.print(
-            f"Asked were the tracks that have {found.label} among their tags; with 'tag --dense' it is every one."
-        )
+        out.print(f"Only tracks with {found.label} among their tags; after 'tag --dense' every track is asked.")
 
 
 def _print_track(found: Shown) -> None:
