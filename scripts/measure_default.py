@@ -5,7 +5,7 @@
 
 Agreement with its teacher for every plan, by class at F0T0, and the speed of ``tag`` from files to tables, which a
 busy machine falsifies (``--no-speed`` leaves the old figures, which name their machine). The tables replace what stands
-between the markers in README.md and in the model's own README.md; the scores go into its card.json.
+between the markers in docs/default-model.md and in the model's own README.md; the scores go into its card.json.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from audiopatch.audio.walk import walk
 from audiopatch.bench.machine import cpu_name
 from audiopatch.distill.agreement import PLANS, HeldOut, as_scores, as_table
 from audiopatch.distill.pieces import Pieces, prepare
-from audiopatch.distill.student import classes_of, ranked_of
 from audiopatch.distill.teacher import Teachers
+from audiopatch.distill.vocabulary import names_in, tags_of
 from audiopatch.models.tagger import Tagger
 from audiopatch.zoo import DEFAULT_MODEL, native
 from audiopatch.zoo.labels import split_label
@@ -35,7 +35,7 @@ from audiopatch.zoo.load import load_model
 
 ROOT = Path(__file__).parents[1]
 MODEL = ROOT / "src/audiopatch/zoo/packaged" / DEFAULT_MODEL
-READMES = (ROOT / "README.md", MODEL / "README.md")
+READMES = (ROOT / "docs/default-model.md", MODEL / "README.md")
 AGREEMENT, SPEED = "<!-- agreement, by make card -->", "<!-- speed, by make card -->"
 END = "<!-- end -->"
 N_SHOWN = 8
@@ -46,8 +46,7 @@ def main() -> None:
     pieces = held_out(arguments.music, arguments.pieces)
     student = load_model(MODEL, device="cpu", dtype="float32")
     tagger = load_model(arguments.teacher, device="cpu")
-    teachers = Teachers([tagger], classes_of(student.labels, tagger.labels))
-    held = HeldOut(teachers, pieces, ranked=ranked_of(student, student.labels))
+    held = held_against(tagger, student, pieces)
     rows = held.compare(student)
     said = [
         *as_table(rows),
@@ -59,6 +58,16 @@ def main() -> None:
     put(AGREEMENT, said)
     if not arguments.no_speed:
         put(SPEED, speeds(sorted({arguments.music / span.path for span in pieces.spans}), arguments.teacher))
+
+
+def held_against(teacher: Tagger, student: Tagger, pieces: Pieces) -> HeldOut:
+    """The held-out clips with a teacher's answers, for the labels of the student that the teacher knows."""
+    pairs = [(column, tags[0]) for column, label in enumerate(student.labels) if (tags := names_in(teacher, label))]
+    columns = [column for column, _ in pairs]
+    tags = set(tags_of(student.labels))
+    teachers = Teachers([teacher], [teacher.labels.index(tag) for _, tag in pairs])
+    ranked = [place for place, column in enumerate(columns) if column in tags]
+    return HeldOut(teachers, pieces, columns=columns, ranked=ranked)
 
 
 def held_out(music: Path, folder: Path) -> Pieces:
@@ -75,7 +84,7 @@ def by_class(held: HeldOut, student: Tagger) -> list[str]:
     names = sorted(found, key=lambda number: -found[number])
 
     def words(number: int) -> str:
-        return f"{split_label(student.labels[number]).leaf} | {found[number]:.2f}"
+        return f"{split_label(student.labels[held.columns[number]]).leaf} | {found[number]:.2f}"
 
     return [
         "| ranked best at F0T0 | average precision | ranked worst | average precision |",
@@ -108,7 +117,9 @@ def put(begin: str, lines: Sequence[str]) -> None:
     text = "\n".join(lines)
     print(text)
     for path in READMES:
-        before, _, rest = path.read_text(encoding="utf-8").partition(begin)
+        before, found, rest = path.read_text(encoding="utf-8").partition(begin)
+        if not found:
+            continue
         _, _, after = rest.partition(END)
         path.write_text(f"{before}{begin}\n\n{text}\n\n{END}{after}", encoding="utf-8")
 

@@ -70,3 +70,10 @@ def _host(torch) -> tuple:
         torch.get_num_threads(), torch.get_float32_matmul_precision(), torch.backends.cudnn.benchmark,
         logging.getLogger().level, list(sys.path), len(lanes),
     )  # fmt: skip
+
+
+def test_a_function_keeps_its_name_when_the_folder_of_that_name_is_imported():
+    import audiopatch.bench.run
+    import audiopatch.distill.run
+
+    assert callable(audiopatch.bench) and callable(audiopatch.distill)

@@ -55,7 +55,7 @@ python -c "import audiopatch; print(audiopatch.read('audiopatch.out').tags)"
   environment  AUDIOPATCH_MODEL=... is the default of --model, and so on for every option
   cache        {cache} (AUDIOPATCH_CACHE names another place)
 
-  model = "audiopatch-small"     # for every command that has --model
+  model = "audiopatch-music"     # for every command that has --model
   [tag]
   top = 20                       # for tag alone; names are those of the options, with _ for -
 

@@ -157,7 +157,7 @@ def _scores(tagger: Tagger, wave: Tensor, sample_rate: int) -> Tensor:
     rate = tagger.frontend.sample_rate
     wave = resample_fft(wave, sample_rate, rate)
     length = min(round(tagger.card.segment_s * rate), wave.shape[1])
-    n_segments = math.ceil(wave.shape[1] / length - 0.2)
+    n_segments = math.ceil(wave.shape[1] / length - 0.35)  # a third of one may stay unheard
     starts = torch.linspace(0, wave.shape[1] - length, max(1, n_segments)).long().tolist()
     segments = torch.stack([wave[:, start : start + length] for start in starts], dim=1)
     mel = tagger.frontend(segments.flatten(0, 1))

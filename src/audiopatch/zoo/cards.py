@@ -45,7 +45,7 @@ def shipped_cards() -> tuple[ModelCard, ...]:
     return tuple(ModelCard.from_json(path.read_text(encoding="utf-8")) for path in sorted(_SHIPPED.glob("*/card.json")))
 
 
-DEFAULT_MODEL = "audiopatch-small"
+DEFAULT_MODEL = "audiopatch-music"
 
 _PUBLISHED = (card for family in FAMILIES for card in family.CARDS)
 _SHIPPED_CARDS = {card.name: card for card in shipped_cards()}
