@@ -55,7 +55,7 @@ def within(runtime: Runtime, tagger: Tagger, analysis: Analysis) -> Runtime:
         runtime,
         workers=n_decoders,
         threads=n_lanes,
-        batch_size=1 if tagger.device.type == "cpu" else runtime.batch,
+        batch=1 if tagger.device.type == "cpu" else runtime.batch,
         decoder_mb=decoder_mb,
         commit_every_n=min(runtime.commit_every_n, _COMMIT_EVERY_N),
     )
