@@ -17,7 +17,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 # The constraints name a CPU build of torch where that is enough: a bare "torch" brings several GB of CUDA.
-INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+INSTALL = @echo "installing into $(VENV): some minutes the first time"; $(BIN)/python -m pip install --disable-pip-version-check --progress-bar on -c constraints.txt
 
 .PHONY: demo test test-all numerics documentation coverage docs dist sbom faults soak default-model card check-models check workflows clean
 

@@ -1,6 +1,7 @@
 """Every published architecture, as a tiny random file: what its reader makes of it, and how strict it is."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from audiopatch.errors import UsageError, WeightsError
-from audiopatch.zoo import CARDS, load_model
+from audiopatch.zoo import CARDS, load_model, native
 from audiopatch.zoo.cards import FAMILIES
 from audiopatch.zoo.checkpoint import unwrap
 from audiopatch.zoo.load import read_weights_file
@@ -298,3 +299,12 @@ def test_cards_and_readers_agree(states, save):
             read = read_weights_file(save(state, card.weights.filename)).card
             assert read.frontend == card.frontend and read.head == card.head and read.segment_s == card.segment_s
             assert (read.backbone.grid, read.backbone.depth) == (backbone.grid, backbone.depth), card.name
+
+
+def test_weights_may_be_read_by_whom_the_umask_lets(tmp_path):
+    before = os.umask(0o022)
+    try:
+        native.save(load_model("tiny-random", device="cpu"), tmp_path)
+    finally:
+        os.umask(before)
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o644}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save as serialise
 
 from audiopatch.errors import WeightsError
 from audiopatch.models.card import ModelCard
@@ -24,7 +24,7 @@ def save(tagger: Tagger, folder: Path, *, dtype: torch.dtype = torch.float32) ->
     """Write card, labels and weights to ``folder``; large floats as ``dtype``, small tensors in float32."""
     folder.mkdir(parents=True, exist_ok=True)
     state = {key: _stored(value, dtype) for key, value in tagger.state_dict().items()}
-    save_file(state, folder / WEIGHTS_FILE)
+    (folder / WEIGHTS_FILE).write_bytes(serialise(state))  # save_file's own would be readable by the owner alone
     (folder / CARD_FILE).write_text(tagger.card.to_json(), encoding="utf-8")
     (folder / LABELS_FILE).write_text("\n".join(tagger.labels) + "\n", encoding="utf-8")
 
