@@ -57,16 +57,16 @@ models info audiopatch-small
 doctor
 """
 LONG = """
-tag lib -o traced --model audiopatch-small --quiet --engine traced
-bench lib --model tiny-random --tracks 2 -o bench
+tag lib -o small --model audiopatch-small --quiet
+bench lib --model tiny-random --tracks 2 --budget 20 -o bench
 estimate lib --model audiopatch-small
-train folder lib --model tiny-random -o trained --epochs 1
+train folder lib --model tiny-random -o trained --set epochs=1
 evaluate folder lib --model tiny-random -o evaluated
 """
 EXTRAS = {
     "openvino": "tag lib -o openvino --model audiopatch-small --quiet --offline --engine openvino",
-    "nncf": "export audiopatch-small --int8 lib --tracks 2 -o exported",
-    "onnxscript": "export tiny-random -o tiny.onnx",
+    "nncf": "export audiopatch-small --int8 lib --tracks 2",
+    "onnxscript": "export tiny-random --onnx tiny.onnx",
 }
 
 
