@@ -61,7 +61,7 @@ tag lib -o small --model audiopatch-small --quiet
 bench lib --model tiny-random --tracks 2 --budget 20 -o bench
 estimate lib --model audiopatch-small
 train folder lib --model tiny-random -o trained --set epochs=1
-evaluate folder lib --model tiny-random -o evaluated
+evaluate folder lib --model trained/model -o evaluated
 """
 EXTRAS = {
     "openvino": "tag lib -o openvino --model audiopatch-small --quiet --offline --engine openvino",

@@ -48,7 +48,7 @@ def pace(tracks: Sequence[Track], analysis: Analysis, runtime: Runtime, *, at_mo
 
 def startup_s(track: Track, analysis: Analysis, runtime: Runtime) -> float:
     """Seconds that ``audiopatch tag`` takes for one segment and nothing else, in a process of its own."""
-    command = shlex.split(command_of(track.path, replace(analysis, n_segments=1), runtime))[1:]
+    command = shlex.split(command_of(track.path, replace(analysis, segments=1), runtime))[1:]
     with tempfile.TemporaryDirectory(prefix="audiopatch-trial-") as folder:
         quietly = ["--output", str(Path(folder) / "out"), "--quiet", "--fail-on", "never"]
         started = time.perf_counter()
