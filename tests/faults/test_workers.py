@@ -28,10 +28,10 @@ def hang():
     while True:
         time.sleep(1)
 
-def opener(path, _open=decode.DECODERS["av"]):
-    source = _open(path)
+def opener(file, _open=decode.DECODERS["av"]):
+    source = _open(file)
     for word, deed in (("crash", crash), ("hang", hang)):
-        if word in os.path.basename(path):
+        if word in file.name:
             deed()
     return source
 

@@ -107,7 +107,7 @@ def test_out_of_memory_halves_the_batch_and_goes_on(tagger, monkeypatch, one_thr
         ({"stack": Stack(blocks=(3,))}, "block 3 does not exist"),
         ({"stack": Stack(blocks=(0,))}, "block 0 does not exist"),
         ({"stack": Stack(blocks=(1,), tokens=("mean",))}, "unknown token 'mean'"),
-        ({"patchout": "F3"}, "unknown reducer"),
+        ({"patchout": "F3"}, "both letters need their number"),
     ],
 )
 def test_what_the_model_cannot_do_is_refused_at_once(tagger, options, words):

@@ -170,7 +170,7 @@ def test_another_disk_with_the_same_names_is_another_disk(tmp_path, times):
 def test_parts_that_are_empty_or_foreign(songs, run, tmp_path):
     """What synchronisers, full disks and power cuts leave: the tracks are done again, and nothing is there twice."""
     run()
-    (part,) = (tmp_path / "out/tracks").glob("*.parquet")
+    (part,) = (tmp_path / "out/tracks").glob("part-*.parquet")
     shutil.copy(part, part.with_name(f"{part.stem} (conflicted copy 2024-01-01).parquet"))
     shutil.copy(part, part.with_name(f"{part.stem}.sync-conflict-20240101-120000-ABCDEFG.parquet"))
     (part.parent / "part-of-something-else.parquet").write_bytes(b"")

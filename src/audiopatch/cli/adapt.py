@@ -48,9 +48,12 @@ def adapt(
 ) -> None:
     """Learn your own genres (or moods, ...) from the tags in your files; no audio is decoded.
 
-    [bold]audiopatch tag ~/Music --embeddings[/bold]                  first: tables with embeddings
-    [bold]audiopatch adapt ~/Music -o mine[/bold]                     then: a model of the genres in the files
-    [bold]audiopatch tag ~/Music --model mine --thresholds -o mine.out[/bold]   and: fill the gaps
+    [bold]audiopatch adapt ~/Music -o mine[/bold]      a model of the genres in the files
+    [bold]audiopatch adapt ~/Music --field mood[/bold] of their moods
+    [bold]audiopatch adapt ~/Music --in vectors[/bold] by the tables of another folder
+
+    Tables with vectors come first: [bold]tag ~/Music --embeddings[/bold]. The model then fills the gaps:
+    [bold]tag ~/Music --model mine --thresholds -o mine.out[/bold].
 
     Spellings are folded, what is too rare is left out, and each label is judged on artists that were held out: see
     report.html and labels.toml in the folder. With too little data it says so and writes nothing.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json as json_text
+import sys
 from collections.abc import Callable
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
@@ -30,11 +31,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 def models() -> None:
     """List, describe, compare, download and verify models.
 
-    [bold]audiopatch models list --licence permissive --for music[/bold]  what may be used for anything
-    [bold]audiopatch models info mn04_as[/bold]                           one model's card: labels, licence, scores
-    [bold]audiopatch models compare ced-mini mn10_as[/bold]               side by side, with their speed here
-    [bold]audiopatch models verify weights.pt[/bold]                      check weights and run them once
-    [bold]audiopatch models check ced-tiny[/bold]                         run it beside its authors' package
+    [bold]audiopatch models list --licence permissive[/bold]  what may be used for anything
+    [bold]audiopatch models info mn04_as[/bold]               labels, licence, scores
+    [bold]audiopatch models compare ced-mini mn10_as[/bold]   side by side, with their speed
     """
 
 
@@ -75,7 +74,7 @@ def list_models(
         short = card.licence.partition(" (")[0]
         labels, quality = str(card.head.n_classes), f"{score:.3f}" if score else ""
         grid.add_row(card.name, f"{card.segment_s:g}", labels, quality, _weights(card), short)
-    rich_console(stderr=False).print(grid)
+    rich_console(stderr=False, width=None if sys.stdout.isatty() else 100).print(grid)
 
 
 def _weights(card: ModelCard) -> str:

@@ -24,8 +24,9 @@ def report(
 ) -> None:
     """Make a page of a library: search, filter, a map, the nearest tracks, playlists. One file, no network.
 
-    [bold]audiopatch report[/bold]                               ./audiopatch.out as library.html
-    [bold]audiopatch report --in vectors -o vectors.html[/bold]  the tables of another folder
+    [bold]audiopatch report[/bold]              ./audiopatch.out as library.html
+    [bold]audiopatch report --in vectors[/bold] the tables of another folder
+    [bold]audiopatch report -o mine.html[/bold] under another name
 
     The map and the nearest tracks need vectors in the tables: [bold]audiopatch tag ~/Music --embeddings[/bold].
     """

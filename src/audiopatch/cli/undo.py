@@ -41,10 +41,11 @@ def undo(
 ) -> None:
     """Take a write back: its files have the bytes they had, unless somebody changed them since.
 
-    [bold]audiopatch undo[/bold]                                the last write
-    [bold]audiopatch undo --list[/bold]                         all of them, and what their journals take
-    [bold]audiopatch undo --only 'Artist/*'[/bold]              of some files alone
-    [bold]audiopatch undo --forget-before 2027-01-31[/bold]     free the room of old ones
+    [bold]audiopatch undo[/bold]                   the last write
+    [bold]audiopatch undo --list[/bold]            all of them, and what they take
+    [bold]audiopatch undo --only 'Artist/*'[/bold] of some files alone
+
+    [bold]undo --forget-before 2027-01-31[/bold] frees the room of old ones.
     """
     from audiopatch.writing.undo import undo as take_back
 

@@ -104,10 +104,11 @@ def write(
 ) -> None:
     """Write labels into the files' own tags. Shows what would change; --apply does it, 'undo' takes it back.
 
-    [bold]audiopatch write[/bold]                                   what would change
-    [bold]audiopatch write --genre 1 --mood 2 --apply[/bold]        do it
-    [bold]audiopatch write --changes c.jsonl[/bold]                 a file to review; then
-    [bold]audiopatch write --changes c.jsonl --apply[/bold]         what is left in it
+    [bold]audiopatch write[/bold]                             what would change
+    [bold]audiopatch write --genre 1 --mood 2 --apply[/bold]  do it
+    [bold]audiopatch write --changes c.jsonl[/bold]           a file to review
+
+    [bold]write --changes c.jsonl --apply[/bold] then does what is left in the file.
 
     Nothing but tags changes, and only where a file has no value yet (--policy fill). Everything can be undone.
     """
