@@ -116,7 +116,7 @@ def signature(thing: Any) -> str:
         has_star = has_star or one.kind in (one.KEYWORD_ONLY, one.VAR_POSITIONAL)
         stars = {one.VAR_POSITIONAL: "*", one.VAR_KEYWORD: "**"}.get(one.kind, "")
         kind = "" if one.annotation is one.empty else f": {annotation(one.annotation)}"
-        value = "" if one.default is one.empty else f" = {one.default!r}"
+        value = "" if one.default is one.empty else f" = {'...' if callable(one.default) else repr(one.default)}"
         parameters.append(f"{stars}{one.name}{kind}{value}")
     result = "" if found.return_annotation is found.empty else f" -> {annotation(found.return_annotation)}"
     short = f"({', '.join(parameters)}){result}"
