@@ -1,4 +1,4 @@
-"""The documentation says what the code does: generated pages are current, and each column of the tables is explained."""
+"""Generated pages say what the code does, and each column of the tables is explained."""
 
 import subprocess
 import sys
