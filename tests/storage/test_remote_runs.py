@@ -126,7 +126,7 @@ def test_each_object_that_cannot_be_had_is_one_row_with_its_reason(music, bucket
     assert found == ["E_VANISHED", "E_PERM", "E_NETWORK"]
     between.calm()
     again = run(f"{bucket.url}/music", f"{bucket.url}/out").counts  # the one that is gone is not among the inputs
-    assert (again.n_ok, again.n_failed_before) == (1, 3)  # a network's failure is tried again, a refusal is not
+    assert (again.n_ok, again.n_failed_before) == (2, 2)  # a network's failure and a refusal are tried again
 
 
 @pytest.mark.slow
