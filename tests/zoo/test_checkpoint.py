@@ -227,9 +227,8 @@ def subtly_mutated(path: Path, sound: bytes, rng: random.Random) -> None:
 
 def _load_mutants(path: Path, n_mutants: int, seed: str) -> tuple[int, int]:
     """(how many were refused, the most kB that one load added), in a process that may take 2 GB more and no more."""
-    torch.set_num_threads(
-        1
-    )  # a fork has none of the threads that its parent's products ran on, and would wait for them
+    # A fork has none of the threads that its parent's products ran on, and would wait for them.
+    torch.set_num_threads(1)
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + (2 << 30), resource.RLIM_INFINITY))
     sound, rng = path.read_bytes(), random.Random(seed)
