@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from audiopatch.bench.check import Check, check_model
-from audiopatch.bench.machine import describe
+from audiopatch.bench.measure import describe
 from audiopatch.errors import AudioPatchError
 from audiopatch.zoo import find_card
 

@@ -30,7 +30,7 @@ from torch import Tensor
 
 import audiopatch
 from audiopatch.bench.contender import Case
-from audiopatch.bench.machine import describe
+from audiopatch.bench.measure import describe
 from audiopatch.bench.sweep import Settings, sweep
 from audiopatch.inference.extract import Extractor
 from audiopatch.inference.settings import Analysis

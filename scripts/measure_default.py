@@ -23,7 +23,7 @@ from fetch_free_music import HELD_OUT
 
 import audiopatch
 from audiopatch.audio.walk import walk
-from audiopatch.bench.machine import cpu_name
+from audiopatch.bench.measure import cpu_name
 from audiopatch.distill.agreement import PLANS, HeldOut, as_scores, as_table
 from audiopatch.distill.pieces import Pieces, prepare
 from audiopatch.distill.teacher import Teachers

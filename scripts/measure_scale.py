@@ -27,10 +27,10 @@ import pyarrow as pa
 from audiopatch.audio.walk import walk
 from audiopatch.inference.beginnings import Beginnings, beginning_of
 from audiopatch.tables.compaction import compact
+from audiopatch.tables.formats import ParquetSink
 from audiopatch.tables.inherit import places
 from audiopatch.tables.journal import Journal, list_work
 from audiopatch.tables.output import folder_at
-from audiopatch.tables.parquet import ParquetSink
 from audiopatch.tables.parts import PartStore
 from audiopatch.tables.schema import TAGS, TRACKS
 from audiopatch.types import Segment, Track

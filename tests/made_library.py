@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from audiopatch.audio.walk import track_id
+from audiopatch.tables.formats import ParquetSink
 from audiopatch.tables.output import folder_at
-from audiopatch.tables.parquet import ParquetSink
 from audiopatch.tables.parts import PartStore
 from audiopatch.tables.schema import Layout
 from audiopatch.tables.tables import labels_table, tables_of

@@ -20,7 +20,7 @@ from audiopatch.zoo import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from audiopatch.bench.estimate import Estimate
-    from audiopatch.bench.report import Report as BenchReport
+    from audiopatch.bench.run import Report as BenchReport
     from audiopatch.inspection.inspect import Inspected
 
 AnyPath = str | os.PathLike[str]

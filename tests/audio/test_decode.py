@@ -13,9 +13,8 @@ import soxr
 
 from audiopatch.audio.av_source import AvSource
 from audiopatch.audio.decode import DECODERS, decode_track
-from audiopatch.audio.ffmpeg_source import FfmpegSource
+from audiopatch.audio.fallbacks import FfmpegSource, SoundfileSource
 from audiopatch.audio.file import opened
-from audiopatch.audio.soundfile_source import SoundfileSource
 from audiopatch.types import CutSpec, Decoded, Failed, Segment, Track
 from fabricate import ENCODERS, bad_files, encode, music, wavex
 

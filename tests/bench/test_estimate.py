@@ -10,8 +10,7 @@ from audiopatch.audio.survey import length_s, survey
 from audiopatch.audio.walk import walk
 from audiopatch.bench.estimate import Option, Wish, _corrected
 from audiopatch.bench.sweep import Row
-from audiopatch.bench.trial import command_of
-from audiopatch.bench.whole import decode_all
+from audiopatch.bench.whole import command_of, decode_all
 from audiopatch.cli.main import find_command
 from audiopatch.cli.options import parse_duration
 from audiopatch.errors import UsageError

@@ -7,9 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audiopatch.bench.machine import promised_flops
-from audiopatch.bench.measure import CLOCKS, Timing, time_runs
-from audiopatch.bench.pareto import pareto_front
+from audiopatch.bench.measure import CLOCKS, Timing, pareto_front, promised_flops, time_runs
 
 
 def test_median_and_spread_by_hand():

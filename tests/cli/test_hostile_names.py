@@ -17,7 +17,7 @@ from audiopatch.cli.progress import Bar, Plain
 from audiopatch.cli.show import print_tracks
 from audiopatch.inference.progress import Counts
 from audiopatch.library.show import shown
-from audiopatch.tables.jsonl import dumps
+from audiopatch.tables.formats import dumps
 from audiopatch.types import Failed, Track
 from audiopatch.zoo import load_model, native
 

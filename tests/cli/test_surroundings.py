@@ -13,9 +13,9 @@ import pytest
 
 from audiopatch.cli.config import expand_homes, read_defaults
 from audiopatch.errors import UsageError
-from audiopatch.storage.cache import cache_folder
+from audiopatch.storage.place import cache_folder
+from audiopatch.tables.formats import ParquetSink
 from audiopatch.tables.output import folder_at
-from audiopatch.tables.parquet import ParquetSink
 from audiopatch.tables.parts import PartStore
 
 QUICK = ["models", "list"]

@@ -12,8 +12,7 @@ import pytest
 import torch
 
 from audiopatch.errors import TrackError, UsageError
-from audiopatch.inference.extract import Extractor
-from audiopatch.inference.lanes import Lanes
+from audiopatch.inference.extract import Extractor, Lanes
 from audiopatch.inference.settings import Analysis
 from audiopatch.inference.stages import Ended, Feed, Inferred
 from audiopatch.types import Failed, Segment, Track

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from audiopatch.audio import follow
 from audiopatch.audio.inputs import Inputs
 from audiopatch.errors import UsageError
 from audiopatch.inference import watching
@@ -85,7 +84,7 @@ class Watch:
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch) -> Path:
-    for module, name, value in ((watching, "_QUIET_S", 0.3), (watching, "_GRACE_S", 0.6), (follow, "_TICK_MS", 100)):
+    for module, name, value in ((watching, "_QUIET_S", 0.3), (watching, "_GRACE_S", 0.6), (watching, "_TICK_MS", 100)):
         monkeypatch.setattr(module, name, value)
     (tmp_path / "music").mkdir()
     for number, form in enumerate(("flac", "mp3", "ogg")):

@@ -13,8 +13,7 @@ from scipy.stats import kendalltau
 from audiopatch.errors import UsageError
 from audiopatch.inspection.inspect import default_plan, inspect_collection, inspect_wave
 from audiopatch.inspection.pictures import kept_strip
-from audiopatch.inspection.study import Clusters, study
-from audiopatch.inspection.watch import attention_by_block, quarter_blocks, watch
+from audiopatch.inspection.study import Clusters, attention_by_block, quarter_blocks, study, watch
 from audiopatch.models.card import FrontendConfig, HeadConfig, MobileNetConfig, ModelCard, TransformerConfig
 from audiopatch.models.tagger import Tagger
 from audiopatch.reducers.plan import parse_plan

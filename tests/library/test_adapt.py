@@ -11,10 +11,8 @@ from typer.testing import CliRunner
 import audiopatch
 from audiopatch.cli.main import app
 from audiopatch.errors import OutputMismatchError, UsageError
-from audiopatch.library.fit import fit, folds
-from audiopatch.library.judged import disagreements, judge
-from audiopatch.library.own_labels import fold, key, read_labels, write_labels
-from audiopatch.library.tagged import artist_groups
+from audiopatch.library.fit import disagreements, fit, folds, judge
+from audiopatch.library.own_labels import artist_groups, fold, key, read_labels, write_labels
 from audiopatch.library.vectors import read_vectors
 from audiopatch.tables.read import read
 from audiopatch.zoo import load_model
@@ -276,7 +274,7 @@ def test_labels_that_cannot_be_heard_are_not_learnt(tmp_path):
 
 
 def test_what_audiopatch_wrote_is_not_learnt_from(tagged_library, tmp_path):
-    from audiopatch.library.tagged import _values
+    from audiopatch.library.own_labels import _values
 
     path = _sound(tmp_path / "music" / "a.flac", 0, 1)
     _tag(path, genre=["Own", "Guessed"], **{"audiopatch_genre": "Guessed 0.71"})

@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 import audiopatch
 from audiopatch.cli.main import app
-from audiopatch.library.nearest import close_pairs
+from audiopatch.library.vectors import close_pairs
 from fabricate import encode, music
 from made_library import Made, spread, write_output
 

@@ -13,9 +13,8 @@ from typer.testing import CliRunner
 
 import audiopatch
 from audiopatch.cli.main import app
-from audiopatch.library.map2d import flat_map
-from audiopatch.library.seeds import find_seeds
-from audiopatch.library.similar import neighbours
+from audiopatch.library.payload import flat_map
+from audiopatch.library.similar import find_seeds, neighbours
 from audiopatch.library.vectors import read_vectors
 from audiopatch.tables.read import read
 from audiopatch.types import Failed, Track

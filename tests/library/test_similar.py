@@ -9,8 +9,7 @@ from typer.testing import CliRunner
 import audiopatch
 from audiopatch.cli.main import app
 from audiopatch.errors import UsageError
-from audiopatch.library.nearest import nearest_first
-from audiopatch.library.vectors import read_vectors
+from audiopatch.library.vectors import nearest_first, read_vectors
 from audiopatch.tables.read import read
 from made_library import Made, spread, write_output
 

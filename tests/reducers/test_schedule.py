@@ -5,7 +5,7 @@ import math
 import pytest
 
 from audiopatch.reducers.plan import parse_plan
-from audiopatch.reducers.schedule import plans_by_epoch
+from audiopatch.training.loop import plans_by_epoch
 
 
 def test_keep_rate_falls_by_half_a_cosine():

@@ -17,8 +17,7 @@ from audiopatch.audio.pool import decode_tracks
 from audiopatch.errors import EnvironmentProblem, UsageError
 from audiopatch.inference.pipeline import run_to_folder
 from audiopatch.inference.settings import Analysis, Runtime
-from audiopatch.runners.ray import check_reachable
-from audiopatch.runners.ray_connect import Connection, gpu_numbers, visible
+from audiopatch.runners.ray import Connection, check_reachable, gpu_numbers, visible
 from audiopatch.runners.ray_decode import decode
 from audiopatch.runners.ray_shards import Shard, Shards
 from audiopatch.tables.read import read

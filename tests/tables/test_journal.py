@@ -8,9 +8,9 @@ import time
 import numpy as np
 import pytest
 
+from audiopatch.tables.formats import ParquetSink
 from audiopatch.tables.journal import Journal, Known, list_work, part_name
 from audiopatch.tables.output import folder_at
-from audiopatch.tables.parquet import ParquetSink
 from audiopatch.tables.parts import PartStore
 from audiopatch.tables.schema import Layout
 from audiopatch.tables.tables import tables_of

@@ -15,8 +15,8 @@ import pytest
 from audiopatch.errors import OutputMismatchError
 from audiopatch.storage import store as storage
 from audiopatch.tables import remote, remote_lock
+from audiopatch.tables.formats import ParquetSink
 from audiopatch.tables.output import folder_at
-from audiopatch.tables.parquet import ParquetSink
 from audiopatch.tables.parts import PartStore
 
 _numbers = itertools.count()

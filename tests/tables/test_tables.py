@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from audiopatch.tables import FORMATS, schema
-from audiopatch.tables.jsonl import JsonLines
+from audiopatch.tables.formats import JsonLines
 from audiopatch.tables.schema import Layout
 from audiopatch.tables.tables import labels_table, tables_of, text_path, writable
 from audiopatch.types import Decoded, Failed, SegmentRow, Track, TrackRow

@@ -22,11 +22,12 @@ from audiopatch.training.config import (
     ProbeConfig,
     Sampling,
     TrainConfig,
+    from_values,
+    to_toml,
+    with_overrides,
 )
-from audiopatch.training.config_toml import from_values, to_toml, with_overrides
 from audiopatch.training.initialise import build_tagger
-from audiopatch.training.objective import LOSSES
-from audiopatch.training.optimizer import build_optimizer, lr_share
+from audiopatch.training.optimizer import LOSSES, build_optimizer, lr_share
 from audiopatch.training.recipes import recipes
 
 

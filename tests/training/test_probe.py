@@ -14,9 +14,8 @@ from audiopatch.inference.clips import clip_rows
 from audiopatch.inference.settings import Analysis
 from audiopatch.reducers.plan import NO_REDUCTION
 from audiopatch.training.config import ProbeConfig
-from audiopatch.training.features import choices, extract
 from audiopatch.training.plots import plot_probe_map
-from audiopatch.training.probe import probe
+from audiopatch.training.probe import choices, extract, probe
 from audiopatch.zoo import load_model
 
 QUICK = ProbeConfig(

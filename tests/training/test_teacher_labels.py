@@ -15,8 +15,7 @@ from audiopatch.errors import UsageError
 from audiopatch.models.heads import SeparatedHeads
 from audiopatch.training.config import ModelChoice, Teacher
 from audiopatch.training.initialise import build_tagger
-from audiopatch.training.teacher_labels import teacher_labels
-from audiopatch.training.train import train
+from audiopatch.training.train import teacher_labels, train
 from audiopatch.zoo import load_model, native
 
 

@@ -13,7 +13,7 @@ import torch
 
 from audiopatch.errors import EnvironmentProblem, UsageError, WeightsError
 from audiopatch.models.card import Weights
-from audiopatch.storage.cache import cache_folder
+from audiopatch.storage.place import cache_folder
 from audiopatch.zoo import CARDS, fetch, load, load_model
 
 BODY = bytes(range(256)) * 8000  # 2 MB

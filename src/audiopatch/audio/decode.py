@@ -12,9 +12,8 @@ import numpy as np
 
 from audiopatch.audio.av_source import PRE_ROLL_S, AvSource
 from audiopatch.audio.cut import Cutter, Picker, Resampler, segment_starts
-from audiopatch.audio.ffmpeg_source import FfmpegSource
+from audiopatch.audio.fallbacks import FfmpegSource, SoundfileSource
 from audiopatch.audio.file import AudioFile, opened, os_code
-from audiopatch.audio.soundfile_source import SoundfileSource
 from audiopatch.audio.source import Block, Damage, Refused, Source, silence_nonsense
 from audiopatch.errors import TrackError
 from audiopatch.types import CutSpec, Decoded, Failed, Segment, Track

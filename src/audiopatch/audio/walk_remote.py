@@ -12,9 +12,8 @@ from pathspec import GitIgnoreSpec
 from audiopatch.audio.lists import text_lines
 from audiopatch.audio.names import IGNORE_FILE, is_hidden, is_passed_over, looks_like_audio, parse, verdict
 from audiopatch.errors import EnvironmentProblem, UsageError
-from audiopatch.storage.patience import Unreachable
 from audiopatch.storage.place import parent, without_secrets
-from audiopatch.storage.store import About, about, files_below, read
+from audiopatch.storage.store import About, Unreachable, about, files_below, read
 
 _MAGIC = re.compile(r"[*?[]")
 

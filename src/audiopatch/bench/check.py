@@ -20,7 +20,7 @@ from audiopatch.bench import references
 from audiopatch.errors import EnvironmentProblem, UsageError, first_line
 from audiopatch.models.card import ModelCard, TransformerConfig
 from audiopatch.models.tagger import Tagger
-from audiopatch.storage.cache import cache_folder
+from audiopatch.storage.place import cache_folder
 from audiopatch.types import CutSpec, Segment
 from audiopatch.zoo import fetch
 from audiopatch.zoo.load import tagger_of_card

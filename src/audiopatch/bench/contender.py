@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from audiopatch.bench.measure import Run
-from audiopatch.inference.extract import Extractor, find_plan
-from audiopatch.inference.lanes import Lanes, batch_size_for
+from audiopatch.inference.extract import Extractor, Lanes, batch_size_for, find_plan
 from audiopatch.inference.settings import Analysis, Stack
 from audiopatch.models.cost import cost_of
 from audiopatch.models.engines.openvino import OpenVinoBackbone

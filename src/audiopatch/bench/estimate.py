@@ -12,10 +12,9 @@ import torch
 
 from audiopatch.audio.survey import Survey, survey
 from audiopatch.bench.contender import Case
-from audiopatch.bench.pareto import pareto_front
+from audiopatch.bench.measure import pareto_front
 from audiopatch.bench.sweep import Note, Progress, Row, Settings, sweep
-from audiopatch.bench.trial import command_of, pace, startup_s
-from audiopatch.bench.whole import cut_spec, decode_all, real_segments
+from audiopatch.bench.whole import command_of, cut_spec, decode_all, pace, real_segments, startup_s
 from audiopatch.errors import UsageError
 from audiopatch.inference.settings import Analysis, Runtime, n_cpus
 from audiopatch.models.tagger import Tagger

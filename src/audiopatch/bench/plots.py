@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from audiopatch.bench.pareto import pareto_front
+from audiopatch.bench.measure import pareto_front
 from audiopatch.bench.sweep import Row
 
 if TYPE_CHECKING:

@@ -17,10 +17,9 @@ from audiopatch.datasets.recipe import Dataset, Item, Recipe, targets
 from audiopatch.datasets.waves import Waves, decode_waves, with_audio
 from audiopatch.evaluation import metrics
 from audiopatch.inference.clips import clip_rows
-from audiopatch.storage.cache import cache_folder
+from audiopatch.storage.place import cache_folder
 from audiopatch.training.config import ProbeConfig
-from audiopatch.training.features import POOLED, Features
-from audiopatch.training.probe import Fit, fitting_split
+from audiopatch.training.probe import POOLED, Features, Fit, fitting_split
 from audiopatch.types import Segment
 from audiopatch.zoo.load import load_model
 

@@ -1,23 +1,60 @@
-"""A whole benchmark: from what is wanted to a report."""
+"""A whole benchmark: from what is wanted to ``bench.parquet``, one row per case, and ``bench.json``."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from itertools import islice, product
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
 
 from audiopatch.audio.inputs import Inputs
 from audiopatch.bench.contender import Case
-from audiopatch.bench.machine import describe
-from audiopatch.bench.report import Report
-from audiopatch.bench.sweep import Note, Progress, Row, Settings, sweep
+from audiopatch.bench.measure import describe
+from audiopatch.bench.sweep import Note, Progress, Row, Settings, Skipped, sweep
 from audiopatch.bench.whole import WholeRun, measure_whole, real_segments
 from audiopatch.inference.extract import check_stack, find_plan
 from audiopatch.inference.settings import Runtime
 from audiopatch.models.card import TransformerConfig
 from audiopatch.models.tagger import Tagger
+from audiopatch.tables.formats import ParquetSink
 from audiopatch.types import Segment, Track
 from audiopatch.zoo.load import find_device, load_model
+
+
+@dataclass(frozen=True)
+class Report:
+    """All figures of one run, and what they were measured on."""
+
+    rows: Sequence[Row]
+    skipped: Sequence[Skipped]
+    whole_runs: Sequence[WholeRun]
+    machine: dict[str, Any]
+    clock: str
+
+    def to_json(self) -> dict[str, Any]:
+        """As written to ``bench.json`` and printed by ``--json``."""
+        return {
+            "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "machine": self.machine,
+            "clock": self.clock,
+            "whole_runs": [asdict(run) for run in self.whole_runs],
+            "skipped": [asdict(skipped) for skipped in self.skipped],
+            "rows": [asdict(row) for row in self.rows],
+        }
+
+    def write(self, folder: Path) -> None:
+        """Write both files, replacing earlier ones."""
+        folder.mkdir(parents=True, exist_ok=True)
+        values = self.to_json()
+        (folder / "bench.json").write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        table = pa.Table.from_pylist(values.pop("rows"))
+        ParquetSink().write(table.replace_schema_metadata({"audiopatch": json.dumps(values)}), folder / "bench.parquet")
+
 
 _WHOLE = 0.25  # of the budget: whole runs
 

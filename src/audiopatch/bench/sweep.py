@@ -11,12 +11,11 @@ import torch
 
 from audiopatch.bench.baselines import build_baseline
 from audiopatch.bench.contender import Case, Contender, Hopeless, from_tagger
-from audiopatch.bench.machine import matmul, promised_flops
-from audiopatch.bench.measure import Timing, time_runs
+from audiopatch.bench.measure import Timing, matmul, promised_flops, time_runs
 from audiopatch.bench.quality import Judge, Unreduced
 from audiopatch.errors import EnvironmentProblem
 from audiopatch.inference.budget import peak_extra_mb
-from audiopatch.inference.lanes import GPU_BATCH
+from audiopatch.inference.extract import GPU_BATCH
 from audiopatch.models.tagger import Tagger
 from audiopatch.types import Segment
 from audiopatch.zoo.load import find_device, load_model

@@ -10,10 +10,7 @@ import typer
 from audiopatch.cli import console
 from audiopatch.cli import options as o
 
-app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode="rich", add_completion=False)
 
-
-@app.command()
 def adapt(
     inputs: Annotated[
         list[str] | None,

@@ -14,9 +14,9 @@ from audiopatch.audio.inputs import Inputs
 from audiopatch.audio.lists import find_reading, read_paths
 from audiopatch.audio.names import Area
 from audiopatch.cli import console
+from audiopatch.cli.console import after_words, audio, last_line, number, watched_line
 from audiopatch.cli.options import FailOn, Format, Sources, Talk, Target
 from audiopatch.cli.progress import Events, find_observer
-from audiopatch.cli.words import after_words, audio, last_line, number, watched_line
 from audiopatch.errors import AudioPatchError, UsageError
 from audiopatch.inference.progress import Counts, Observer, RunResult
 from audiopatch.inference.request import run_if_current

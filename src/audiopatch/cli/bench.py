@@ -17,17 +17,15 @@ from audiopatch.cli.progress import Steps
 from audiopatch.zoo import DEFAULT_MODEL
 
 if TYPE_CHECKING:
-    from audiopatch.bench.report import Report
+    from audiopatch.bench.run import Report
     from audiopatch.bench.sweep import Row
 
-app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode="rich", add_completion=False)
 
 _EXAMPLES = "examples/music"
 _SHORT = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
 _SWEEP, _HOW = "What to compare", "How to measure"
 
 
-@app.command()
 def bench(
     music: Annotated[
         str | None, typer.Argument(help="A folder of real music to measure on.", show_default=_EXAMPLES)

@@ -11,8 +11,7 @@ from typing import Any
 
 from audiopatch.catalog import unknown_name
 from audiopatch.errors import UsageError
-from audiopatch.storage.cache import cache_folder
-from audiopatch.storage.place import at_home
+from audiopatch.storage.place import at_home, cache_folder
 
 PROJECT_FILE = "audiopatch.toml"
 _NO_DEFAULT = {"help", "help_all", "version"}

@@ -15,8 +15,6 @@ import typer
 
 from audiopatch.cli.console import printable, rich_console
 
-app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode="rich", add_completion=False)
-
 _BROKEN = 6
 _LITTLE_SPACE_GB = 1.0
 
@@ -31,7 +29,6 @@ class Finding:
     text: str
 
 
-@app.command()
 def doctor(
     json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON on stdout.")] = False,
     output: Annotated[
@@ -87,8 +84,7 @@ def _compute() -> Iterator[Finding]:
 
 
 def _storage(output: str) -> Iterator[Finding]:
-    from audiopatch.storage.cache import cache_folder
-    from audiopatch.storage.place import is_remote
+    from audiopatch.storage.place import cache_folder, is_remote
 
     here = {} if is_remote(output) else {"output": Path(output)}
     for name, folder in {"cache": cache_folder(), **here}.items():

@@ -18,12 +18,10 @@ from audiopatch.zoo import DEFAULT_MODEL
 if TYPE_CHECKING:
     from audiopatch.bench.estimate import Estimate
 
-app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode="rich", add_completion=False)
 
 _WISH = "What you want"
 
 
-@app.command()
 def estimate(
     folder: Annotated[str, typer.Argument(help="The library.", show_default=False)],
     finish_in: Annotated[
@@ -91,7 +89,7 @@ def _print(found: Estimate) -> None:
     from rich import box
     from rich.table import Table
 
-    from audiopatch.cli.words import duration
+    from audiopatch.cli.console import duration
 
     table = Table("", "patchout", "engine", box=box.SIMPLE_HEAD, show_edge=False)
     table.add_column("quality", justify="right")

@@ -10,10 +10,7 @@ import typer
 from audiopatch.cli import options as o
 from audiopatch.cli.train import AllowMissing, Data, DataDir
 
-app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode="rich", add_completion=False)
 
-
-@app.command()
 def evaluate(
     dataset: Annotated[str, typer.Argument(help="A dataset; see 'audiopatch train --list'.")],
     data: Data = None,

@@ -12,10 +12,7 @@ from audiopatch.cli import options as o
 from audiopatch.cli.console import print_json, say
 from audiopatch.errors import UsageError
 
-app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode="rich", add_completion=False)
 
-
-@app.command()
 def export(
     model: Annotated[str, typer.Argument(help="A name from 'models list', or a weights file or folder.")],
     onnx: Annotated[

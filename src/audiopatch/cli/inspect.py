@@ -13,10 +13,7 @@ from audiopatch.cli import options as o
 from audiopatch.errors import OutputMismatchError, UsageError
 from audiopatch.zoo import DEFAULT_MODEL
 
-app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode="rich", add_completion=False)
 
-
-@app.command()
 def inspect(
     inputs: o.Inputs = None,
     include: o.Include = None,

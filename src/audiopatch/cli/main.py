@@ -16,58 +16,44 @@ from audiopatch.cli import config, console
 from audiopatch.errors import UsageError
 
 COMMANDS = {
-    "tag": "audiopatch.cli.tag",
-    "embed": "audiopatch.cli.embed",
-    "show": "audiopatch.cli.show",
-    "labels": "audiopatch.cli.labels",
-    "similar": "audiopatch.cli.similar",
-    "playlist": "audiopatch.cli.playlist",
-    "duplicates": "audiopatch.cli.duplicates",
-    "report": "audiopatch.cli.report",
-    "adapt": "audiopatch.cli.adapt",
-    "train": "audiopatch.cli.train",
-    "evaluate": "audiopatch.cli.evaluate",
-    "inspect": "audiopatch.cli.inspect",
-    "bench": "audiopatch.cli.bench",
-    "estimate": "audiopatch.cli.estimate",
-    "export": "audiopatch.cli.export",
-    "write": "audiopatch.cli.write",
-    "undo": "audiopatch.cli.undo",
-    "compact": "audiopatch.cli.compact",
-    "config": "audiopatch.cli.settings_file",
-    "help": "audiopatch.cli.topics",
-    "models": "audiopatch.cli.models",
-    "doctor": "audiopatch.cli.doctor",
+    "tag": ("tag:tag", "Tag tracks: the best labels of each, with scores."),
+    "embed": ("tag:embed", "Embed tracks: one vector each, the mean over its segments."),
+    "show": (
+        "show:show",
+        "Show what was found: the library at a glance, the tags of one track, the best tracks of a label.",
+    ),
+    "labels": ("library:labels", "List the labels of a model or of a run, by what they say about a track."),
+    "similar": ("library:similar", "Find the tracks that sound most like one, with distances and the tags they share."),
+    "playlist": (
+        "library:playlist",
+        "Make a playlist: like some tracks and unlike others, on the way from one to another, or by tags.",
+    ),
+    "duplicates": ("library:duplicates", "List near-identical recordings, each group with its best file first."),
+    "report": ("library:report", "Make a page of a library: search, filter, a map, the nearest tracks, playlists."),
+    "adapt": ("adapt:adapt", "Learn your own genres (or moods, ...) from the tags in your files; no audio is decoded."),
+    "train": ("train:app", "Train a model: your own labels, or a paper's experiment by its recipe."),
+    "evaluate": (
+        "evaluate:evaluate",
+        "Evaluate a model on a labelled dataset: figures with intervals, tables, pictures, one page.",
+    ),
+    "inspect": (
+        "inspect:inspect",
+        "Show what patchout and pruning keep: a page for one track, the analyses of a study for many.",
+    ),
+    "bench": ("bench:bench", "Measure models, patchouts and engines against each other, in one run."),
+    "estimate": ("estimate:estimate", "Find out how long a library takes, and get the command that tags it in time."),
+    "export": ("export:export", "Export a model with a patchout baked in."),
+    "write": ("write:write", "Write labels into the files' own tags."),
+    "undo": ("undo:undo", "Take a write back: its files have the bytes they had, unless somebody changed them since."),
+    "compact": ("library:compact", "Merge small parts, so that every reader opens the tables faster."),
+    "config": ("settings_file:app", "Make, show and find the configuration files."),
+    "help": ("topics:topic", "Read about plans, tables, exit codes, configuration and the environment."),
+    "models": ("models:app", "List, describe, compare, download and verify models."),
+    "doctor": ("doctor:doctor", "See what this machine can do; exits with 6 when something is broken."),
 }
-"""Name -> module; each has ``app``, a Typer application. Modules stay light: heavy imports go into the functions."""
-
-
-ABOUT = {
-    "tag": "Tag tracks: the best labels of each, with scores.",
-    "embed": "Embed tracks: one vector each, the mean over its segments.",
-    "show": "Show what was found: the library at a glance, the tags of one track, the best tracks of a label.",
-    "labels": "List the labels of a model or of a run, by what they say about a track.",
-    "similar": "Find the tracks that sound most like one, with distances and the tags they share.",
-    "playlist": "Make a playlist: like some tracks and unlike others, on the way from one to another, or by tags.",
-    "duplicates": "List near-identical recordings, each group with its best file first.",
-    "report": "Make a page of a library: search, filter, a map, the nearest tracks, playlists.",
-    "adapt": "Learn your own genres (or moods, ...) from the tags in your files; no audio is decoded.",
-    "train": "Train a model: your own labels, or a paper's experiment by its recipe.",
-    "evaluate": "Evaluate a model on a labelled dataset: figures with intervals, tables, pictures, one page.",
-    "inspect": "Show what patchout and pruning keep: a page for one track, the analyses of a study for many.",
-    "bench": "Measure models, patchouts and engines against each other, in one run.",
-    "estimate": "Find out how long a library takes, and get the command that tags it in time.",
-    "export": "Export a model with a patchout baked in.",
-    "write": "Write labels into the files' own tags.",
-    "undo": "Take a write back: its files have the bytes they had, unless somebody changed them since.",
-    "compact": "Merge small parts, so that every reader opens the tables faster.",
-    "config": "Make, show and find the configuration files.",
-    "help": "Read about plans, tables, exit codes, configuration and the environment.",
-    "models": "List, describe, compare, download and verify models.",
-    "doctor": "See what this machine can do; exits with 6 when something is broken.",
-}
-"""What the list of commands says of each, so that it imports none; a test holds these to the commands' own help."""
-
+"""Name -> its function (or Typer application) below ``audiopatch.cli``, and what the list of commands says of it, so
+that the list imports none; a test holds this to the commands' own help. Modules stay light: heavy imports go into the
+functions."""
 
 _COLOURS = {"auto": "", "always": "FORCE_COLOR", "never": "NO_COLOR"}
 
@@ -75,7 +61,15 @@ _COLOURS = {"auto": "", "always": "FORCE_COLOR", "never": "NO_COLOR"}
 @cache
 def find_command(name: str) -> Any:
     """Import one command."""
-    command = typer.main.get_command(import_module(COMMANDS[name]).app)
+    module, _, attribute = COMMANDS[name][0].partition(":")
+    made = getattr(import_module(f"audiopatch.cli.{module}"), attribute)
+    if not isinstance(made, typer.Typer):  # a function: a command without others below it
+        function, made = (
+            made,
+            typer.Typer(pretty_exceptions_enable=False, rich_markup_mode="rich", add_completion=False),
+        )
+        made.command()(function)
+    command = typer.main.get_command(made)
     command.name = name
     config.bind_environment(command)
     return command
@@ -100,8 +94,8 @@ class Commands(TyperGroup):
     _listing = False
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        if self._listing and cmd_name in ABOUT:
-            return TyperCommand(cmd_name, help=ABOUT[cmd_name])
+        if self._listing and cmd_name in COMMANDS:
+            return TyperCommand(cmd_name, help=COMMANDS[cmd_name][1])
         return find_command(cmd_name) if cmd_name in COMMANDS else None
 
     def shell_complete(self, ctx: Any, incomplete: str) -> Any:

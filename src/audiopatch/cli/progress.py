@@ -9,9 +9,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
 
-from audiopatch.cli.console import SPEC_VERSION, printable, rich_console, say
+from audiopatch.cli.console import SPEC_VERSION, current_line, duration, number, printable, rich_console, say
 from audiopatch.cli.options import ProgressKind
-from audiopatch.cli.words import current_line, duration, number
 from audiopatch.inference.progress import Counts, Current, Observer
 from audiopatch.types import Failed, TrackRow
 

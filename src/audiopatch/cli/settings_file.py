@@ -73,7 +73,7 @@ def show(
 @app.command()
 def path(json: Json = False) -> None:
     """Print where the configuration files and the cache are."""
-    from audiopatch.storage.cache import cache_folder
+    from audiopatch.storage.place import cache_folder
 
     places = {
         "project": Path(config.PROJECT_FILE).absolute(),

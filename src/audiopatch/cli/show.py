@@ -11,12 +11,11 @@ import typer
 
 from audiopatch.cli import console
 from audiopatch.cli import options as o
-from audiopatch.cli.words import audio, number
+from audiopatch.cli.console import audio, number
 
 if TYPE_CHECKING:
     from audiopatch.library.show import Glance, LabelTracks, Shown, Tag
 
-app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode="rich", add_completion=False)
 
 _TITLES = {
     "": "tags",
@@ -29,7 +28,6 @@ _TITLES = {
 _TITLES |= {"role": "uses", "sound": "sounds"}
 
 
-@app.command()
 def show(
     what: Annotated[
         str | None,

@@ -1,18 +1,13 @@
-"""``audiopatch tag``: the best labels of every track."""
+"""``audiopatch tag``: the best labels of every track; ``audiopatch embed``: a vector for every track."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-import typer
-
 from audiopatch.cli import options as o
 from audiopatch.inference.settings import Analysis, Runtime, Stack
 
-app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode="rich", add_completion=False)
 
-
-@app.command()
 @o.with_options()
 def tag(
     sources: o.Sources,
@@ -34,3 +29,28 @@ def tag(
     stack = Stack.parse(block, tokens)
     wanted = replace(analysis, stack=stack, embeddings=analysis.embeddings or stack is not None)
     analyse("Tagged", sources, wanted, target, runtime, talk)
+
+
+_OF_TAGS = ("top", "min_score", "thresholds", "pool", "dense", "embeddings", "show")
+
+
+@o.with_options(without=_OF_TAGS)
+def embed(
+    sources: o.Sources,
+    analysis: Analysis,
+    target: o.Target,
+    runtime: Runtime,
+    talk: o.Talk,
+    block: o.Blocks = None,
+    tokens: o.Tokens = o.ALL_TOKENS,
+) -> None:
+    """Embed tracks: one vector each, the mean over its segments.
+
+    [bold]audiopatch embed ~/Music -o vectors[/bold]           the features before the head
+    [bold]audiopatch embed ~/Music --block 7 -o stacks[/bold]  the tokens after block 7
+    [bold]audiopatch embed mix.flac --timeline -o mix[/bold]   also one vector per segment
+    """
+    from audiopatch.cli.analyse import analyse
+
+    wanted = replace(analysis, tags=False, embeddings=True, stack=Stack.parse(block, tokens))
+    analyse("Embedded", sources, wanted, replace(target, show=False), runtime, talk)

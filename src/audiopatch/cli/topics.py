@@ -10,8 +10,6 @@ from audiopatch.catalog import unknown_name
 from audiopatch.cli import config, console
 from audiopatch.errors import UsageError
 
-app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode="rich", add_completion=False)
-
 TOPICS = {
     "plans": """A plan says which patches of the spectrogram a model leaves out, for speed. Blocks count from 1; 0 is
 the grid before block 1. Plans are joined with +.
@@ -71,7 +69,6 @@ XDG_CONFIG_HOME            where your own configuration file is""",
 }
 
 
-@app.command(name="help")
 def topic(
     name: Annotated[str | None, typer.Argument(metavar="TOPIC", help="A topic, or a command.")] = None,
 ) -> None:
@@ -81,12 +78,12 @@ def topic(
     [bold]audiopatch help plans[/bold]       how to write a patchout
     [bold]audiopatch help exit-codes[/bold]  what each means
     """
-    from audiopatch.cli.main import ABOUT, COMMANDS, find_command
+    from audiopatch.cli.main import COMMANDS, find_command
 
     if name is None:
         typer.echo("Topics, as in: audiopatch help plans\n\n  " + "\n  ".join(TOPICS))
     elif name in TOPICS:
-        from audiopatch.storage.cache import cache_folder
+        from audiopatch.storage.place import cache_folder
 
         places = {"{user}": str(config.user_file()), "{cache}": str(cache_folder())}
         text = TOPICS[name]
@@ -98,4 +95,4 @@ def topic(
         with command.make_context(f"audiopatch {name}", [], resilient_parsing=True) as ctx:
             typer.echo(command.get_help(ctx))
     else:
-        raise UsageError(unknown_name("topic", name, (*TOPICS, *ABOUT)))
+        raise UsageError(unknown_name("topic", name, (*TOPICS, *COMMANDS)))

@@ -9,14 +9,11 @@ import typer
 
 from audiopatch.cli import console
 from audiopatch.cli import options as o
-from audiopatch.cli.words import number, size
+from audiopatch.cli.console import number, size
 from audiopatch.cli.write import HOW, BreakLinks, progress, say_refused
 from audiopatch.errors import UsageError
 
-app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode="rich", add_completion=False)
 
-
-@app.command()
 def undo(
     name: Annotated[
         str | None,

@@ -12,7 +12,7 @@ import typer
 
 from audiopatch.cli import console
 from audiopatch.cli import options as o
-from audiopatch.cli.words import number, size
+from audiopatch.cli.console import number, size
 from audiopatch.errors import UsageError
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from audiopatch.writing.changes import Change
     from audiopatch.writing.propose import Proposal
 
-app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode="rich", add_completion=False)
 
 WHICH, HOW = "What goes where", "How it is written"
 _SHOWN_TRACKS, _SHOWN_VALUES, _SHOWN_REFUSED = 40, 8, 10
@@ -40,7 +39,6 @@ BreakLinks = Annotated[
 ]
 
 
-@app.command()
 def write(
     tables: o.Tables = "audiopatch.out",
     genre: Annotated[int | None, _best("The best N genres. Default, if no field is named: 2.")] = None,

@@ -30,7 +30,7 @@ from audiopatch.models.engines.eager import fast_float32
 from audiopatch.models.heads import JointHead
 from audiopatch.models.tagger import Tagger
 from audiopatch.reducers.plan import parse_plan
-from audiopatch.training.config_toml import with_overrides
+from audiopatch.training.config import with_overrides
 from audiopatch.training.plots import plot_distillation
 from audiopatch.training.run_folder import RunFolder
 from audiopatch.types import CutSpec, Track

@@ -22,7 +22,7 @@ from audiopatch.inference.settings import check_overlap
 from audiopatch.models.card import Thresholds
 from audiopatch.models.tagger import Tagger
 from audiopatch.reducers.plan import parse_plan
-from audiopatch.storage.cache import cache_folder
+from audiopatch.storage.place import cache_folder
 from audiopatch.zoo import native
 from audiopatch.zoo.load import load_model
 

@@ -10,6 +10,6 @@ FRONTENDS = Catalog(
         "passt": "audiopatch.frontends.passt:PasstFrontend",
         "ast": "audiopatch.frontends.ast:AstFrontend",
         "ced": "audiopatch.frontends.ced:CedFrontend",
-        "musicnn": "audiopatch.frontends.musicnn:MusicnnFrontend",
+        "musicnn": "audiopatch.frontends.maest:MusicnnFrontend",
     },
 )

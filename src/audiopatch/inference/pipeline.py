@@ -19,18 +19,17 @@ from audiopatch.inference.extract import check, cut_for, find_thresholds, label_
 from audiopatch.inference.missing import Disks, Seen, settle_missing
 from audiopatch.inference.progress import Counts, Observer, RunResult, Silent
 from audiopatch.inference.recognise import Duplicates, find_root, recognise
-from audiopatch.inference.record import Record, parameters_of
+from audiopatch.inference.record import Record, Writer, parameters_of
 from audiopatch.inference.request import request_of
 from audiopatch.inference.runner import Job, Runner, find_runner
 from audiopatch.inference.settings import Analysis, Runtime
-from audiopatch.inference.writer import Writer
 from audiopatch.models.card import TransformerConfig
 from audiopatch.models.tagger import Tagger
 from audiopatch.reducers.plan import describe
 from audiopatch.tables.compaction import compact
+from audiopatch.tables.formats import JsonLines
 from audiopatch.tables.inherit import rebase
 from audiopatch.tables.journal import Journal, WorkList, list_work
-from audiopatch.tables.jsonl import JsonLines
 from audiopatch.tables.output import FolderDestination, Output, open_output, read_run, refuse_foreign
 from audiopatch.tables.schema import Layout
 from audiopatch.tables.tables import labels_table

@@ -15,8 +15,7 @@ import numpy as np
 from audiopatch.audio.decode import Outcome
 from audiopatch.errors import TrackError
 from audiopatch.inference.beginnings import First, set_aside
-from audiopatch.inference.extract import Extractor, Outputs
-from audiopatch.inference.lanes import Lanes, batch_size_for
+from audiopatch.inference.extract import Extractor, Lanes, Outputs, batch_size_for
 from audiopatch.inference.settings import Analysis, find_pool
 from audiopatch.models.tagger import Tagger
 from audiopatch.types import Aside, Decoded, Failed, Segment, SegmentRow, Track, TrackRow

@@ -9,9 +9,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from audiopatch.audio.follow import Changes, follow
 from audiopatch.audio.inputs import Inputs
-from audiopatch.audio.names import Area
+from audiopatch.audio.names import Area, is_hidden
 from audiopatch.inference.missing import Disks
 from audiopatch.inference.pipeline import FolderRun, open_run, skipped, started
 from audiopatch.inference.progress import Counts, Current, Observer, RunResult, Silent
@@ -21,6 +20,51 @@ from audiopatch.storage.store import exists
 from audiopatch.tables.inherit import places
 from audiopatch.tables.journal import Journal
 from audiopatch.types import Track
+
+_TICK_MS = 1000
+_TOGETHER_MS = 400  # changes that come closer than this are reported as one
+_STEP_MS = 100
+
+
+@dataclass(frozen=True)
+class Changes:
+    """Absolute paths of what is new, was written to, moved or deleted; some of those ``deleted`` may be back again."""
+
+    paths: frozenset[str]
+    deleted: frozenset[str]
+
+
+def follow(folders: Sequence[str], stop: threading.Event, *, leave_out: Sequence[str] = ()) -> Iterator[Changes]:
+    """What changed in the folders since the last answer, once a second, also when it is nothing; until ``stop``.
+
+    Names hidden by convention and what is below ``leave_out`` do not count. OSError where the system cannot watch so
+    many folders. A system tells what is done on it: not what other machines do to a network disk.
+    """
+    from watchfiles import Change, watch
+
+    tops = [os.path.abspath(folder) for folder in folders]  # noqa: PTH100
+    apart = tuple(os.path.join(os.path.abspath(folder), "") for folder in leave_out)  # noqa: PTH100, PTH118
+
+    def counts(change: Change, path: str) -> bool:
+        top = next((top for top in tops if path.startswith(os.path.join(top, ""))), None)  # noqa: PTH118
+        if top is None or path.startswith(apart):
+            return False
+        return not any(map(is_hidden, path[len(top) :].split(os.sep)))  # noqa: PTH206
+
+    for found in watch(
+        *(top for top in tops if Path(top).is_dir()),
+        watch_filter=counts,
+        debounce=_TOGETHER_MS,
+        step=_STEP_MS,
+        rust_timeout=_TICK_MS,
+        yield_on_timeout=True,
+        stop_event=stop,
+        raise_interrupt=False,
+        ignore_permission_denied=True,
+    ):
+        deleted = frozenset(path for change, path in found if change is Change.deleted)
+        yield Changes(frozenset(path for _, path in found), deleted)
+
 
 _QUIET_S = 2.0  # a file that has not changed for so long is taken for finished
 _TICK_S = 1.0

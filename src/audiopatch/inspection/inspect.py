@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,15 +10,14 @@ import numpy as np
 import torch
 
 from audiopatch import __version__
+from audiopatch.audio.decode import decode_track
 from audiopatch.inspection import pictures
 from audiopatch.inspection.page import TagRow, file_page, study_page
-from audiopatch.inspection.sounds import middle_segments, spread_evenly
-from audiopatch.inspection.study import study
-from audiopatch.inspection.watch import quarter_blocks, transformer_of, watch
+from audiopatch.inspection.study import quarter_blocks, study, transformer_of, watch
 from audiopatch.models.cost import cost_of
 from audiopatch.models.tagger import Tagger
 from audiopatch.reducers.plan import Plan, describe, parse_plan
-from audiopatch.types import Failed, Segment, Track
+from audiopatch.types import CutSpec, Failed, Segment, Track
 
 N_TAGS = 10
 
@@ -149,3 +148,23 @@ _SECTIONS = {
         pictures.mean_std_picture,
     ),
 }
+
+
+def spread_evenly(tracks: Sequence[Track], n_tracks: int) -> list[Track]:
+    """At most ``n_tracks`` of them, from all over the collection rather than from its first albums."""
+    places = np.linspace(0, len(tracks) - 1, min(n_tracks, len(tracks)))
+    return [tracks[round(place)] for place in places]
+
+
+def middle_segments(tracks: Iterable[Track], tagger: Tagger) -> Iterator[Segment | Failed]:
+    """The middle of each track, as long as the model takes; or why there is none."""
+    spec = CutSpec(
+        sample_rate=tagger.frontend.sample_rate,
+        segment_s=tagger.card.segment_s,
+        n_segments=1,
+        min_s=tagger.min_s,
+    )
+    for track in tracks:
+        for outcome in decode_track(track, spec):
+            if isinstance(outcome, Segment | Failed):
+                yield outcome

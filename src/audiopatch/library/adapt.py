@@ -16,15 +16,13 @@ import torch
 from audiopatch.errors import OutputMismatchError, UsageError
 from audiopatch.evaluation import bootstrap
 from audiopatch.library.adapt_report import write_report
-from audiopatch.library.fit import Linear, Pooled, fit, folds, validate
-from audiopatch.library.judged import Disagreed, Judged, disagreements, judge
-from audiopatch.library.own_labels import write_labels
-from audiopatch.library.tagged import Tagged, read_tagged
+from audiopatch.library.fit import Disagreed, Judged, Linear, Pooled, disagreements, fit, folds, judge, validate
+from audiopatch.library.own_labels import Tagged, read_tagged, write_labels
 from audiopatch.library.vectors import Vectors, read_vectors
 from audiopatch.models.card import HeadConfig, Thresholds
 from audiopatch.models.tagger import Tagger
 from audiopatch.tables.read import Tables, read
-from audiopatch.training.features import probe_card
+from audiopatch.training.probe import probe_card
 from audiopatch.zoo import load_model, native
 
 _N_RESAMPLES = 200

@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from audiopatch.library.nearest import close_pairs
-from audiopatch.library.vectors import Vectors, read_vectors
+from audiopatch.library.vectors import Vectors, close_pairs, read_vectors
 from audiopatch.tables.read import read
 
 NEAR = 0.92  # cosine; 32 encodings of 8 tracks (MP3 at 40 and 128 kbit/s, AAC at 96, Opus at 64) had 0.946 and more

@@ -12,9 +12,8 @@ import numpy as np
 from audiopatch.errors import UsageError
 from audiopatch.library.duplicates import is_duplicate
 from audiopatch.library.filters import select
-from audiopatch.library.nearest import nearest_first
-from audiopatch.library.seeds import Seed, find_seeds
-from audiopatch.library.vectors import Vectors, read_vectors
+from audiopatch.library.similar import Seed, find_seeds
+from audiopatch.library.vectors import Vectors, nearest_first, read_vectors
 from audiopatch.tables.read import read
 
 Name = str | os.PathLike[str]

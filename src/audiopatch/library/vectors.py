@@ -1,9 +1,9 @@
-"""The tracks of an output folder as points: read once from its tables, block by block."""
+"""The tracks of an output folder as points on a sphere, and which of them are nearest."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,8 +13,90 @@ import pandas as pd
 
 from audiopatch.catalog import nearest
 from audiopatch.errors import UsageError
-from audiopatch.library.space import Space
 from audiopatch.tables.read import Tables
+
+_BLOCK = 1 << 16  # points: what a product holds at a time stays a few MB
+
+
+def nearest_first(similarity: np.ndarray, n: int) -> np.ndarray:
+    """similarity (N,) -> rows of the ``n`` highest, the highest first; equal ones in their order."""
+    n = min(n, len(similarity))
+    if n == 0:
+        return np.empty(0, np.int64)
+    least = np.partition(similarity, len(similarity) - n)[len(similarity) - n]
+    rows = np.flatnonzero(similarity >= least)
+    return rows[np.argsort(-similarity[rows], kind="stable")][:n]
+
+
+def close_pairs(
+    points: np.ndarray, lengths: np.ndarray, *, least: float, slack: float, slack_share: float
+) -> Iterator[tuple[int, int]]:
+    """Pairs of rows whose cosine is at least ``least`` and whose ``lengths`` (N,) hardly differ.
+
+    Lengths may differ by ``slack`` or by ``slack_share`` of the longer one. Sorted by length, the partners of a track
+    follow it: a block is compared with its own window, never all with all.
+    """
+    order = np.argsort(lengths, kind="stable")
+    sorted_lengths, sorted_points = lengths[order], points[order]
+    reach = np.maximum(sorted_lengths + slack, sorted_lengths / (1 - slack_share))
+    end = np.searchsorted(sorted_lengths, reach, side="right")
+    start = 0
+    while start < len(order):
+        stop = min(start + 1024, len(order))
+        window = slice(start, int(end[stop - 1]))
+        for first in range(window.start, window.stop, _BLOCK):
+            last = min(first + _BLOCK, window.stop)
+            close = sorted_points[start:stop] @ sorted_points[first:last].T >= least
+            for row, column in zip(*np.nonzero(close), strict=True):
+                a, b = start + int(row), first + int(column)
+                if a < b < end[a]:
+                    yield int(order[a]), int(order[b])
+        start = stop
+
+
+_LEAST = 1e-4  # a score, and its distance from 1: float16 does not tell smaller ones apart
+_POWER = 0.5  # of the standard deviation: 0 only centres, 1 whitens; docs/guides/playlists.md has the figures
+_SHRUNK = 0.5  # of the mean variance, added to each: few tracks do not tell the small ones
+_N_AXES = 256  # at most, those along which tracks vary most
+
+
+@dataclass(frozen=True)
+class Space:
+    """Around the mean of a library, half whitened, and as points of length 1.
+
+    What all tracks have in common does not count, and no direction drowns the others. ``mean`` is (D,), ``matrix``
+    (D, K); ``of_scores`` tells that the vectors are scores in 0..1, whose logits are compared.
+    """
+
+    mean: np.ndarray
+    matrix: np.ndarray
+    of_scores: bool = False
+
+    @classmethod
+    def fit(cls, sample: np.ndarray, *, of_scores: bool = False) -> Space:
+        """The space of a library of which ``sample`` (N, D) is a part."""
+        values = _linear(sample, of_scores).astype(np.float64)
+        mean = values.mean(axis=0)
+        variance, axes = np.linalg.eigh((values - mean).T @ (values - mean) / len(values))
+        variance, axes = variance[::-1][:_N_AXES], axes[:, ::-1][:, :_N_AXES]
+        spread = variance + _SHRUNK * max(variance.mean(), 1e-12)
+        return cls(mean.astype(np.float32), (axes / spread ** (_POWER / 2)).astype(np.float32), of_scores)
+
+    def __call__(self, raw: np.ndarray) -> np.ndarray:
+        """raw (N, D) -> points (N, K) float32; a track that is the mean itself stays at 0, alike to nothing."""
+        points = (_linear(raw, self.of_scores) - self.mean) @ self.matrix
+        length = np.linalg.norm(points, axis=1, keepdims=True)
+        return points / np.where(length > 0, length, 1)
+
+
+def _linear(raw: np.ndarray, of_scores: bool) -> np.ndarray:
+    """float32; scores as their logits."""
+    values = raw.astype(np.float32)
+    if not of_scores:
+        return values
+    values = values.clip(_LEAST, 1 - _LEAST)
+    return np.log(values / (1 - values))
+
 
 _SAMPLE = 20_000  # tracks that decide the space; more of them say the same
 _COLUMNS = ("track_id", "path", "path_bytes", "duration_s", "size_bytes", "sample_rate", "channels")

@@ -18,8 +18,7 @@ from audiopatch.models.card import ModelCard, TransformerConfig
 from audiopatch.models.stem import window_of
 from audiopatch.models.tagger import Tagger
 from audiopatch.models.transformer import SpectrogramTransformer
-from audiopatch.reducers.plan import NO_REDUCTION, Plan
-from audiopatch.reducers.trace import Stage, trace
+from audiopatch.reducers.plan import NO_REDUCTION, Plan, Stage, trace
 from audiopatch.tokens import TokenGrid
 
 

@@ -1,16 +1,96 @@
-"""The models of a cluster: one per GPU, or one per node; replaced where they die, joined by those of new nodes."""
+"""The models of a cluster, one per GPU or node, as actors; replaced where they die, joined by new nodes."""
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import Counter
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
+
+from audiopatch.audio.decode import Outcome
 from audiopatch.errors import EnvironmentProblem
+from audiopatch.inference.beginnings import Beginnings, First
 from audiopatch.inference.runner import Job
 from audiopatch.inference.settings import Runtime
-from audiopatch.runners.ray_model import Model
+from audiopatch.inference.stages import Finished, Stages
+from audiopatch.models.tagger import Tagger
+from audiopatch.runners.ray_decode import decode
+from audiopatch.types import Track
+from audiopatch.zoo.load import prepare
+
+
+@contextmanager
+def shared_beginnings() -> Iterator[Any]:
+    """The actor, beside the process that leads: no lost node takes it along.
+
+    Should it die, another goes on that knows nothing: copies of what came before are then computed once more.
+    """
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    how = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1, "scheduling_strategy": here}
+    actor: Any = ray.remote(Beginnings).options(**how).remote()
+    try:
+        yield actor
+    finally:
+        ray.kill(actor)
+
+
+def asking(actor: Any) -> First:
+    """``Beginnings.first`` of the actor."""
+    import ray
+
+    return lambda beginning, track_id: ray.get(actor.first.remote(beginning, track_id))
+
+
+_CHUNKS_AHEAD = 2  # per decode task; it sleeps until they are taken
+
+
+class Model:
+    """Decodes and infers several shards at once, so that the model has work while the next decoder starts.
+
+    Its decode tasks run wherever the cluster has CPUs. It owns them: if it dies, they end.
+    """
+
+    def prepare(self, tagger: Tagger, job: Job, n_threads: int) -> None:
+        """Take the weights to the device; what cannot work raises here."""
+        torch.set_num_threads(n_threads)
+        runtime = job.runtime
+        prepare(tagger, device=runtime.device, dtype=runtime.dtype, engine=runtime.engine)
+        self._stages = Stages(tagger, job.analysis, batch_size=runtime.batch)
+        self._job = job
+
+    def finished(self, tracks: Sequence[Track], beginnings: Any) -> Iterator[Finished]:
+        """A step whenever tracks are finished, and one at the end. ``beginnings`` is an actor to ask, or None."""
+        n_inferences = 0
+        first = asking(beginnings) if beginnings is not None else None
+        for step in self._stages.finished(self._decoded(tracks), threading.Event(), first):
+            n_inferences += step.n_inferences
+            if step.rows:
+                yield Finished(step.rows, n_inferences)
+                n_inferences = 0
+        yield Finished((), n_inferences)
+
+    def _decoded(self, tracks: Sequence[Track]) -> Generator[Outcome]:
+        """As ``decode_tracks``, by a task elsewhere. Ray shall not retry it: half of a track may be here already."""
+        import ray
+
+        task = ray.remote(decode).options(
+            num_cpus=1, max_retries=0, num_returns="streaming", _generator_backpressure_num_objects=_CHUNKS_AHEAD
+        )
+        chunks: Any = task.remote(tracks, self._job.cut, self._job.runtime.decode_timeout)
+        try:
+            for chunk in chunks:
+                yield from ray.get(chunk)
+        finally:
+            ray.cancel(chunks, force=True)
+
 
 _LOOK_EVERY_S = 2.0
 _MAX_FALSE_STARTS = 3

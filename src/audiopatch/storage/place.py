@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from posixpath import commonpath
@@ -83,3 +85,21 @@ def common_folder(urls: Iterable[str]) -> str:
         raise UsageError(f"inputs in different places cannot share one run: {', '.join(sorted(schemes))}")
     rests = [url.partition("://")[2] for url in urls]
     return f"{schemes.pop()}://{commonpath(rests)}"
+
+
+def cache_folder() -> Path:
+    """``$AUDIOPATCH_CACHE``, else ``$HF_HOME/audiopatch``, else ``~/.cache/audiopatch``. It need not exist yet."""
+    if own := os.environ.get("AUDIOPATCH_CACHE"):
+        return at_home(own)
+    if hub := os.environ.get("HF_HOME"):
+        return at_home(hub) / "audiopatch"
+    folder = at_home(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
+    if str(folder).startswith("~"):  # a user id without an entry, and no HOME: a container
+        folder = Path(tempfile.gettempdir()) / f"audiopatch-cache-{os.getuid()}"
+    return folder / "audiopatch"
+
+
+def sha256_of(path: Path) -> str:
+    """The sha256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -5,7 +5,7 @@ from audiopatch.catalog import Catalog
 FORMATS = Catalog(
     "format",
     {
-        "parquet": "audiopatch.tables.parquet:ParquetSink",
-        "jsonl": "audiopatch.tables.jsonl:JsonlSink",
+        "parquet": "audiopatch.tables.formats:ParquetSink",
+        "jsonl": "audiopatch.tables.formats:JsonlSink",
     },
 )

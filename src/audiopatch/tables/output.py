@@ -9,13 +9,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import pyarrow as pa
 
 from audiopatch.errors import OutputMismatchError, UsageError
 from audiopatch.storage.place import is_remote, named
 from audiopatch.tables import FORMATS
-from audiopatch.tables.csv import write_csv
 from audiopatch.tables.folder import Change, Folder
+from audiopatch.tables.formats import write_csv
 from audiopatch.tables.journal import Journal, part_name
 from audiopatch.tables.local import LocalFolder
 from audiopatch.tables.parts import PartStore
@@ -256,3 +258,46 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         for name in sorted(before.keys() | now.keys())
         if before.get(name) != now.get(name)
     ]
+
+
+class Stamp(NamedTuple):
+    """A file as it is now; ``genre`` is None where it was not touched."""
+
+    size_bytes: int
+    mtime_ns: int
+    genre: str | None = None
+
+
+def restamp(folder: Folder, stamps: Mapping[str, Stamp]) -> int:
+    """Give the rows of some tracks, by ``track_id``, the size, time and genre their files have; how many rows changed.
+
+    All at once, or not at all. OutputMismatchError where a run holds the folder.
+    """
+    with folder.locked():
+        run = read_run(folder)
+        if run is None:
+            return 0
+        store, n_changed = PartStore(folder, FORMATS.load(run["parameters"]["format"])()), 0
+        with folder.change() as change:
+            for table in ("tracks", "errors"):
+                for part, file in store.parts(table).items():
+                    rows = store.load(file)
+                    mine = [stamps.get(track_id) for track_id in rows["track_id"].to_pylist()]
+                    if changed := sum(stamp is not None for stamp in mine):
+                        store.sink.write(_stamped(rows, mine), change.stage(store.file_name(table, part)))
+                        n_changed += changed
+        return n_changed
+
+
+def _stamped(rows: pa.Table, stamps: list[Stamp | None]) -> pa.Table:
+    for name in Stamp._fields:
+        if name in rows.column_names:
+            place, kind = rows.column_names.index(name), rows.schema.field(name)
+            new: list[Any] = rows[name].to_pylist()
+            for at, stamp in enumerate(stamps):
+                if stamp is not None and (value := getattr(stamp, name)) is not None:
+                    new[at] = value
+            if pa.types.is_null(kind.type):  # a column of a text format that held nothing so far
+                kind = kind.with_type(pa.string())
+            rows = rows.set_column(place, kind, pa.array(new, kind.type))
+    return rows

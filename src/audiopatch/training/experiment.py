@@ -1,4 +1,4 @@
-"""The workflow of ``train``: data, decoding, training or probing, evaluation, report."""
+"""The workflow of ``train``: data, decoding, training or probing, evaluation, report, card."""
 
 from __future__ import annotations
 
@@ -17,13 +17,11 @@ from audiopatch.datasets.waves import Waves, decode_waves, with_audio
 from audiopatch.errors import UsageError
 from audiopatch.evaluation.run import Watcher, evaluate_model, require_training_extra
 from audiopatch.inference.settings import Runtime
+from audiopatch.models.card import ModelCard
 from audiopatch.models.processor import processor
-from audiopatch.storage.cache import cache_folder
-from audiopatch.storage.place import at_home
-from audiopatch.training.config import ProbeConfig, TrainConfig
-from audiopatch.training.config_toml import with_overrides
+from audiopatch.storage.place import at_home, cache_folder
+from audiopatch.training.config import ProbeConfig, TrainConfig, with_overrides
 from audiopatch.training.initialise import sample_rate_of
-from audiopatch.training.model_card import write_model_card
 from audiopatch.training.plots import plot_curves, plot_probe_map
 from audiopatch.training.probe import probe
 from audiopatch.training.recipes import TrainRecipe, find_recipe
@@ -277,3 +275,50 @@ def overrides(settings: Sequence[str]) -> dict[str, str]:
         if "=" not in text:
             raise UsageError(f"--set {text} cannot work; write NAME=VALUE, as optimizer.lr=1e-4")
     return dict(text.split("=", 1) for text in settings)
+
+
+def write_model_card(
+    folder: Path, card: ModelCard, recipe: TrainRecipe, dataset: Dataset, figures: Mapping[str, Mapping[str, float]]
+) -> None:
+    """README.md into a native model folder. ``figures``: split -> name -> value; the paper's stand beside them."""
+    sizes = ", ".join(f"{len(items)} {split}" for split, items in dataset.splits.items() if items)
+    kind = "several labels per track (sigmoid scores)" if card.multilabel else "one label per track (softmax scores)"
+    lines = [
+        f"# {card.name}",
+        "",
+        f"{card.summary[:1].upper()}{card.summary[1:]}: {recipe.title}.",
+        "",
+        f"- **Data:** {dataset.name}: {sizes} clips; {len(dataset.left_out)} left out (see left_out.tsv of the run)",
+        f"- **Labels:** {len(dataset.labels)}, {kind}: {_shortened(dataset.labels)}",
+        f"- **Input:** {card.segment_s:g} s of audio at a time, front-end `{card.frontend.name}`",
+        f"- **Licence:** that of its first weights{f' ({card.licence})' if card.licence else ''} and of its data",
+        *([f"- **Recipe:** {recipe.paper}"] if recipe.paper else []),
+        "",
+        "```",
+        f"audiopatch tag ~/Music --model {folder}",
+        "```",
+        "",
+        *_table(figures, recipe.published),
+        "",
+        "Scores are no probabilities unless the evaluation's reliability plot says so. The model knows only the labels",
+        "above, and hears everything as one or some of them.",
+        "",
+    ]
+    (folder / "README.md").write_text("\n".join(lines), encoding="utf-8")
+
+
+def _shortened(labels: Sequence[str], most: int = 12) -> str:
+    return ", ".join(labels[:most]) + (f" and {len(labels) - most} more" if len(labels) > most else "")
+
+
+def _table(figures: Mapping[str, Mapping[str, float]], published: Mapping[str, float]) -> list[str]:
+    names = list(dict.fromkeys(name for some in figures.values() for name in some))
+    if not names:
+        return ["It has not been evaluated."]
+    heads = [*figures, *(["published"] if published else [])]
+    rows = ["| figure | " + " | ".join(heads) + " |", "|---" * (len(heads) + 1) + "|"]
+    for name in names:
+        cells = [f"{some[name]:.4f}" if name in some else "" for some in figures.values()]
+        said = [f"{published[name]:.4f}" if name in published else ""] if published else []
+        rows.append(f"| {name} | " + " | ".join([*cells, *said]) + " |")
+    return rows

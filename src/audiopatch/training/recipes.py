@@ -20,8 +20,7 @@ from typing import Any
 from audiopatch.catalog import unknown_name
 from audiopatch.datasets import DATASETS
 from audiopatch.errors import UsageError
-from audiopatch.training.config import ProbeConfig, TrainConfig
-from audiopatch.training.config_toml import from_values
+from audiopatch.training.config import ProbeConfig, TrainConfig, from_values
 
 _KINDS: dict[str, type[TrainConfig] | type[ProbeConfig]] = {"train": TrainConfig, "probe": ProbeConfig}
 _FOLDER = resources.files("audiopatch.training") / "recipes"

@@ -20,7 +20,7 @@ from audiopatch import __version__
 from audiopatch.datasets.recipe import LeftOut
 from audiopatch.errors import OutputMismatchError
 from audiopatch.models.tagger import Tagger
-from audiopatch.training.config_toml import to_toml
+from audiopatch.training.config import to_toml
 from audiopatch.training.recipes import TrainRecipe
 from audiopatch.zoo import native
 

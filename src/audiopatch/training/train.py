@@ -1,31 +1,38 @@
-"""Start a run: check it, prepare its folder, network and clips, then let the loop work, in one or more processes."""
+"""Start a run: check it, prepare its folder, network, clips and targets, then let the loop work, in processes."""
 
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins import MixedPrecision, Precision
 
-from audiopatch.datasets.recipe import Dataset
-from audiopatch.datasets.waves import Waves
+from audiopatch.datasets.recipe import Dataset, Item, targets
+from audiopatch.datasets.waves import Waves, decode_waves
 from audiopatch.errors import UsageError
+from audiopatch.inference.clips import clip_rows
+from audiopatch.inference.settings import Analysis
 from audiopatch.models.engines.eager import fast_float32
+from audiopatch.models.tagger import Tagger
 from audiopatch.reducers.plan import parse_plan
+from audiopatch.storage.place import cache_folder
 from audiopatch.training import optimizer
 from audiopatch.training.clips import Clips
-from audiopatch.training.config import TrainConfig
+from audiopatch.training.config import Teacher, TrainConfig
 from audiopatch.training.initialise import build_tagger
-from audiopatch.training.interrupt import leave_to_parent, stop_requested
 from audiopatch.training.loop import Loop, Outcome, Report, quiet
-from audiopatch.training.objective import LOSSES
+from audiopatch.training.optimizer import LOSSES
 from audiopatch.training.run_folder import RunFolder
-from audiopatch.training.teacher_labels import teacher_labels
+from audiopatch.zoo.load import load_model
 
 # by device -> how Fabric computes; given as plugins, since Fabric itself would turn fp16 on a CPU into bf16
 PRECISIONS: dict[str, tuple[Callable[[str], Precision], torch.dtype]] = {
@@ -124,3 +131,81 @@ def _fit(
         teacher=teacher,
     )
     return Loop(fabric, config, dataset, clips, tagger, RunFolder(folder), report).run(stop)
+
+
+@contextmanager
+def stop_requested(
+    n_processes: int = 1, heard: Callable[[int], None] = lambda number: None
+) -> Iterator[Callable[[], bool]]:
+    """Gives a function that tells whether SIGINT or SIGTERM came; a second signal acts as it always does.
+
+    With several processes this one listens and the function, handed to the others, tells them too: a terminal or a
+    scheduler signals all of them, but ``kill`` only one. ``heard`` is called once, with the first signal's number.
+    """
+    stop = threading.Event() if n_processes == 1 else multiprocessing.get_context("spawn").Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop.is_set  # only the main thread hears signals
+        return
+    before = {}
+
+    def handle(number: int, frame: object) -> None:
+        stop.set()
+        signal.signal(number, before[number])
+        heard(number)
+
+    before.update({number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)})
+    try:
+        yield stop.is_set
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def leave_to_parent(stop: Callable[[], bool]) -> Callable[[], bool]:
+    """In one of several processes signals are the first one's business; where that is gone, ``stop`` is true, too."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    return lambda: stop() or (parent is not None and not parent.is_alive())
+
+
+def teacher_labels(teacher: Teacher, dataset: Dataset, waves: Waves, path: Path, *, device: str) -> np.ndarray:
+    """(N, C) of 0 and 1 for the training items: scores above the threshold, or the best one where none is.
+
+    They are written to ``path`` (one row per clip, with the labels' names) and read from there by a resumed run. A
+    teacher that lacks a label of the dataset is a UsageError; it may know others, and listen at another rate.
+    """
+    items = dataset.items("train")
+    if not path.is_file():
+        tagger = load_model(teacher.model, device=device)
+        hard = _hard(_scores(tagger, teacher.model, dataset, waves), teacher.threshold)
+        names = [[dataset.labels[index] for index in np.flatnonzero(row)] for row in hard]
+        pd.DataFrame({"path": [str(item.path) for item in items], "labels": names}).to_parquet(path, index=False)
+    return _read(path, items, dataset.labels)
+
+
+def _scores(tagger: Tagger, name: str, dataset: Dataset, waves: Waves) -> np.ndarray:
+    missing = [label for label in dataset.labels if label not in tagger.labels]
+    if missing:
+        raise UsageError(f"the teacher '{name}' does not know {len(missing)} labels, such as '{missing[0]}'")
+    items = dataset.items("train")
+    if tagger.frontend.sample_rate != waves.sample_rate:
+        waves = decode_waves([item.path for item in items], tagger.frontend.sample_rate, cache_folder(), workers=2)
+    columns = [tagger.labels.index(label) for label in dataset.labels]
+    rows = clip_rows(tagger, waves.clips(items), Analysis(model=tagger.card.name))
+    return rows.require_all([item.path for item in items]).scores[:, columns]
+
+
+def _hard(scores: np.ndarray, threshold: float) -> np.ndarray:
+    hard = scores > threshold
+    silent = ~hard.any(axis=1)
+    hard[silent, scores[silent].argmax(axis=1)] = True
+    return hard
+
+
+def _read(path: Path, items: Sequence[Item], labels: Sequence[str]) -> np.ndarray:
+    table = pd.read_parquet(path)
+    if table.path.tolist() != [str(item.path) for item in items]:
+        raise UsageError(f"{path} is about other clips than the dataset now holds; choose another -o")
+    taught = [Item(item.path, tuple(names)) for item, names in zip(items, table.labels, strict=True)]
+    return targets(taught, labels)[0]

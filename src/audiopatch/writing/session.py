@@ -10,7 +10,7 @@ from typing import Any
 from audiopatch.errors import EnvironmentProblem, OutputMismatchError, UsageError
 from audiopatch.tables.folder import Folder
 from audiopatch.tables.local import LocalFolder, disk_errors, locked
-from audiopatch.tables.restamp import Stamp, restamp
+from audiopatch.tables.output import Stamp, restamp
 from audiopatch.writing.journal import FOLDER, Journal, Write, find_write, new_write
 from audiopatch.writing.replace import clear_aside
 

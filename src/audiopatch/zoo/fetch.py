@@ -21,8 +21,7 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from audiopatch.errors import EnvironmentProblem, UsageError, WeightsError, first_line
 from audiopatch.models.card import ModelCard, Weights
-from audiopatch.storage.cache import cache_folder, sha256_of
-from audiopatch.storage.place import at_home
+from audiopatch.storage.place import at_home, cache_folder, sha256_of
 
 _log = logging.getLogger("audiopatch")
 CONFIG_FILE, PREPROCESSOR_FILE = "config.json", "preprocessor_config.json"

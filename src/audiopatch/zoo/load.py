@@ -14,8 +14,7 @@ from audiopatch.errors import AudioPatchError, EnvironmentProblem, UsageError, W
 from audiopatch.models.card import ModelCard, TransformerConfig
 from audiopatch.models.engines import DTYPES, ENGINES
 from audiopatch.models.tagger import Tagger
-from audiopatch.storage.cache import sha256_of
-from audiopatch.storage.place import at_home
+from audiopatch.storage.place import at_home, sha256_of
 from audiopatch.zoo import fetch, hub, native
 from audiopatch.zoo.cards import CARDS, FAMILIES, find_card, shipped_folder
 from audiopatch.zoo.checkpoint import read_checkpoint, unwrap

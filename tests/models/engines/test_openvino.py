@@ -11,7 +11,7 @@ import torch
 
 from audiopatch.cli.main import find_command
 from audiopatch.errors import UsageError
-from audiopatch.models.engines.openvino_program import _relative_error
+from audiopatch.models.engines.openvino import _relative_error
 from audiopatch.models.engines.traced import code_of, identity
 from audiopatch.reducers.plan import parse_plan
 from audiopatch.zoo import load_model

@@ -2,22 +2,179 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
+import sys
+import tempfile
 import threading
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import astuple, dataclass
 from functools import cache, partial
+from pathlib import Path
+from types import ModuleType
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from audiopatch.errors import UsageError, first_line
-from audiopatch.models.engines.openvino_program import Program, ProgramKey, Unconvertible, convert, openvino, quantise
-from audiopatch.models.engines.traced import Traceable, check_fixed, code_of, identity
+from audiopatch import __version__
+from audiopatch.errors import EnvironmentProblem, UsageError, first_line
+from audiopatch.models.engines.traced import Traceable, check_fixed, code_of, identity, trace
 from audiopatch.models.features import Features
 from audiopatch.models.processor import processor
 from audiopatch.models.tagger import Tagger
 from audiopatch.reducers.plan import NO_REDUCTION, Plan
-from audiopatch.storage.cache import cache_folder
+from audiopatch.storage.place import cache_folder
+
+_MAX_ERROR = 1e-3  # relative, of the converted program in float32 against torch
+_HINTS = {"float32": "f32", "bfloat16": "bf16", "int8": "bf16"}  # int8: for the layers that stay in floating point
+
+
+class Unconvertible(Exception):
+    """OpenVINO cannot take this network with this plan; the text says why."""
+
+
+@dataclass(frozen=True)
+class ProgramKey:
+    """Everything a program depends on, besides the versions that made it: equal keys may share a file.
+
+    ``network`` and ``code`` are what ``traced`` says of the backbone and of the plan's own reducers; ``shape`` is one
+    mel's, (n_mels, frames).
+    """
+
+    network: str
+    plan: str
+    code: str
+    taps: tuple[int, ...]
+    last: int | None
+    shape: tuple[int, int]
+    dtype: str
+
+    @property
+    def path(self) -> Path:
+        """Where the program lies in the cache folder, made or not."""
+        text = repr((astuple(self), __version__, openvino().__version__))
+        digest = hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
+        return cache_folder() / "openvino" / digest / "program.xml"
+
+    def save(self, model: Any) -> None:
+        """Keep ``model`` at ``path``. Half precision halves the file where bfloat16 follows.
+
+        The weights come first and each file takes its place whole, so that nobody who finds one finds half a program,
+        whoever else makes the same one meanwhile.
+        """
+        home = self.path.parent
+        home.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=home) as draft:
+            made = Path(draft) / self.path.name
+            openvino().save_model(model, made, compress_to_fp16=self.dtype == "bfloat16")
+            for file in (made.with_suffix(".bin"), made):
+                file.replace(home / file.name)
+
+
+class Program:
+    """mel (B, n_mels, frames) -> the traced function's tensors, one clip after another.
+
+    ``model`` is an ``ov.Model`` or the path of a saved one; a file that holds none is a RuntimeError. Up to
+    ``n_streams`` threads may call it at once; they share ``n_threads`` evenly.
+    """
+
+    def __init__(self, model: Any, dtype: str, *, n_streams: int, n_threads: int):
+        ov = openvino()
+        options = {
+            "INFERENCE_PRECISION_HINT": _HINTS[dtype],
+            "INFERENCE_NUM_THREADS": n_threads,
+            "NUM_STREAMS": n_streams,
+            "ENABLE_CPU_PINNING": False,  # decoders share these cores
+        }
+        self._compiled = _core().compile_model(model, "CPU", options)
+        # OpenVINO's bindings look numpy up when they first show a tensor. Two threads that come to this at once wait
+        # for each other forever (seen: one holds the interpreter's lock, the other the lookup's), so one does it here.
+        _ = ov.Tensor(np.zeros(1, np.float32)).data
+        self._of_thread = threading.local()
+
+    def __call__(self, mel: Tensor) -> list[Tensor]:
+        if not hasattr(self._of_thread, "request"):
+            self._of_thread.request = self._compiled.create_infer_request()
+        request = self._of_thread.request
+        clips = []
+        for clip in mel.numpy():
+            request.infer([clip[None]])
+            clips.append([output.data.copy() for output in request.output_tensors])
+        return [torch.from_numpy(np.concatenate(parts)) for parts in zip(*clips, strict=True)]
+
+
+def convert(traceable: Traceable, mel: Tensor) -> Any:
+    """The ``ov.Model`` of a backbone for one mel (1, n_mels, frames), checked against torch; else Unconvertible."""
+    ov = openvino()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # torch.export about its own insides
+            model = ov.convert_model(trace(traceable, mel))
+    except Exception as error:  # torch and OpenVINO raise dozens of kinds here, and any of them means torch goes on
+        raise Unconvertible(f"it does not convert ({first_line(error)})") from error
+    compiled = _core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    error = _relative_error(list(compiled([mel.numpy()]).values()), traceable(mel))
+    if not error <= _MAX_ERROR:  # NaN is no match either
+        raise Unconvertible(f"converted, it differs from torch by {error:.1%}")
+    return model
+
+
+@cache
+def _core() -> Any:
+    """One for the life of the process.
+
+    Its CPU plugin gives the thread that loads it a stack for signals, and frees that when it goes itself: after that
+    Ctrl-C would be a segmentation fault.
+    """
+    return openvino().Core()
+
+
+def quantise(model: Any, mel: Tensor) -> Any:
+    """Post-training int8, calibrated on mel (N, n_mels, frames)."""
+    try:
+        with _without_telemetry():
+            import nncf
+    except ImportError as error:
+        raise EnvironmentProblem("int8 needs the package nncf: pip install nncf") from error
+    clips = nncf.Dataset([clip[None] for clip in mel.numpy()])
+    return nncf.quantize(model, clips, model_type=nncf.ModelType.TRANSFORMER, subset_size=len(mel))
+
+
+def openvino() -> ModuleType:
+    """The package, or an EnvironmentProblem that says how to get it."""
+    try:
+        with _without_telemetry():
+            import openvino
+            import openvino.tools.ovc.convert_impl  # now, and not when a model is converted
+    except ImportError as error:
+        raise EnvironmentProblem("--engine openvino needs a package: pip install 'audiopatch[openvino]'") from error
+    return openvino
+
+
+@contextmanager
+def _without_telemetry() -> Iterator[None]:
+    """OpenVINO's and NNCF's imports call an analytics service unless the package that does is not there."""
+    name = "openvino_telemetry"
+    before = sys.modules.get(name)
+    sys.modules[name] = None  # type: ignore[assignment]  # what Python takes for "cannot be imported"
+    try:
+        yield
+    finally:
+        if before is None:
+            del sys.modules[name]
+        else:
+            sys.modules[name] = before
+
+
+def _relative_error(outputs: Sequence[np.ndarray], expected: Sequence[Tensor]) -> float:
+    """The largest over the outputs of |difference| / |expected|; NaN if one is."""
+    pairs = zip(map(torch.from_numpy, outputs), expected, strict=True)
+    return float(torch.stack([(output - wanted).norm() / wanted.norm() for output, wanted in pairs]).max())
+
 
 log: logging.Logger = logging.getLogger(__name__)
 

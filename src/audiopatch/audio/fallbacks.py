@@ -1,4 +1,4 @@
-"""The ffmpeg command line as a source: the last resort, for formats the FFmpeg inside PyAV was built without."""
+"""The second opinions on files that FFmpeg inside PyAV will not open: libsndfile, the ffmpeg command line."""
 
 from __future__ import annotations
 
@@ -7,12 +7,75 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
+from io import BufferedReader
 
 import numpy as np
 
 from audiopatch.audio.file import AudioFile
-from audiopatch.audio.source import Block, Damage, Header, measure_by_decoding, mono, named_hash
+from audiopatch.audio.source import Block, Damage, Header, check_rate, measure_by_decoding, mono, named_hash, own_tags
 from audiopatch.errors import TrackError
+
+
+class SoundfileSource:
+    """One file opened by libsndfile. Raises ``TrackError`` (stage open) for what cannot be opened."""
+
+    def __init__(self, file: AudioFile):
+        import soundfile  # only when FFmpeg has failed
+
+        self.damage = Damage()
+        file.narrow(0, file.size_bytes)
+        self._error = soundfile.LibsndfileError
+        self._hash = hashlib.blake2b(digest_size=16)
+        self._reader = BufferedReader(file)  # libsndfile takes a short read for the end, so it is given none
+        try:
+            self._file = soundfile.SoundFile(self._reader)
+        except (self._error, OSError, ValueError) as error:
+            self._reader.detach()
+            raise TrackError("E_DECODE", "open", f"libsndfile cannot open it: {error}") from None
+        check_rate(self._file.samplerate)
+        rate, tags = self._file.samplerate, own_tags(self._file.copy_metadata())
+        self.header: Header = Header(
+            rate, self._file.channels, self._file.subtype.lower(), self._file.frames / rate, tags
+        )
+
+    seekable = False  # it could be, but a fallback need not be fast
+
+    def measure(self, beat: Callable[[], None]) -> float:
+        """Seconds of audio."""
+        return measure_by_decoding(self, beat)
+
+    def blocks_from(self, position: int) -> Iterator[Block]:
+        """Not offered."""
+        raise NotImplementedError
+
+    def blocks(self) -> Iterator[Block]:
+        """The whole track from its first sample, a second at a time."""
+        rate = self.header.sample_rate
+        try:
+            self._file.seek(0)
+        except self._error as error:
+            raise TrackError("E_DECODE", "decode", f"libsndfile cannot read it: {error}") from None
+        self.damage, self._hash = Damage(), hashlib.blake2b(digest_size=16)
+        while True:
+            try:
+                channels = self._file.read(rate, dtype="float32", always_2d=True)  # (S, C)
+            except (self._error, OSError) as error:
+                self.damage.add(error)
+                return
+            if not channels.size:
+                return
+            self._hash.update(channels.data)
+            self.damage.n_good += 1
+            yield Block(rate, mono(channels.T))
+
+    def audio_hash(self) -> str:
+        """A hash of the decoded samples: libsndfile shows no packets."""
+        return named_hash(self._hash)
+
+    def close(self) -> None:
+        self._file.close()
+        self._reader.detach()  # which would close the file with it
+
 
 # The command converts to one known shape, since a pipe carries no header: stereo, averaged by us as elsewhere.
 _RATE = 48_000

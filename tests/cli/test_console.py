@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from audiopatch.cli.console import printable
-from audiopatch.cli.words import after_words, audio, duration, last_line, number
+from audiopatch.cli.console import after_words, audio, duration, last_line, number, printable
 from audiopatch.inference.progress import Counts
 
 

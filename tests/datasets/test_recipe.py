@@ -9,8 +9,7 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audiopatch.datasets.grouped_split import grouped_split
-from audiopatch.datasets.recipe import Item
+from audiopatch.datasets.recipe import Item, grouped_split
 
 items_of = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 12)), min_size=1, max_size=60)
 
