@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,7 +15,9 @@ from audiopatch.cli.main import app
 from audiopatch.errors import UsageError
 from audiopatch.library.label_names import find_labels, labels
 from audiopatch.library.show import glance, label_tracks, show, track_tags
+from audiopatch.models.card import Thresholds
 from audiopatch.types import Failed, Track
+from audiopatch.zoo import cards
 
 VECTOR = np.ones(4, np.float32)
 
@@ -24,7 +27,7 @@ def folder(tmp_path):
     made = [
         Made("/music/a.mp3", VECTOR, (0.9, 0.8, 0.1, 0.3)),
         Made("/music/b.mp3", VECTOR, (0.9, 0.7, 0.2, 0.4), damaged=True),
-        Made("/music/sub/c.mp3", VECTOR, (0.9, 0.2, 0.6, 0.1)),
+        Made("/music/sub/c.mp3", VECTOR, (0.9, 0.2, 0.6, 0.05)),
     ]
     bad = Failed(Track("/music/d.mp3", "/music", "0" * 16, 1, 1), "E_DECODE", "decode", "no audio in it")
     return write_output(tmp_path / "out", made, [bad])
@@ -37,16 +40,17 @@ def test_the_library_at_a_glance(folder):
     assert counts == {
         ("genre", "Jazz"): (2, "/music/a.mp3"),
         ("genre", "Techno"): (1, "/music/sub/c.mp3"),
-        ("mood", "Happy music"): (3, "/music/b.mp3"),
+        ("mood", "Happy music"): (2, "/music/b.mp3"),  # at 0.05 in the third it is a guess
     }
+    assert found.n_guessed == 0 and "from 0.1 on" in found.meant_from
 
 
 def test_one_track_by_the_end_of_its_path(folder):
     found = track_tags("sub/c.mp3", folder)
-    assert [(tag.label, tag.group) for tag in found.tags] == [
-        ("Techno", "genre"),
-        ("Jazz", "genre"),
-        ("Happy music", "mood"),
+    assert [(tag.label, tag.group, tag.meant) for tag in found.tags] == [
+        ("Techno", "genre", True),
+        ("Jazz", "genre", True),
+        ("Happy music", "mood", False),
     ]
     with pytest.raises(UsageError, match=r"d\.mp3 could not be read: no audio in it"):
         track_tags("d.mp3", folder)
@@ -65,6 +69,21 @@ def test_the_tracks_of_a_label_every_one_of_which_is_asked(folder):
     assert show("b.mp3", folder).status == "damaged" and show("techno", folder, top=1).tracks[0].tags[0].score > 0.59
     with pytest.raises(UsageError, match="did you mean 'techno'"):
         show("tekno", folder)
+
+
+def test_thresholds_decide_where_they_were_measured_for_such_scores(folder, monkeypatch):
+    measured = Thresholds(
+        {"Genre---Jazz": 0.75, "Genre---Techno": 0.9, "Mood---Happy music": 0.35}, "none", "mean", 0.5
+    )
+    monkeypatch.setitem(cards.CARDS, "tiny-random", replace(cards.CARDS["tiny-random"], thresholds=(measured,)))
+    found = glance(folder)
+    assert [(count.label, count.n_tracks) for count in found.counts] == [("Jazz", 1), ("Happy music", 1)]
+    assert found.n_guessed == 1 and "measured with --patchout none" in found.meant_from
+    assert [track.tags[0].meant for track in label_tracks("jazz", folder).tracks] == [True, False, False]
+    assert "Techno 0.60?" in CliRunner().invoke(app, ["show", "c.mp3", "--in", str(folder)]).stdout
+    elsewhere = replace(measured, overlap=0.0)
+    monkeypatch.setitem(cards.CARDS, "tiny-random", replace(cards.CARDS["tiny-random"], thresholds=(elsewhere,)))
+    assert "from 0.1 on" in glance(folder).meant_from
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,11 +11,11 @@ import pytest
 import audiopatch
 from audiopatch.errors import UsageError
 from audiopatch.models.card import Thresholds
-from audiopatch.writing import propose
 from audiopatch.writing.changes import read_changes
 from audiopatch.writing.containers import open_tags
 from audiopatch.writing.propose import Scored, decide
 from audiopatch.writing.rules import FieldRule, make_rules, read_rules
+from audiopatch.zoo import cards
 from containers import make
 
 
@@ -134,14 +135,14 @@ def test_the_tables_are_trusted_where_they_know_and_files_are_looked_into_where_
 
 
 def test_thresholds_of_the_model_decide_where_they_are_of_such_a_run(song, tables, monkeypatch):
-    measured = Thresholds({"Genre---Heavy metal": 0.9, "Genre---Drum and bass": 0.5, "Genre---Jazz": 0.01})
-    monkeypatch.setitem(propose.CARDS, "made-up", None)
-    monkeypatch.setattr(
-        propose, "thresholds_for", lambda card, *how: measured if how == ("F3T2", "mean", 0.5) else None
-    )
-    monkeypatch.setitem(propose.CARDS, "made-up", propose.CARDS["audiopatch-small"])
+    values = {"Genre---Heavy metal": 0.9, "Genre---Drum and bass": 0.5, "Genre---Jazz": 0.01}
+    card = replace(cards.CARDS["audiopatch-small"], thresholds=(Thresholds(values, "F3T2", "mean", 0.5),))
+    monkeypatch.setitem(cards.CARDS, "made-up", card)
     proposal = audiopatch.propose_changes(tables(song), genre=3)
-    assert new(proposal) == {"GENRE": ("Drum and bass", "Rock", "Jazz")} and not proposal.note
+    assert (
+        new(proposal) == {"GENRE": ("Drum and bass", "Rock", "Jazz")}
+        and "measured with --patchout F3T2" in proposal.note
+    )
 
 
 def test_what_cannot_be_written_is_a_row_that_says_so(tmp_path, tables):

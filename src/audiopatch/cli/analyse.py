@@ -29,7 +29,6 @@ from audiopatch.tables.parts import PartStore
 
 STDOUT = "-"
 _SHOWN_TRACKS = 20
-_PER_GROUP = 3  # tags in that table
 
 
 def analyse(verb: str, sources: Sources, analysis: Analysis, target: Target, runtime: Runtime, talk: Talk) -> None:
@@ -228,5 +227,5 @@ def _show(target: Target, counts: Counts) -> None:
 
     tables = read(target.output)
     if target.show or len(tables.tracks) <= _SHOWN_TRACKS:
-        tracks = shown(tables, tables.tracks, per_group=_PER_GROUP)
+        tracks = shown(tables, tables.tracks)
         print_tracks(tracks, tables.run["parameters"]["model"], to_stdout=bool(target.show) and not target.json)

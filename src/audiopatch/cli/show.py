@@ -26,6 +26,8 @@ _TITLES = {
     "instrument": "instruments",
 }
 _TITLES |= {"role": "uses", "sound": "sounds"}
+_PER_GROUP = 3  # tags of a track in a table of several
+_GUESS = "? marks a guess: a score below the label's threshold (0.1 where none was measured)"
 
 
 def show(
@@ -60,17 +62,21 @@ def show(
 
 
 def print_tracks(tracks: Sequence[Shown], model: str, *, to_stdout: bool) -> None:
-    """A line for each track: its place, its length, and its first tags of each group."""
+    """A line for each track: its place, its length, and the first tags of each group that are meant, else a guess."""
     grid = console.grid(f"Tags by {model}", "track", "length")
-    groups = [group for group in _TITLES if any(tag.group == group for track in tracks for tag in track.tags)]
+    tags = [[tag for tag in track.tags if tag.meant] or list(track.tags[:1]) for track in tracks]
+    groups = [group for group in _TITLES if any(tag.group == group for some in tags for tag in some)]
     for group in groups:
         grid.add_column(_TITLES[group], overflow="fold")
     names = _short_names([track.path for track in tracks])
-    for name, track in zip(names, tracks, strict=True):
+    for name, track, some in zip(names, tracks, tags, strict=True):
         mark = " (damaged)" if track.status == "damaged" else ""
-        cells = [", ".join(_words(tag) for tag in track.tags if tag.group == group) for group in groups]
+        cells = [", ".join([_words(tag) for tag in some if tag.group == group][:_PER_GROUP]) for group in groups]
         grid.add_row(*map(console.printable, (name + mark, _length(track), *cells)))
-    console.rich_console(stderr=not to_stdout).print(grid)
+    out = console.rich_console(stderr=not to_stdout)
+    out.print(grid)
+    if any(not tag.meant for some in tags for tag in some):
+        out.print(_GUESS)
 
 
 def _print_glance(found: Glance) -> None:
@@ -88,6 +94,8 @@ def _print_glance(found: Glance) -> None:
             grid.add_row(title, console.printable(count.label), number(count.n_tracks), best, f"{count.score:.2f}")
     out.print(grid)
     out.print("Each track counts under its best label of a kind. The tracks of one: audiopatch show LABEL")
+    if found.n_guessed:
+        out.print(f"{number(found.n_guessed)} count nowhere: the model only guesses at them ({found.meant_from})")
 
 
 def _print_label(found: LabelTracks) -> None:
@@ -95,8 +103,10 @@ def _print_label(found: LabelTracks) -> None:
     grid = console.grid(f"Most {found.label}" + (f" ({found.group})" if found.group else ""), "score", "track")
     for track in found.tracks:
         mark = " (damaged)" if track.status == "damaged" else ""
-        grid.add_row(f"{track.tags[0].score:.2f}", console.printable(track.path + mark))
+        grid.add_row(_score(track.tags[0]), console.printable(track.path + mark))
     out.print(grid if found.tracks else f"No track has {found.label} among its tags.")
+    if any(not track.tags[0].meant for track in found.tracks):
+        out.print(_GUESS)
     if found.others:
         out.print(console.printable(f"See also: {', '.join(found.others[:8])}"))
     if not found.complete:
@@ -109,12 +119,18 @@ def _print_track(found: Shown) -> None:
     mark = ", damaged: it was read as far as it goes" if found.status == "damaged" else ""
     out.print(f"{_length(found)}{mark}")
     for group in _TITLES:
-        if tags := [tag for tag in found.tags if tag.group == group]:
+        if tags := [tag for tag in found.tags if tag.group == group and tag.meant]:
             out.print(f"  {_TITLES[group]:<12}{console.printable(', '.join(map(_words, tags)))}")
+    if guesses := [tag for tag in found.tags if not tag.meant]:
+        out.print(f"  {'guesses':<12}{console.printable(', '.join(map(_words, guesses)))}")
 
 
 def _words(tag: Tag) -> str:
-    return f"{tag.label} {tag.score:.2f}"
+    return f"{tag.label} {_score(tag)}"
+
+
+def _score(tag: Tag) -> str:
+    return f"{tag.score:.2f}{'' if tag.meant else '?'}"
 
 
 def _length(track: Shown) -> str:

@@ -12,9 +12,8 @@ from audiopatch.errors import UsageError
 from audiopatch.storage.place import at_home
 from audiopatch.tables.read import read
 from audiopatch.zoo import DEFAULT_MODEL, find_card
-from audiopatch.zoo.cards import shipped_folder
+from audiopatch.zoo.cards import LABELS_FILE, shipped_folder
 from audiopatch.zoo.labels import CONTENT, GROUPS, Label, load_labels, load_terms, split_label
-from audiopatch.zoo.native import LABELS_FILE
 
 # what people write -> what labels say, where the vocabularies of the packaged models do not bring them together
 _SAID = {

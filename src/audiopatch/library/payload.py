@@ -13,6 +13,7 @@ import pandas as pd
 
 from audiopatch.errors import EnvironmentProblem
 from audiopatch.library.vectors import Vectors
+from audiopatch.zoo.cards import least_scores
 from audiopatch.zoo.labels import group_of
 
 N_TAGS = 10
@@ -98,8 +99,9 @@ def _paths(tracks: pd.DataFrame) -> Sequence[tuple[str, bytes | None]]:
     return list(zip(tracks["path"], raw, strict=True))
 
 
-def _tags(vectors: Vectors) -> tuple[dict[str, np.ndarray], list[dict[str, str]]]:
-    """``tags`` and ``scores`` (N, T), the best first (scores of 0..1 as 0..255), and each label's leaf and group."""
+def _tags(vectors: Vectors) -> tuple[dict[str, np.ndarray], list[dict[str, Any]]]:
+    """``tags`` and ``scores`` (N, T), the best first (scores of 0..1 as 0..255), and each label's leaf, group
+    and least score that is meant (0..255)."""
     table = vectors.tables.arrow("tags", ("track_id", "rank", "label", "leaf", "score"))
     if not table.num_columns:
         return {"tags": np.empty(0, np.uint16), "scores": np.empty(0, np.uint8)}, []
@@ -115,7 +117,10 @@ def _tags(vectors: Vectors) -> tuple[dict[str, np.ndarray], list[dict[str, str]]
     tags[place] = codes
     scores[place] = (frame["score"].to_numpy().clip(0, 1) * 255).round().astype(np.uint8)
     leaves = frame.drop_duplicates("label").set_index(frame.drop_duplicates("label")["label"].astype(str))["leaf"]
-    about = [{"name": str(leaves[label]), "group": group_of(label)} for label in labels]
+    least, _ = least_scores(vectors.tables.run, labels)
+    about = [
+        {"name": str(leaves[label]), "group": group_of(label), "least": round(255 * least[label])} for label in labels
+    ]
     return {"tags": tags, "scores": scores}, about
 
 

@@ -14,6 +14,7 @@ from audiopatch.catalog import nearest
 from audiopatch.errors import UsageError
 from audiopatch.library.label_names import find_labels
 from audiopatch.tables.read import Tables, read
+from audiopatch.zoo.cards import least_scores
 from audiopatch.zoo.labels import CONTENT, GROUPS, group_of
 
 if TYPE_CHECKING:
@@ -25,11 +26,15 @@ _N_LABELS = 8  # of a group, at a glance
 
 @dataclass(frozen=True)
 class Tag:
-    """A label, its group ("" where unknown) and how sure the model is of it, from 0 to 1."""
+    """A label, its group ("" where unknown) and how sure the model is of it, from 0 to 1.
+
+    ``meant`` where that reaches what ``zoo.cards.least_scores`` asks of the label; anything less is a guess.
+    """
 
     label: str
     group: str
     score: float
+    meant: bool
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,7 @@ class Shown:
 
 @dataclass(frozen=True)
 class LabelCount:
-    """In how many tracks a label is the best of its group, and the track that has most of it."""
+    """In how many tracks a label is the best of its group and meant, and the track that has most of it."""
 
     label: str
     group: str
@@ -55,14 +60,19 @@ class LabelCount:
 
 @dataclass(frozen=True)
 class Glance:
-    """A library in a few numbers; ``counts`` by group, in each the commonest label first."""
+    """A library in a few numbers; ``counts`` by group, in each the commonest label first.
+
+    ``n_guessed`` tracks have no label that is meant, and do not count; ``meant_from`` says how that is known.
+    """
 
     folder: str
     model: str
     n_tracks: int
     n_damaged: int
     n_failed: int
+    n_guessed: int
     duration_s: float
+    meant_from: str
     counts: tuple[LabelCount, ...]
 
 
@@ -87,6 +97,7 @@ def glance(tables: str | os.PathLike[str] | Tables = "audiopatch.out", *, n_labe
     """
     tables = _opened(tables)
     tracks, tags = tables.tracks, _grouped(tables)
+    tags = tags[tags["meant"]]
     best = tags.drop_duplicates(["track_id", "group"])  # tags are in the order of their rank
     counts: list[LabelCount] = []
     for group in (*SHOWN_GROUPS, ""):
@@ -102,7 +113,9 @@ def glance(tables: str | os.PathLike[str] | Tables = "audiopatch.out", *, n_labe
         len(tracks),
         int((tracks["status"] == "damaged").sum()) if len(tracks) else 0,
         n_failed,
+        len(tracks) - best["track_id"].nunique(),
         float(tracks["duration_s"].sum()) if len(tracks) else 0.0,
+        least_scores(tables.run, ())[1],
         tuple(counts),
     )
 
@@ -130,6 +143,7 @@ def label_tracks(
     leaf = dict(zip(names, tables.labels["leaf"], strict=True))
     name = found[0]
     scores, complete = _scores_of(tables, names.index(name), name)
+    least = least_scores(tables.run, [name])[0][name]
     tracks = tables.tracks.set_index("track_id", drop=False)
     best = sorted(scores, key=lambda track_id: (-scores[track_id], track_id))[:top]
     rows = tracks.loc[[track_id for track_id in best if track_id in tracks.index]]
@@ -138,7 +152,7 @@ def label_tracks(
             row.path,
             float(row.duration_s),
             row.status,
-            (Tag(leaf[name], group_of(name), round(scores[row.track_id], 4)),),
+            (Tag(leaf[name], group_of(name), round(scores[row.track_id], 4), scores[row.track_id] >= least),),
         )
         for row in _rows(rows)
     )
@@ -159,12 +173,10 @@ def show(
     return label_tracks(what, tables, top=top)
 
 
-def shown(tables: Tables, tracks: pd.DataFrame, *, per_group: int | None = None) -> list[Shown]:
-    """Some rows of ``tracks`` with their tags; at most ``per_group`` of each group."""
+def shown(tables: Tables, tracks: pd.DataFrame) -> list[Shown]:
+    """Some rows of ``tracks`` with their tags."""
     tags = _grouped(tables)
     tags = tags[tags["track_id"].isin(tracks["track_id"])]
-    if per_group is not None:
-        tags = tags[tags.groupby(["track_id", "group"], sort=False).cumcount() < per_group]
     of = {track_id: _tags(rows) for track_id, rows in tags.groupby("track_id", sort=False)}
     return [Shown(row.path, float(row.duration_s), row.status, of.get(row.track_id, ())) for row in _rows(tracks)]
 
@@ -177,17 +189,20 @@ def _opened(tables: str | os.PathLike[str] | Tables) -> Tables:
 
 
 def _grouped(tables: Tables) -> pd.DataFrame:
-    """``tags`` with a column ``group``, without those that only say what kind of audio it is."""
+    """``tags`` with columns ``group`` and ``meant``, without those that only say what kind of audio it is."""
     tags = tables.tags
     if not len(tags):
-        return tags.reindex(columns=["track_id", "path", "rank", "label", "leaf", "score", "group"])
-    group = {label: group_of(label) for label in tags["label"].unique()}
-    tags = tags.assign(group=tags["label"].astype(str).map(group))
+        return tags.reindex(columns=["track_id", "path", "rank", "label", "leaf", "score", "group", "meant"])
+    labels = tags["label"].astype(str)
+    least, _ = least_scores(tables.run, labels.unique())
+    tags = tags.assign(
+        group=labels.map({label: group_of(label) for label in least}), meant=tags["score"] >= labels.map(least)
+    )
     return tags[(tags["group"] != CONTENT) & (tags["leaf"] != "Music")]
 
 
 def _tags(rows: pd.DataFrame) -> tuple[Tag, ...]:
-    return tuple(Tag(str(row.leaf), row.group, round(float(row.score), 4)) for row in _rows(rows))
+    return tuple(Tag(str(row.leaf), row.group, round(float(row.score), 4), bool(row.meant)) for row in _rows(rows))
 
 
 def _count(label: Any, group: str, rows: pd.DataFrame) -> LabelCount:

@@ -10,15 +10,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from audiopatch.errors import UsageError
-from audiopatch.models.card import thresholds_for
 from audiopatch.storage.place import is_remote
 from audiopatch.tables.read import Tables, read
 from audiopatch.writing.changes import Change, equal
 from audiopatch.writing.containers import can_write, check_installed, open_tags
 from audiopatch.writing.evidence import own_values, written_before
 from audiopatch.writing.replace import Refused, words
-from audiopatch.writing.rules import LEAST_SCORE, FieldRule, Rules, make_rules
-from audiopatch.zoo.cards import CARDS
+from audiopatch.writing.rules import FieldRule, Rules, make_rules
+from audiopatch.zoo.cards import least_scores
 from audiopatch.zoo.labels import GROUPS, group_of
 
 if TYPE_CHECKING:
@@ -49,7 +48,7 @@ class Proposal:
     """What would change, what would not and why.
 
     ``refused``: (path, reason) of files that cannot be written; ``n_kept`` values of the user's that stay;
-    ``n_same`` fields that hold the values already; ``note`` where the scores were not measured against thresholds.
+    ``n_same`` fields that hold the values already; ``note``: from which scores on labels count, where nobody said so.
     """
 
     changes: list[Change] = field(default_factory=list)
@@ -109,7 +108,7 @@ def propose_changes(
         look = bool(others) or any(name != _IN_TABLES for name in rules.fields)
     if not look and others:
         raise UsageError(f"look=False does for fields that are filled; policy={others[0].policy!r} must see the files")
-    note = _least_scores(tables)[1]
+    _, note = least_scores(tables.run, ())
     proposal = Proposal(note=note if any(rule.min_score is None for rule in rules.fields.values()) else "")
     values = best_labels(tables, rules)
     ours = {} if look else written_before(tables.folder)
@@ -175,15 +174,15 @@ def path_on_disk(track: Any) -> str:
 
 def best_labels(tables: Tables, rules: Rules) -> dict[str, dict[str, list[Scored]]]:
     """track_id -> field -> the best labels for it, as they are written; whatever the files hold."""
-    least, _ = _least_scores(tables)
     tags: pd.DataFrame = tables.tags
     words = tags["label"].astype("category").cat  # text formats bring plain text
     labels = list(words.categories)
+    least, _ = least_scores(tables.run, labels)
     described = _described(tables, labels)
     plans = []  # per field: for each label what is written and from which score on; None where nothing is
     for name, rule in rules.fields.items():
         texts = [_texts(rules, rule, *described[label]) for label in labels]
-        from_score = [least.get(label, LEAST_SCORE) if rule.min_score is None else rule.min_score for label in labels]
+        from_score = [least[label] if rule.min_score is None else rule.min_score for label in labels]
         plans.append((name, rule.best, texts, from_score))
     found: dict[str, dict[str, list[Scored]]] = {}
     counts: dict[tuple[str, str], int] = {}
@@ -215,16 +214,6 @@ def _described(tables: Tables, labels: Sequence[str]) -> dict[str, tuple[str, st
     columns = (groups, frame["parent"], frame["label"], frame["leaf"])
     known = {row[2]: row for row in zip(*(column.tolist() for column in columns), strict=True)}
     return {label: known.get(label, ("", "", label, label)) for label in labels}
-
-
-def _least_scores(tables: Tables) -> tuple[Mapping[str, float], str]:
-    """(label -> the score from which on it is meant, what to say where nobody measured that for such a run)."""
-    done = tables.run["parameters"]
-    card = CARDS.get(done["model"])
-    measured = thresholds_for(card, done["patchout"], done["pool"], done["overlap"]) if card is not None else None
-    if measured is None:
-        return {}, f"no thresholds for such scores of {done['model']}: the best labels from {LEAST_SCORE} on"
-    return measured.values, ""
 
 
 def _check_writable(path: str) -> None:

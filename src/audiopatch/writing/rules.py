@@ -25,7 +25,6 @@ _NOT_OURS = frozenset(
 _WORD = re.compile(r"[A-Z][A-Z0-9_ ]{1,39}")
 _MUSIC = " music"  # AudioSet says "Rock music" where players say "Rock"; FSD50K says "Electric_guitar"
 _SAYS_NOTHING = {"Music", "Musical instrument"}  # true of every track, and the best label of most
-LEAST_SCORE = 0.1  # without thresholds; below it the best label of a track is no more than a guess
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ class FieldRule:
 
     groups     of labels to choose from; empty for any label
     best       how many at most
-    min_score  from which score on; None: the model's thresholds where it has any for such a run, else ``LEAST_SCORE``
+    min_score  from which score on; None: the model's thresholds where it has any for such a run, else 0.1
     policy     fill: only where the file has no value (or one of ours); append: after the values that are there;
                replace: instead of them
     parents    also the parent of each label, before it ("Electronic" for "House")

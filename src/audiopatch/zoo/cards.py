@@ -5,12 +5,14 @@ Imports no torch, so that listing them is instant.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from audiopatch.catalog import nearest
 from audiopatch.errors import UsageError
-from audiopatch.models.card import FrontendConfig, HeadConfig, ModelCard, TransformerConfig
+from audiopatch.models.card import FrontendConfig, HeadConfig, ModelCard, TransformerConfig, thresholds_for
 from audiopatch.zoo import ast, audiomae, ced, dasheng, eat, efficientat, maest, musicnn, passt
 
 # A family's file holds its cards (``CARDS``) and its reader (``matches``, ``read``); readers are asked in this order.
@@ -18,6 +20,8 @@ FAMILIES: tuple[ModuleType, ...] = (
     maest, passt, ast, audiomae, ced, dasheng, eat, efficientat, musicnn,
 )  # fmt: skip
 
+CARD_FILE, LABELS_FILE = "card.json", "labels.txt"  # of a folder in the package's own format
+LEAST_SCORE = 0.1  # without thresholds; below it the best label of a track is no more than a guess
 _SHIPPED = Path(__file__).parent / "packaged"
 
 _TINY_RANDOM = ModelCard(
@@ -37,12 +41,14 @@ _TINY_RANDOM = ModelCard(
 def shipped_folder(name: str) -> Path | None:
     """Where the shipped model ``name`` lies; None where no such model ships."""
     folder = _SHIPPED / name
-    return folder if (folder / "card.json").is_file() else None
+    return folder if (folder / CARD_FILE).is_file() else None
 
 
 def shipped_cards() -> tuple[ModelCard, ...]:
     """The cards of all shipped models."""
-    return tuple(ModelCard.from_json(path.read_text(encoding="utf-8")) for path in sorted(_SHIPPED.glob("*/card.json")))
+    return tuple(
+        ModelCard.from_json(path.read_text(encoding="utf-8")) for path in sorted(_SHIPPED.glob(f"*/{CARD_FILE}"))
+    )
 
 
 DEFAULT_MODEL = "audiopatch-music"
@@ -84,3 +90,25 @@ def find_card(name: str) -> ModelCard:
     if name not in CARDS:
         raise UsageError(f"unknown model '{name}'; {nearest(name, CARDS, otherwise='see: audiopatch models list')}")
     return CARDS[name]
+
+
+def least_scores(run: Mapping[str, Any], labels: Iterable[str]) -> tuple[dict[str, float], str]:
+    """(label -> the score from which on it is meant, how that is known) for the scores of a run, by its ``run.json``.
+
+    Those are the thresholds of its model where they were measured for scores made so, else ``LEAST_SCORE``.
+    """
+    made = run["parameters"]
+    card = CARDS.get(made["model"]) or _own_card(run)
+    measured = card and thresholds_for(card, made["patchout"], made["pool"], made["overlap"])
+    if measured is None:
+        known = f"no thresholds for such scores of {made['model']}: labels count from {LEAST_SCORE} on"
+        return dict.fromkeys(labels, LEAST_SCORE), known
+    known = f"labels count from the thresholds of {made['model']} on, measured {measured.origin}"
+    return {label: measured.values.get(label, LEAST_SCORE) for label in labels}, known
+
+
+def _own_card(run: Mapping[str, Any]) -> ModelCard | None:
+    """The card of a model of one's own, if it still lies where the run found it."""
+    asked = (run.get("request") or {}).get("model")
+    path = Path(asked, CARD_FILE) if asked else None
+    return ModelCard.from_json(path.read_text(encoding="utf-8")) if path and path.is_file() else None

@@ -10,10 +10,11 @@ from safetensors.torch import save as serialise
 from audiopatch.errors import WeightsError
 from audiopatch.models.card import ModelCard
 from audiopatch.models.tagger import Tagger
+from audiopatch.zoo.cards import CARD_FILE, LABELS_FILE
 from audiopatch.zoo.checkpoint import read_checkpoint
 from audiopatch.zoo.published import Published
 
-WEIGHTS_FILE, CARD_FILE, LABELS_FILE = "model.safetensors", "card.json", "labels.txt"
+WEIGHTS_FILE = "model.safetensors"
 _MAX_TEXT_BYTES = 16 << 20
 # Smaller tensors stay in float32: they are a few per cent of a file, and most of what rounding costs (norms, biases;
 # of MusiCNN, three small filter banks make 9/10 of it).

@@ -40,8 +40,7 @@ class App {
 
   fillChoices() {
     const { data } = this, option = (value, text) => make("option", { value }, text), groups = new Map();
-    for (const [label, n] of frequent(data.columns.tags)) {
-      if (label === NO_TAG) continue;
+    for (const [label, n] of frequent(data.columns.tags.filter((t, k) => t !== NO_TAG && isMeant(data, k)))) {
       const group = data.labels[label].group || "other";
       if (!groups.has(group)) groups.set(group, make("optgroup", { label: group }));
       groups.get(group).append(option(label, `${data.labels[label].name} (${count(n)})`));

@@ -53,20 +53,25 @@ const titleOf = (data, i) => data.titles[i] || data.names[i];
 const artistOf = (data, i) => data.artists[data.columns.artists[i]];
 const nameOf = (data, i) => (artistOf(data, i) ? `${artistOf(data, i)} – ${titleOf(data, i)}` : titleOf(data, i));
 
-/** [label, score in 0..1] of a track, the best first. */
+/** Whether the tag at a place of the columns reaches the score from which on its label is meant; less is a guess. */
+const isMeant = ({ columns, labels }, k) => columns.scores[k] >= labels[columns.tags[k]].least;
+
+/** [label, score in 0..1, whether it is meant] of a track, the best first. */
 function tagsOf(data, i) {
   const { tags, scores } = data.columns, found = [];
-  for (let k = i * data.nTags; k < (i + 1) * data.nTags && tags[k] !== NO_TAG; k++) found.push([tags[k], scores[k] / 255]);
+  for (let k = i * data.nTags; k < (i + 1) * data.nTags && tags[k] !== NO_TAG; k++) {
+    found.push([tags[k], scores[k] / 255, isMeant(data, k)]);
+  }
   return found;
 }
 
-/** Each track's best label of a group ("genre"), NO_TAG where it has none. */
+/** Each track's best label of a group ("genre"), NO_TAG where none is meant. */
 function bestOf(data, group) {
   const found = new Uint16Array(data.n).fill(NO_TAG), { tags } = data.columns;
   const wanted = data.labels.map((label) => label.group === group);
   for (let i = 0; i < data.n; i++) {
     for (let k = i * data.nTags; k < (i + 1) * data.nTags; k++) {
-      if (tags[k] !== NO_TAG && wanted[tags[k]]) { found[i] = tags[k]; break; }
+      if (tags[k] !== NO_TAG && wanted[tags[k]] && isMeant(data, k)) { found[i] = tags[k]; break; }
     }
   }
   return found;

@@ -19,6 +19,7 @@ function readFilters(el, words) {
 /** Rows of the tracks that are left; ``inside`` (a byte per track, or null) is what the lasso holds. */
 function chosenRows(data, words, wanted, inside) {
   const { seconds, formats, folders, tags, scores } = data.columns;
+  const least = Math.max(wanted.least, wanted.tag >= 0 ? data.labels[wanted.tag].least : 0);
   const folder = wanted.folder ? data.folders.map((name) => name.startsWith(wanted.folder)) : null;
   const rows = new Uint32Array(data.n), score = new Uint8Array(data.n), T = data.nTags;
   let n = 0;
@@ -31,7 +32,7 @@ function chosenRows(data, words, wanted, inside) {
       const end = (i + 1) * T;
       let k = i * T;
       while (k < end && tags[k] !== wanted.tag) k++;
-      if (k === end || scores[k] < wanted.least) continue;
+      if (k === end || scores[k] < least) continue;
       score[i] = scores[k];
     } else if (wanted.least && (T === 0 || scores[i * T] < wanted.least)) continue;
     for (const word of wanted.words) if (!words.texts[i].includes(word)) continue track;

@@ -34,7 +34,7 @@ class List {
 
   row(at) {
     const { app } = this, { data } = app, i = this.rows[at], isIn = app.playlist.has(i);
-    const best = app.genre[i] === NO_TAG ? tagsOf(data, i)[0]?.[0] : app.genre[i];
+    const best = app.genre[i] === NO_TAG ? tagsOf(data, i).find(([, , meant]) => meant)?.[0] : app.genre[i];
     const put = (event) => { event.stopPropagation(); app.toggle(i); };
     const says = isIn ? "Take out of the playlist" : "Add to the playlist";
     const node = make("div", {

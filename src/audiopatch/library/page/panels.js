@@ -18,7 +18,7 @@ function drawTrack(app, box, i) {
     ["length", clock(c.seconds[i])], ["format", `${data.formats[c.formats[i]]}, ${count(c.kbit_s[i])} kbit/s`],
     ["status", c.status[i] & DAMAGED ? "damaged" : ""],
   ];
-  const tags = tagsOf(data, i).map(([label, score]) => [data.labels[label].name, score, label, score.toFixed(2)]);
+  const tags = tagsOf(data, i).map(([t, score, meant]) => [data.labels[t].name, score, t, score.toFixed(2) + (meant ? "" : "?")]);
   const near = c.vectors ? nearest(data, i, 10) : [];
   const lines = near.map(([j, cosine]) => make("li", {},
     make("button", { type: "button", onclick: () => app.open(j) }, nameOf(data, j)),
