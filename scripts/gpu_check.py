@@ -126,7 +126,7 @@ class Check:
                 for plan in PLANS[: None if tagger.grid else 1]
             ]
             settings = Settings(device=str(self.device), repeats=5, budget_s=4.0 if self.toy else 20.0)
-            found, _ = sweep(cases, segments, settings, progress=lambda what, done, total: None)
+            found, _ = sweep(cases, segments, settings)
             names = ("model", "patchout", "dtype", "batch", "minutes_per_s", "latency_ms", "mfu", "peak_share", "error")
             rows += [{name: getattr(row, name) for name in names} for row in found]
         return rows

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from audiopatch.inference.progress import Counts
+from audiopatch.events import Counts
 from audiopatch.tables.read import Tables, read
 
 _TABLES = ("tracks", "tags", "embeddings", "segments", "errors")

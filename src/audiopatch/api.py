@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from audiopatch.audio.inputs import Inputs
-from audiopatch.inference.progress import Silent, TqdmBar
+from audiopatch.events import TqdmBar, silent
 from audiopatch.inference.settings import TOKENS, Analysis, Runtime, Stack
 from audiopatch.tables.read import Tables, read
 from audiopatch.zoo import DEFAULT_MODEL
@@ -197,11 +197,9 @@ def train(
     ``settings`` change the recipe, as in ``{"optimizer.lr": 2e-5}``. Raises UsageError for a setting that there is not
     and OutputMismatchError where ``output`` holds another run.
     """
-    from audiopatch.training.experiment import Run, TrainWatcher, run_recipe
+    from audiopatch.training.experiment import Run, run_recipe
 
-    run = Run(
-        Path(data_dir), Path(output), allow_missing, device, devices, workers, resume, force, evaluate, TrainWatcher()
-    )
+    run = Run(Path(data_dir), Path(output), allow_missing, device, devices, workers, resume, force, evaluate, silent)
     run_recipe(recipe, run, model=model, settings=_written(settings), fold=None if fold is None else str(fold))
     return Path(output) / "model" if fold is None else Path(output) / f"fold{fold}" / "model"
 
@@ -265,7 +263,7 @@ def bench(
     settings = Settings(device=device, repeats=repeats, budget_s=budget_s)
     return run_bench(
         wanted, os.fspath(music), settings,
-        n_tracks=n_tracks, with_whole_runs=whole_runs, note=lambda text: None, progress=lambda what, done, total: None,
+        n_tracks=n_tracks, with_whole_runs=whole_runs,
     )  # fmt: skip
 
 
@@ -287,11 +285,7 @@ def estimate(
     place = os.fspath(folder)
     library = Library(tracks=list(Inputs([place]).tracks()), folder=place, model=model, n_segments=segments)
     wish = Wish(finish_in_s=finish_in_s, min_quality=min_quality)
-    return find(
-        library, wish,
-        engines=engines, device=device, budget_s=budget_s,
-        note=lambda text: None, progress=lambda what, done, total: None,
-    )  # fmt: skip
+    return find(library, wish, engines=engines, device=device, budget_s=budget_s)
 
 
 def export(model: str, file: AnyPath, *, patchout: str | None = None, block: int | None = None) -> Path:
@@ -337,7 +331,7 @@ def _run(
 
     kept = None if output is not None else tempfile.TemporaryDirectory(prefix="audiopatch-")
     folder = kept.name if kept else os.fspath(output or "")
-    observer = TqdmBar() if progress else Silent()
+    observer = TqdmBar() if progress else silent
     run_to_folder(inputs, folder, analysis, runtime, file_format=format, observer=observer)
     return read(folder, keep=kept)
 

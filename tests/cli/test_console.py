@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from audiopatch.cli.console import after_words, audio, duration, last_line, number, printable
-from audiopatch.inference.progress import Counts
+from audiopatch.events import Counts
 
 
 def test_the_last_line_of_a_long_run():

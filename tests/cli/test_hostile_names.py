@@ -15,7 +15,7 @@ from audiopatch.cli import console
 from audiopatch.cli.main import app
 from audiopatch.cli.progress import Bar, Plain
 from audiopatch.cli.show import print_tracks
-from audiopatch.inference.progress import Counts
+from audiopatch.events import Counts, Finished, Note, PassedOver, Planned, TrackDone
 from audiopatch.library.show import shown
 from audiopatch.tables.formats import dumps
 from audiopatch.types import Failed, Track
@@ -63,12 +63,14 @@ def test_in_the_table_of_tags(music, tmp_path, capsys):
 
 @pytest.mark.parametrize("observer", [Plain, Bar])
 def test_in_the_progress_of_a_run(observer, capsys):
-    watching = observer()
-    watching.planned(Counts(n_found=len(NAMES)))
+    watching = observer(verbose=True)
+    watching(Planned(Counts(n_found=len(NAMES))))
     for name in NAMES:
-        watching.advanced(Counts(), Failed(Track(name, "/", "0" * 16, 1, 1), "E_DECODE", "open", f"bad: {name}"))
-        watching.note(f"skipped {name}")
-    watching.finished(Counts())
+        failed = Failed(Track(name, "/", "0" * 16, 1, 1), "E_DECODE", "open", f"bad: {name}")
+        watching(TrackDone(failed, Counts()))
+        watching(Note(f"skipped {name}"))
+        watching(PassedOver(name))
+    watching(Finished(Counts()))
     said = capsys.readouterr().err
     _assert_harmless(said)
     assert not any(line.startswith("Tagged") for line in said.splitlines())

@@ -15,7 +15,7 @@ import pytest
 
 from audiopatch.cli.analyse import exit_code
 from audiopatch.cli.options import FailOn
-from audiopatch.inference.progress import Counts
+from audiopatch.events import Counts
 
 ENVIRONMENT = {
     **os.environ,

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from audiopatch.audio.inputs import Inputs
+from audiopatch.events import silent
 from audiopatch.inference.pipeline import RunResult, run_to_folder
 from audiopatch.inference.settings import Analysis, Runtime
 
@@ -28,7 +29,7 @@ def music(tone, tmp_path) -> Path:
 def run() -> Callable[..., RunResult]:
     """run(music, output, observer=..., model=..., anything of Runtime) with a commit every other track."""
 
-    def go(music: Path, output: Path, *, observer=None, model: str = "tiny-random", **how) -> RunResult:
+    def go(music: Path, output: Path, *, observer=silent, model: str = "tiny-random", **how) -> RunResult:
         how = {"threads": 1, "workers": 1, "batch": 4, "commit_every_n": 2, "commit_every_s": 0.1, **how}
         analysis = Analysis(model=model, embeddings=True, timeline=True, vectors="float32")
         return run_to_folder(Inputs([str(music)]), output, analysis, Runtime(**how), observer=observer)

@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from audiopatch.inference.progress import Silent
+from audiopatch.events import TrackDone
 from soundness import assert_counted, assert_same, assert_sound
 
 pytestmark = pytest.mark.slow
@@ -58,14 +58,14 @@ def many(tone, tmp_path_factory) -> Path:
     return folder
 
 
-class _At(Silent):
+class _At:
     """Does terrible things once so many tracks have come back."""
 
     def __init__(self, deeds: Mapping[int, Callable[[], object]]):
         self.deeds = dict(deeds)
 
-    def advanced(self, counts, row):
-        if deed := self.deeds.pop(counts.n_ok + counts.n_failed, None):
+    def __call__(self, event):
+        if isinstance(event, TrackDone) and (deed := self.deeds.pop(event.counts.n_ok + event.counts.n_failed, None)):
             deed()
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from audiopatch.errors import EnvironmentProblem
-from audiopatch.inference.progress import Silent
+from audiopatch.events import TrackDone
 from soundness import assert_counted, assert_same, assert_sound
 
 
@@ -31,14 +31,14 @@ def _mount(place: Path, *options: str) -> bool:
     return subprocess.run(["mount", *options, place], capture_output=True, check=False).returncode == 0
 
 
-class _After(Silent):
+class _After:
     """Does something once so many tracks are finished."""
 
     def __init__(self, n_tracks: int, deed: Callable[[], object]):
         self._n_tracks, self._deed = n_tracks, deed
 
-    def advanced(self, counts, row):
-        if counts.n_ok + counts.n_failed == self._n_tracks:
+    def __call__(self, event):
+        if isinstance(event, TrackDone) and event.counts.n_ok + event.counts.n_failed == self._n_tracks:
             self._deed()
 
 

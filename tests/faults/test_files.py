@@ -8,18 +8,19 @@ from collections.abc import Callable
 
 import pytest
 
-from audiopatch.inference.progress import Silent
+from audiopatch.events import Planned
 from soundness import assert_counted, assert_same, assert_sound
 
 
-class _OncePlanned(Silent):
+class _OncePlanned:
     """Does something when the inputs are known and none of them is open yet."""
 
     def __init__(self, deed: Callable[[], object]):
         self._deed = deed
 
-    def planned(self, counts):
-        self._deed()
+    def __call__(self, event):
+        if isinstance(event, Planned):
+            self._deed()
 
 
 @pytest.mark.fault("file changes or vanishes mid-run")

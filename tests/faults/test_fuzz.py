@@ -11,8 +11,8 @@ import psutil
 import pytest
 
 from audiopatch.audio.inputs import Inputs
+from audiopatch.events import TrackDone
 from audiopatch.inference.pipeline import run_to_folder
-from audiopatch.inference.progress import Silent
 from audiopatch.inference.settings import Analysis, Runtime
 from audiopatch.types import Failed
 from mutate import mutant, seeds
@@ -25,14 +25,17 @@ _ANALYSIS = Analysis(model="tiny-random")
 _RUNTIME = Runtime(threads=1, workers=1, batch=16, decode_timeout=30)
 
 
-class _Watch(Silent):
+class _Watch:
     """Counts endings, and remembers the most memory any worker ever held."""
 
     def __init__(self):
         self.endings: Counter[str] = Counter()
         self.worker_bytes = 0
 
-    def advanced(self, counts, row):
+    def __call__(self, event):
+        if not isinstance(event, TrackDone):
+            return
+        row = event.row
         self.endings[row.code if isinstance(row, Failed) else "damaged" if row.decoded.damaged else "ok"] += 1
         if sum(self.endings.values()) % 20 == 0:
             self.measure()

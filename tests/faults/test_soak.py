@@ -12,8 +12,8 @@ import psutil
 import pytest
 
 from audiopatch.audio.inputs import Inputs
+from audiopatch.events import TrackDone
 from audiopatch.inference.pipeline import run_to_folder
-from audiopatch.inference.progress import Silent
 from audiopatch.inference.settings import Analysis, Runtime
 from fabricate import encode, music
 from soundness import assert_counted, assert_sound
@@ -24,15 +24,17 @@ _MODEL = os.environ.get("AUDIOPATCH_MODEL", "tiny-random")
 _MAY_GROW_MB = 16
 
 
-class _Scales(Silent):
+class _Scales:
     """MB of this process and of its decoders together, by the number of finished tracks."""
 
     def __init__(self):
         self.main_mb: list[float] = []
         self.decoders_mb: list[float] = []
 
-    def advanced(self, counts, row):
-        if (counts.n_ok + counts.n_failed) % max(1, N_TRACKS // 200) == 0:
+    def __call__(self, event):
+        if not isinstance(event, TrackDone):
+            return
+        if (event.counts.n_ok + event.counts.n_failed) % max(1, N_TRACKS // 200) == 0:
             this = psutil.Process()
             self.main_mb.append(this.memory_info().rss / 2**20)
             self.decoders_mb.append(sum(child.memory_info().rss for child in this.children()) / 2**20)

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from audiopatch.inference.progress import Silent
+from audiopatch.events import Finished, Planned
 from soundness import assert_counted, assert_same, assert_sound
 
 N_LONG = 12
@@ -68,7 +68,7 @@ def test_crashes_and_hangs_cost_their_track_until_a_retry(music, run, sabotaged,
     record_property("tries", len(bad))
 
 
-class _KillWorkers(Silent):
+class _KillWorkers:
     """Kills decode workers at random instants of a run, about ``every_s`` apart."""
 
     def __init__(self, every_s: float):
@@ -76,12 +76,12 @@ class _KillWorkers(Silent):
         self._every_s, self._over = every_s, threading.Event()
         self._thread = threading.Thread(target=self._work)
 
-    def planned(self, counts):
-        self._thread.start()
-
-    def finished(self, counts):
-        self._over.set()
-        self._thread.join()
+    def __call__(self, event):
+        if isinstance(event, Planned):
+            self._thread.start()
+        elif isinstance(event, Finished):
+            self._over.set()
+            self._thread.join()
 
     def _work(self):
         chance = random.Random(1)

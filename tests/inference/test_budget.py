@@ -9,9 +9,9 @@ import pytest
 
 from audiopatch.audio.inputs import Inputs
 from audiopatch.errors import EnvironmentProblem, UsageError
+from audiopatch.events import Finished, Note, Planned
 from audiopatch.inference.budget import held_mb, part_bytes, within
 from audiopatch.inference.pipeline import run_to_folder
-from audiopatch.inference.progress import Silent
 from audiopatch.inference.settings import Analysis, Runtime, megabytes
 from audiopatch.tables.compaction import PART_BYTES
 from audiopatch.zoo import load_model
@@ -55,22 +55,21 @@ def test_what_runs_in_other_processes_is_not_promised(elsewhere):
         within(Runtime(max_memory="4000MB", **elsewhere), load_model("tiny-random", device="cpu"), ANALYSIS)
 
 
-class _Peak(Silent):
+class _Peak:
     """The most that this process and its decoders held together, in MB; and what was said."""
 
     def __init__(self):
         self.mb, self.notes, self._over = 0.0, [], threading.Event()
         self._thread = threading.Thread(target=self._work)
 
-    def note(self, text):
-        self.notes.append(text)
-
-    def planned(self, counts):
-        self._thread.start()
-
-    def finished(self, counts):
-        self._over.set()
-        self._thread.join()
+    def __call__(self, event):
+        if isinstance(event, Note):
+            self.notes.append(event.text)
+        elif isinstance(event, Planned):
+            self._thread.start()
+        elif isinstance(event, Finished):
+            self._over.set()
+            self._thread.join()
 
     def _work(self):
         this = psutil.Process()

@@ -15,8 +15,8 @@ import pytest
 import audiopatch
 from audiopatch.audio.inputs import Inputs
 from audiopatch.errors import NoAudioError, OutputMismatchError, UsageError
+from audiopatch.events import TrackDone, silent
 from audiopatch.inference.pipeline import run_to_folder
-from audiopatch.inference.progress import Silent
 from audiopatch.inference.settings import Analysis, Runtime
 from audiopatch.tables.output import fingerprint
 from audiopatch.tables.read import read
@@ -24,7 +24,7 @@ from audiopatch.tables.read import read
 RUNTIME = {"threads": 1, "workers": 0}  # in-process decoding: quick; tests/cli runs with worker processes
 
 
-def run(paths, output: Path, *, observer=None, stop=None, **options):
+def run(paths, output: Path, *, observer=silent, stop=None, **options):
     how = {key: options.pop(key) for key in ("force", "retry_failed", "commit_every_n") if key in options}
     analysis = Analysis(model="tiny-random", **options)
     paths = [os.fspath(path) for path in (paths if isinstance(paths, list) else [paths])]
@@ -123,12 +123,12 @@ def test_retry_failed(music, tone, tmp_path):
     _check(tmp_path / "out", ok=9, failed=2)
 
 
-class _StopAfter(Silent):
+class _StopAfter:
     def __init__(self, stop: threading.Event, n_tracks: int):
         self.stop, self.n_tracks = stop, n_tracks
 
-    def advanced(self, counts, row):
-        if counts.n_ok + counts.n_failed >= self.n_tracks:
+    def __call__(self, event):
+        if isinstance(event, TrackDone) and event.counts.n_ok + event.counts.n_failed >= self.n_tracks:
             self.stop.set()
 
 

@@ -12,8 +12,8 @@ import pytest
 
 from audiopatch.audio.inputs import Inputs
 from audiopatch.errors import EnvironmentProblem
+from audiopatch.events import Note, silent
 from audiopatch.inference.pipeline import RunResult, run_to_folder
-from audiopatch.inference.progress import Silent
 from audiopatch.inference.settings import Analysis, Runtime
 from audiopatch.tables import FORMATS as TABLE_FORMATS
 from audiopatch.tables.read import read
@@ -34,7 +34,7 @@ def songs(tmp_path) -> Path:
 
 @pytest.fixture
 def run(songs, tmp_path) -> Callable[..., RunResult]:
-    def go(output: Path = tmp_path / "out", file_format: str = "parquet", observer=None) -> RunResult:
+    def go(output: Path = tmp_path / "out", file_format: str = "parquet", observer=silent) -> RunResult:
         runtime = Runtime(threads=1, workers=0)
         return run_to_folder(
             Inputs([str(songs)]), output, ANALYSIS, runtime, file_format=file_format, observer=observer
@@ -113,11 +113,12 @@ def test_names_that_are_not_utf8_move_too_in_every_format(songs, run, tmp_path, 
 
 
 def test_a_run_without_candidates_reads_nothing_twice(songs, run):
-    class Notes(Silent):
+    class Notes:
         said = ""
 
-        def note(self, text):
-            self.said += text
+        def __call__(self, event):
+            if isinstance(event, Note):
+                self.said += event.text
 
     run()
     encode(songs / "another.wav", music(1.0, seed=9))
@@ -131,9 +132,7 @@ def test_a_library_that_moved_takes_its_rows_along(songs, run, tmp_path, monkeyp
     before = assert_sound(tmp_path / "out", songs.iterdir())
     songs.rename(tmp_path / "elsewhere")
     songs = tmp_path / "elsewhere"
-    result = run_to_folder(
-        Inputs([str(songs)]), tmp_path / "out", ANALYSIS, Runtime(threads=1, workers=0), observer=Silent()
-    )
+    result = run_to_folder(Inputs([str(songs)]), tmp_path / "out", ANALYSIS, Runtime(threads=1, workers=0))
     assert (result.counts.n_up_to_date, result.counts.n_inferences) == (len(FORMATS), 0)
     after = assert_sound(tmp_path / "out", songs.iterdir())
     assert after.tracks["track_id"].tolist() == before.tracks["track_id"].tolist()

@@ -14,9 +14,9 @@ import pytest
 
 from audiopatch.audio.inputs import Inputs
 from audiopatch.errors import UsageError
+from audiopatch.events import Counts, Current, Note
 from audiopatch.inference import watching
 from audiopatch.inference.pipeline import RunResult, run_to_folder
-from audiopatch.inference.progress import Counts, Current, Silent
 from audiopatch.inference.settings import Analysis, Runtime
 from audiopatch.tables.read import read
 from fabricate import encode, music, retag
@@ -27,18 +27,18 @@ RUNTIME = Runtime(threads=1, workers=0)
 _PATIENCE_S = 30
 
 
-class _Heard(Silent):
+class _Heard:
     """Remembers what brought the tables up to date."""
 
     def __init__(self):
         self.said: list[Current] = []
         self.notes = ""
 
-    def current(self, current):
-        self.said.append(current)
-
-    def note(self, text):
-        self.notes += text
+    def __call__(self, event):
+        if isinstance(event, Current):
+            self.said.append(event)
+        elif isinstance(event, Note):
+            self.notes += event.text
 
     def counts(self) -> Counts:
         total = Counts()

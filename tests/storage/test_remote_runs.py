@@ -16,8 +16,8 @@ import pytest
 
 from audiopatch.audio.inputs import Inputs
 from audiopatch.errors import EnvironmentProblem, OutputMismatchError
+from audiopatch.events import Planned, silent
 from audiopatch.inference.pipeline import RunResult, run_to_folder
-from audiopatch.inference.progress import Silent
 from audiopatch.inference.settings import Analysis, Runtime
 from audiopatch.tables.compaction import compact_folder
 from audiopatch.tables.read import read
@@ -49,7 +49,7 @@ def local(music, tmp_path_factory) -> Path:
     return output
 
 
-def run(music: str | Path, output: str | Path, *, observer=None, analysis: Analysis = ANALYSIS, **how) -> RunResult:
+def run(music: str | Path, output: str | Path, *, observer=silent, analysis: Analysis = ANALYSIS, **how) -> RunResult:
     how = {"threads": 1, "workers": 1, "batch": 4, "commit_every_n": 2, "commit_every_s": 0.3, **how}
     return run_to_folder(Inputs([str(music)]), str(output), analysis, Runtime(**how), observer=observer)
 
@@ -97,14 +97,15 @@ def test_a_server_that_throttles_cuts_and_stalls_costs_nothing_but_time(music, l
     _assert_same_rows((f"{bucket.url}/out", f"{bucket.url}/music"), (local, music))
 
 
-class _Once(Silent):
+class _Once:
     """Does something once the inputs are known."""
 
     def __init__(self, deed):
         self._deed = deed
 
-    def planned(self, counts):
-        self._deed()
+    def __call__(self, event):
+        if isinstance(event, Planned):
+            self._deed()
 
 
 def test_each_object_that_cannot_be_had_is_one_row_with_its_reason(music, bucket, between, monkeypatch):

@@ -10,8 +10,8 @@ import pytest
 
 import audiopatch
 from audiopatch.audio.inputs import Inputs
+from audiopatch.events import Current, Note, silent
 from audiopatch.inference.pipeline import run_to_folder
-from audiopatch.inference.progress import Silent
 from audiopatch.inference.settings import Analysis, Runtime
 from audiopatch.inference.watching import watch_folders
 from audiopatch.writing.changes import Change
@@ -30,16 +30,16 @@ def music(tmp_path) -> Path:
     return tmp_path / "music"
 
 
-class Notes(Silent):
+class Notes:
     def __init__(self):
         self.said, self.counts, self.looks = "", [], 0
 
-    def note(self, text):
-        self.said += text
-
-    def current(self, current):
-        self.looks += 1
-        self.counts.append((current.counts.n_found, current.counts.n_inferences))
+    def __call__(self, event):
+        if isinstance(event, Note):
+            self.said += event.text
+        elif isinstance(event, Current):
+            self.looks += 1
+            self.counts.append((event.counts.n_found, event.counts.n_inferences))
 
 
 def _changes(music: Path, value: str = "Polka") -> list[Change]:
@@ -48,7 +48,7 @@ def _changes(music: Path, value: str = "Polka") -> list[Change]:
     return [Change(path, "GENRE", (), (value,), track_id=rows[path].track_id) for path in paths]
 
 
-def _run(music: Path, out: Path, observer=None):
+def _run(music: Path, out: Path, observer=silent):
     analysis, runtime = Analysis(model="tiny-random", top=3), Runtime(threads=1, workers=0)
     return run_to_folder(Inputs([str(music)]), out, analysis, runtime, observer=observer)
 

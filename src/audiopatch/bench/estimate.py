@@ -13,9 +13,10 @@ import torch
 from audiopatch.audio.survey import Survey, survey
 from audiopatch.bench.contender import Case
 from audiopatch.bench.measure import pareto_front
-from audiopatch.bench.sweep import Note, Progress, Row, Settings, sweep
+from audiopatch.bench.sweep import Row, Settings, sweep
 from audiopatch.bench.whole import command_of, cut_spec, decode_all, pace, real_segments, startup_s
 from audiopatch.errors import UsageError
+from audiopatch.events import Doing, Note, Observer, silent
 from audiopatch.inference.settings import Analysis, Runtime, n_cpus
 from audiopatch.models.tagger import Tagger
 from audiopatch.types import Segment, Track
@@ -96,8 +97,7 @@ def estimate(
     engines: Sequence[str],
     device: str,
     budget_s: float,
-    note: Note,
-    progress: Progress,
+    observer: Observer = silent,
 ) -> Estimate:
     """Survey the library and measure the options; then choose, try the choice, and choose again if that was news.
 
@@ -108,15 +108,15 @@ def estimate(
     size = survey(library.tracks, spec)
     if not size.n_segments:
         raise UsageError(f"no header among {size.n_read} of {size.n_tracks} files tells of any audio")
-    note(f"{size.n_tracks} tracks, {size.audio_s / 3600:.1f} h, about {size.n_segments:.0f} segments")
+    observer(Note(f"{size.n_tracks} tracks, {size.audio_s / 3600:.1f} h, about {size.n_segments:.0f} segments"))
     some = random.Random(0).sample(list(library.tracks), min(size.n_tracks, _N_TRIED))
     segments = _segments(tagger, some, len(engines) * len(_PATCHOUTS), budget_s / 6)
-    rows = _measure(tagger, segments, library.model, engines, device, budget_s, progress)
+    rows = _measure(tagger, segments, library.model, engines, device, budget_s, observer)
     sound = [segment.track for segment in segments[:_N_DECODED]]
     pricing = _Pricing(size, spec.segment_s, decode_all(sound, spec).rate)
     options = [Option(row, pricing.predicted_s(row)) for row in rows]
     for done in range(_N_TRIALS):
-        progress("trial runs", done, _N_TRIALS)
+        observer(Doing("trial runs", done, _N_TRIALS))
         chosen = wish.choose(options)
         if chosen.tried:
             break
@@ -136,7 +136,7 @@ def _measure(
     engines: Sequence[str],
     device: str,
     budget_s: float,
-    progress: Progress,
+    observer: Observer,
 ) -> list[Row]:
     """A row per engine and patchout, as far as they can be made ready in time."""
     cases = [
@@ -145,7 +145,7 @@ def _measure(
         for engine, _, dtype in (name.partition(":") for name in engines)
     ]
     settings = Settings(device=device, budget_s=_MEASURE * budget_s, repeats=20)
-    rows, _ = sweep(cases, {model: segments}, settings, progress=progress)
+    rows, _ = sweep(cases, {model: segments}, settings, observer=observer)
     return rows
 
 

@@ -15,8 +15,9 @@ import pyarrow as pa
 from audiopatch.audio.inputs import Inputs
 from audiopatch.bench.contender import Case
 from audiopatch.bench.measure import describe
-from audiopatch.bench.sweep import Note, Progress, Row, Settings, Skipped, sweep
+from audiopatch.bench.sweep import Row, Settings, Skipped, sweep
 from audiopatch.bench.whole import WholeRun, measure_whole, real_segments
+from audiopatch.events import Doing, Note, Observer, silent
 from audiopatch.inference.extract import check_stack, find_plan
 from audiopatch.inference.settings import Runtime
 from audiopatch.models.card import TransformerConfig
@@ -78,10 +79,9 @@ def run_bench(
     *,
     n_tracks: int,
     with_whole_runs: bool,
-    note: Note,
-    progress: Progress,
+    observer: Observer = silent,
 ) -> Report:
-    """Measure everything wanted on up to ``n_tracks`` tracks of ``music``; ``note`` and ``progress`` hear of it."""
+    """Measure everything wanted on up to ``n_tracks`` tracks of ``music``."""
     tracks = list(islice(Inputs([music]).tracks(), n_tracks))
     cases: list[Case] = []
     segments: dict[str, list[Segment]] = {}
@@ -92,14 +92,12 @@ def run_bench(
             check_stack(tagger, case.analysis)
             cases.append(case)
         segments[model] = real_segments(tagger, tracks, len(tracks))
-    note(
-        f"{len(cases)} settings on {len(tracks)} tracks, in about {settings.budget_s:.0f} s (--budget); "
-        "Ctrl-C keeps what is ready"
-    )
+    how = f"{len(cases)} settings on {len(tracks)} tracks, in about {settings.budget_s:.0f} s (--budget)"
+    observer(Note(f"{how}; Ctrl-C keeps what is ready"))
     share = _WHOLE if with_whole_runs else 0.0
     within = replace(settings, budget_s=(1 - share) * settings.budget_s)
-    rows, skipped = sweep(cases, segments, within, wanted.baselines, progress=progress, note=note)
-    whole_runs = _whole_runs(cases, rows, tracks, settings, progress) if with_whole_runs else []
+    rows, skipped = sweep(cases, segments, within, wanted.baselines, observer=observer)
+    whole_runs = _whole_runs(cases, rows, tracks, settings, observer) if with_whole_runs else []
     return Report(rows, skipped, whole_runs, describe(find_device(settings.device)), settings.clock)
 
 
@@ -125,7 +123,7 @@ def default_patchouts(tagger: Tagger) -> tuple[str, ...]:
 
 
 def _whole_runs(
-    cases: Sequence[Case], rows: Sequence[Row], tracks: Sequence[Track], settings: Settings, progress: Progress
+    cases: Sequence[Case], rows: Sequence[Row], tracks: Sequence[Track], settings: Settings, observer: Observer
 ) -> list[WholeRun]:
     """Of the first row of every model and engine that gives tags."""
     asked = {(case.model, case.patchout, case.engine): case for case in cases if case.block is None}
@@ -135,7 +133,7 @@ def _whole_runs(
             first.setdefault((row.model, row.engine, row.dtype), (case, row))
     found = []
     for done, (case, row) in enumerate(first.values()):
-        progress("whole runs", done, len(first))
+        observer(Doing("whole runs", done, len(first)))
         if settings.stop():
             break
         tagger = load_model(case.model, device=settings.device)

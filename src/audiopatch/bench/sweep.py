@@ -14,6 +14,7 @@ from audiopatch.bench.contender import Case, Contender, Hopeless, from_tagger
 from audiopatch.bench.measure import Timing, matmul, promised_flops, time_runs
 from audiopatch.bench.quality import Judge, Unreduced
 from audiopatch.errors import EnvironmentProblem
+from audiopatch.events import Doing, Note, Observer, counted, silent
 from audiopatch.inference.budget import peak_extra_mb
 from audiopatch.inference.extract import GPU_BATCH
 from audiopatch.models.tagger import Tagger
@@ -21,9 +22,6 @@ from audiopatch.types import Segment
 from audiopatch.zoo.load import find_device, load_model
 
 _SAME_SIZE = 0.05  # parameters of one network in two implementations differ by a head at most
-
-Note = Callable[[str], None]
-Progress = Callable[[str, int, int], None]  # what is being done, how many of how many are done
 
 
 @dataclass(frozen=True)
@@ -102,25 +100,24 @@ def sweep(
     settings: Settings,
     baselines: Sequence[str] = (),
     *,
-    progress: Progress,
-    note: Note = lambda text: None,
+    observer: Observer = silent,
 ) -> tuple[list[Row], list[Skipped]]:
     """A row per case and per baseline that can be had. ``segments``: model -> whole real ones.
 
-    ``note`` hears of each setting as it gets ready.
+    ``observer`` hears of each setting as it gets ready.
     """
     device, began = find_device(settings.device), time.perf_counter()
     left_s = lambda share: began + share * settings.budget_s - time.perf_counter()  # noqa: E731
-    contenders, skipped = _contenders(cases, segments, settings, left_s, progress, note)
+    contenders, skipped = _contenders(cases, segments, settings, left_s, observer)
     built, missing = _baselines(baselines, device)
-    timed = _timed([*contenders, *built], device, settings, left_s(TIME), progress)
+    timed = _timed([*contenders, *built], device, settings, left_s(TIME), observer)
     few = _few(segments, timed, left_s(1.0))
     unreduced = Unreduced(few, str(device))
     rows = []
     for done, one in enumerate(timed):
         if settings.stop():
             break
-        progress("judging", done, len(timed))
+        observer(Doing("judging", done, len(timed)))
         rows.append(_row(one, device, _same_network(one, timed), unreduced, settings.judge or unreduced))
     return rows, [*skipped, *missing]
 
@@ -130,8 +127,7 @@ def _contenders(
     segments: Mapping[str, Sequence[Segment]],
     settings: Settings,
     left_s: Callable[[float], float],
-    progress: Progress,
-    note: Note,
+    observer: Observer,
 ) -> tuple[list[Contender], list[Skipped]]:
     """Cases of the same weights and number format share one model in memory."""
 
@@ -142,7 +138,7 @@ def _contenders(
     made: list[Contender] = []
     skipped: list[Skipped] = []
     for done, case in enumerate(cases):
-        progress("preparing", done, len(cases))
+        observer(Doing("preparing", done, len(cases)))
         name = " ".join(filter(None, (case.model, case.patchout, case.engine, case.dtype.removeprefix("auto"))))
         if settings.stop():
             break
@@ -155,9 +151,9 @@ def _contenders(
             made.append(from_tagger(case, network, segments[case.model], hopeless_s=limit_s))
         except Hopeless as hopeless:
             skipped.append(Skipped(name, f"hopeless here: {hopeless}"))
-            note(f"{name}: hopeless here, {hopeless}")
+            observer(Note(f"{name}: hopeless here, {hopeless}"))
             continue
-        note(f"{name}: {_first_look(made[-1]):.2g} min/s at first sight")
+        observer(Note(f"{name}: {_first_look(made[-1]):.2g} min/s at first sight"))
     return made, skipped
 
 
@@ -179,7 +175,7 @@ def _baselines(names: Sequence[str], device: torch.device) -> tuple[list[Contend
 
 
 def _timed(
-    contenders: Sequence[Contender], device: torch.device, settings: Settings, budget_s: float, progress: Progress
+    contenders: Sequence[Contender], device: torch.device, settings: Settings, budget_s: float, observer: Observer
 ) -> list[_Timed]:
     """Everything in turn, this machine's own matrix products too; contenders that no time was left for are left out."""
     dtypes = [dtype for dtype in ("float32", "bfloat16", "float16") if dtype in {c.dtype for c in contenders}]
@@ -192,7 +188,7 @@ def _timed(
         repeats=settings.repeats,
         budget_s=budget_s,
         clock=settings.clock,
-        progress=lambda done, total: progress("timing", done, total),
+        progress=counted(observer, "timing"),
         stop=settings.stop,
     )
     peak_rates = {

@@ -22,8 +22,8 @@ from audiopatch.audio.inputs import Inputs
 from audiopatch.bench.measure import time_runs
 from audiopatch.bench.sweep import Row
 from audiopatch.errors import EnvironmentProblem, NoAudioError, UsageError
+from audiopatch.events import Counts, Event, Planned
 from audiopatch.inference.pipeline import run_to_folder
-from audiopatch.inference.progress import Counts, Silent
 from audiopatch.inference.settings import Analysis, Runtime
 from audiopatch.models.tagger import Tagger
 from audiopatch.types import CutSpec, Decoded, Segment, Track
@@ -169,7 +169,7 @@ def startup_s(track: Track, analysis: Analysis, runtime: Runtime) -> float:
 
 
 @dataclass
-class _Watch(Silent):
+class _Watch:
     """Looks at a run's count of segments many times a second, and notes (time, count) whenever it has changed."""
 
     at_most_s: float
@@ -178,8 +178,9 @@ class _Watch(Silent):
     _seen: list[tuple[float, int]] = field(default_factory=list)
     _over: threading.Event = field(default_factory=threading.Event)
 
-    def planned(self, counts: Counts) -> None:
-        self._counts = counts
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, Planned):
+            self._counts = event.counts
 
     def __enter__(self) -> None:
         self._thread = threading.Thread(target=self._look, daemon=True)

@@ -9,6 +9,8 @@ import typer
 
 from audiopatch.cli import console
 from audiopatch.cli import options as o
+from audiopatch.cli.progress import showing
+from audiopatch.events import counted
 
 
 def adapt(
@@ -57,7 +59,7 @@ def adapt(
     """
     from audiopatch.library.adapt import adapt as learn
 
-    with console.counting("reading tags", show=not quiet) as progress:
+    with showing(quiet=quiet) as observer:
         result = learn(
             inputs or (),
             output,
@@ -66,7 +68,7 @@ def adapt(
             labels=labels,
             model=model,
             force=force,
-            progress=progress,
+            progress=counted(observer, "reading tags"),
         )
     if json:
         print((output / "own-labels.json").read_text(encoding="utf-8"), end="")

@@ -15,10 +15,10 @@ from audiopatch.audio.lists import find_reading, read_paths
 from audiopatch.audio.names import Area
 from audiopatch.cli import console
 from audiopatch.cli.console import after_words, audio, last_line, number, watched_line
-from audiopatch.cli.options import FailOn, Format, Sources, Talk, Target
-from audiopatch.cli.progress import Events, find_observer
+from audiopatch.cli.options import FailOn, Format, ProgressKind, Sources, Talk, Target
+from audiopatch.cli.progress import showing
 from audiopatch.errors import AudioPatchError, UsageError
-from audiopatch.inference.progress import Counts, Observer, RunResult
+from audiopatch.events import SPEC_VERSION, Counts, Doing, Ended, Note, Observer, RunResult
 from audiopatch.inference.request import run_if_current
 from audiopatch.inference.settings import Analysis, Runtime
 from audiopatch.storage.place import is_remote
@@ -46,22 +46,20 @@ def analyse(verb: str, sources: Sources, analysis: Analysis, target: Target, run
     if target.dry_run:
         _foresee(inputs, analysis, target, runtime)
         return
-    observer = find_observer(talk.progress, quiet=talk.quiet, verbose=talk.verbose)
-    try:
-        result, code = _run(inputs, analysis, target, runtime, observer)
-    except AudioPatchError as error:
-        if not isinstance(observer, Events):
-            raise
-        observer.ended({"exit_code": error.exit_code, "error": console.as_typed(str(error))})
-        raise typer.Exit(error.exit_code) from error
-    finally:
-        if not isinstance(observer, Events):
-            observer.finished(Counts())  # whatever it shows of what was being done
+    for_program = talk.progress is ProgressKind.json
+    with showing(talk.progress, quiet=talk.quiet, verbose=talk.verbose) as observer:
+        try:
+            result, code = _run(inputs, analysis, target, runtime, observer)
+        except AudioPatchError as error:
+            observer(Ended({"exit_code": error.exit_code, "error": console.as_typed(str(error))}))
+            if not for_program:
+                raise
+            raise typer.Exit(error.exit_code) from error
+        summary = _summary(result.counts, target.output, code, result.interrupted)
+        observer(Ended(summary))
     if target.json:
-        print(json.dumps(_summary(result.counts, target.output, code, result.interrupted)))
-    if isinstance(observer, Events):
-        observer.ended(_summary(result.counts, target.output, code, result.interrupted))
-    elif not talk.quiet:
+        print(json.dumps({"spec_version": SPEC_VERSION, **summary}))
+    if not (for_program or talk.quiet):
         _tell(verb, result, analysis, target)
     raise typer.Exit(code)
 
@@ -70,9 +68,9 @@ def _run(
     inputs: Inputs, analysis: Analysis, target: Target, runtime: Runtime, observer: Observer
 ) -> tuple[RunResult, int]:
     """What came of it, and the exit code that says so."""
-    observer.doing("looking for music")
+    observer(Doing("looking for music"))
     _warn_of_output(inputs, target.output, observer)
-    with console.stop_on_signals(observer.note) as stop:
+    with console.stop_on_signals(lambda text: observer(Note(text))) as stop:
         # what is wrong is refused, and what is current seen, before the seconds that importing torch takes
         if target.watch:
             inputs.check_watchable(force=runtime.force)
@@ -82,7 +80,7 @@ def _run(
                 return result, exit_code(result.counts, target.fail_on)
         if not target.watch:
             inputs.tracks()
-        observer.doing(f"loading {analysis.model}")
+        observer(Doing(f"loading {analysis.model}"))
         from audiopatch.inference.pipeline import run_to_folder, run_to_stream
         from audiopatch.inference.watching import watch_folders
 
@@ -143,7 +141,7 @@ def _warn_of_output(inputs: Inputs, output: str, observer: Observer) -> None:
         and not Path(here, "run.json").exists()
         and Area(inputs.folders).holds(here)
     ):
-        observer.note(f"the tables go into {here}, which is inside your music; -o names another place")
+        observer(Note(f"the tables go into {here}, which is inside your music; -o names another place"))
 
 
 def _tell(verb: str, result: RunResult, analysis: Analysis, target: Target) -> None:
@@ -193,7 +191,6 @@ def exit_code(counts: Counts, fail_on: FailOn) -> int:
 
 def _summary(counts: Counts, output: str, code: int, interrupted: bool) -> dict[str, object]:
     return {
-        "spec_version": console.SPEC_VERSION,
         "output": output,
         "exit_code": code,
         "interrupted": interrupted,

@@ -13,7 +13,7 @@ import typer
 
 from audiopatch.cli import options as o
 from audiopatch.cli.console import rich_console, say, stop_on_signals
-from audiopatch.cli.progress import Steps
+from audiopatch.cli.progress import showing
 from audiopatch.zoo import DEFAULT_MODEL
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ def bench(
     if dataset:
         require_training_extra()
     judge = Labelled(dataset, data_dir) if dataset and data_dir else None
-    with stop_on_signals() as stop, Steps() as steps:
+    with stop_on_signals() as stop, showing() as observer:
         settings = Settings(
             judge=judge, device=device, repeats=repeats, budget_s=budget_s, clock=clock, stop=stop.is_set
         )
@@ -147,8 +147,7 @@ def bench(
             settings,
             n_tracks=n_tracks,
             with_whole_runs=whole_runs,
-            note=steps.note,
-            progress=steps,
+            observer=observer,
         )
     if report.rows:
         report.write(Path(output))

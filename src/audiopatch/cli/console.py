@@ -21,7 +21,7 @@ import typer
 
 from audiopatch.catalog import nearest
 from audiopatch.errors import AudioPatchError
-from audiopatch.inference.progress import Counts, Current
+from audiopatch.events import SPEC_VERSION, Counts, Current
 
 
 def number(value: int) -> str:
@@ -128,7 +128,6 @@ def _counted(n: int, one: str, several: str) -> str:
 
 
 SOME_FAILED = 3
-SPEC_VERSION = 1  # of every JSON document and event; it grows when a program that reads one must change
 _BOUNDS = {"ge": "least", "le": "most"}  # as the values' checker calls them
 _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR, errno.EISDIR}
 _FULL = {errno.ENOSPC, errno.EDQUOT}
@@ -295,18 +294,6 @@ def print_json(result: Any) -> None:
 
     value = json.loads(json.dumps(result, default=dataclasses.asdict))
     print(json.dumps({"spec_version": SPEC_VERSION, **value} if isinstance(value, dict) else value, indent=2))
-
-
-@contextmanager
-def counting(what: str, *, show: bool) -> Iterator[Callable[[int, int], None]]:
-    """A bar on stderr, where that is a terminal; yields what is told (done, total)."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn())
-    console = rich_console()
-    with Progress(*columns, console=console, transient=True, disable=not (show and console.is_terminal)) as bar:
-        task = bar.add_task(what)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def grid(title: str, *columns: str) -> Any:

@@ -12,7 +12,7 @@ from audiopatch.cli import options as o
 from audiopatch.cli.bench import engine
 from audiopatch.cli.console import rich_console
 from audiopatch.cli.options import parse_duration
-from audiopatch.cli.progress import Steps
+from audiopatch.cli.progress import showing
 from audiopatch.zoo import DEFAULT_MODEL
 
 if TYPE_CHECKING:
@@ -69,15 +69,14 @@ def estimate(
     if min_quality is None:
         min_quality = 0.95 if finish_in is None else 0.0
     library = Library(tracks=list(Inputs([folder]).tracks()), folder=folder, model=model, n_segments=segments)
-    with Steps() as steps:
+    with showing() as observer:
         found = run(
             library,
             Wish(finish_in_s=finish_in_s, min_quality=min_quality),
             engines=engines or available_engines(find_device(device).type),
             device=device,
             budget_s=budget_s,
-            note=steps.note,
-            progress=steps,
+            observer=observer,
         )
     if json:
         typer.echo(json_text.dumps(asdict(found), indent=2))

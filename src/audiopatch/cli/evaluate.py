@@ -55,7 +55,7 @@ def evaluate(
     from audiopatch.training.run_folder import RunFolder
 
     require_training_extra()
-    from audiopatch.cli.train_progress import Shown
+    from audiopatch.cli.progress import showing
 
     against, chosen = compare or (None, model)  # a model set in the environment or a configuration file gives way
     if chosen is None:
@@ -63,12 +63,13 @@ def evaluate(
     options = fold_option(dataset, fold) if fold else {}
     published = RunFolder(Path(chosen).parent).published(dataset) if split == "test" else {}
     folder = output or Path("evaluation") / f"{dataset}-{_short_name(chosen)}"
-    facts = evaluate_model(
-        chosen, open_dataset(dataset, data or data_dir, options, allow_missing=allow_missing), folder,
-        split=split, plan=plan, overlap=overlap, device=device, workers=Runtime(workers=workers).n_workers,
-        against=against, published=published, save_thresholds=save_thresholds,
-        n_resamples=resamples, watcher=Shown(quiet=quiet),
-    )  # fmt: skip
+    with showing(quiet=quiet) as observer:
+        facts = evaluate_model(
+            chosen, open_dataset(dataset, data or data_dir, options, allow_missing=allow_missing), folder,
+            split=split, plan=plan, overlap=overlap, device=device, workers=Runtime(workers=workers).n_workers,
+            against=against, published=published, save_thresholds=save_thresholds,
+            n_resamples=resamples, observer=observer,
+        )  # fmt: skip
     if json:
         typer.echo((folder / "evaluation.json").read_text(encoding="utf-8"), nl=False)
     if not quiet:

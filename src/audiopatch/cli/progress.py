@@ -1,49 +1,74 @@
-"""How a run looks to people (bars), to logs (a line every 30 s) and to programs (JSON events)."""
+"""How events look to people (bars), to logs (a line every 30 s) and to programs (JSON): one renderer per form."""
 
 from __future__ import annotations
 
 import json
 import sys
 import time
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
-from audiopatch.cli.console import SPEC_VERSION, current_line, duration, number, printable, rich_console, say
+from audiopatch.cli.console import current_line, duration, number, printable, rich_console, say
 from audiopatch.cli.options import ProgressKind
-from audiopatch.inference.progress import Counts, Current, Observer
-from audiopatch.types import Failed, TrackRow
+from audiopatch.events import (
+    Counts,
+    Current,
+    Doing,
+    Event,
+    Finished,
+    Measured,
+    Note,
+    PassedOver,
+    Planned,
+    TrackDone,
+)
+from audiopatch.types import Failed
 
 _LINE_EVERY_S = 30.0
-_STEP_EVERY_S = 15.0
 _BAR_WIDTH = 76
 _SHOWN_FAILURES = 10
+_FIGURES = (
+    "block", "tokens", "lr", "weight_decay", "dropout", "train_loss", "valid_accuracy", "valid_map_macro",
+    "valid_roc_auc_macro", "top1", "map_macro", "plan", "seconds",
+)  # fmt: skip
 
 
 class Talking:
-    """Notes, and a line for each of the first failures (all of them, and what is damaged, when verbose)."""
+    """Notes, figures, and a line for each of the first failures (all of them, and what is damaged, when verbose)."""
 
     def __init__(self, *, verbose: bool = False):
         self._verbose = verbose
         self._n_shown = 0
 
-    def note(self, text: str) -> None:
-        self.line(printable(text))  # one line, whatever names are in it
+    def __call__(self, event: Event) -> None:
+        """Show it, or not."""
+        match event:
+            case Note():
+                self.line(printable(event.text))  # one line, whatever names are in it
+            case PassedOver() if self._verbose:
+                self.line(f"left out: {printable(event.path)}")
+            case Planned():
+                self._n_shown = 0
+            case TrackDone():
+                self._track(event)
+            case Current():
+                self.line(f"{time.strftime('%H:%M')}  {current_line(event)}")
+            case Measured() if event.row["kind"] != "step":
+                self.line(_figures(event.row))
+            case _:
+                pass
 
     def line(self, text: str) -> None:
+        """One line on stderr."""
         say(text)
 
-    def left_out(self, path: str) -> None:
-        if self._verbose:
-            self.line(f"left out: {printable(path)}")
+    def close(self) -> None:
+        """Nothing more will come."""
 
-    def doing(self, what: str, n: int | None = None) -> None:
-        pass
-
-    def planned(self, counts: Counts) -> None:
-        self._n_shown = 0
-
-    def advanced(self, counts: Counts, row: TrackRow | Failed) -> None:
+    def _track(self, event: TrackDone) -> None:
+        row = event.row
         if isinstance(row, Failed):
             self._n_shown += 1
             if self._verbose or self._n_shown <= _SHOWN_FAILURES:
@@ -54,21 +79,14 @@ class Talking:
             why = printable(row.decoded.message or "some of it cannot be decoded")
             self.line(f"damaged: {printable(row.track.path)}: {why}")
 
-    def finished(self, counts: Counts) -> None:
-        pass
-
-    def current(self, current: Current) -> None:
-        self.line(f"{time.strftime('%H:%M')}  {current_line(current)}")
-
 
 class Quiet(Talking):
     """Only what failed, and why."""
 
-    def note(self, text: str) -> None:
-        pass
-
-    def current(self, current: Current) -> None:
-        pass
+    def __call__(self, event: Event) -> None:
+        """Show it, or not."""
+        if isinstance(event, Planned | TrackDone | PassedOver):
+            super().__call__(event)
 
 
 class Plain(Talking):
@@ -77,25 +95,35 @@ class Plain(Talking):
     _due = 0.0
     _what: str | None = None
 
-    def doing(self, what: str, n: int | None = None) -> None:
-        if what != self._what or time.monotonic() >= self._due:
-            self._what, self._due = what, time.monotonic() + _LINE_EVERY_S
-            self.line(f"{what}: {number(n)} so far" if n else what)
+    def __call__(self, event: Event) -> None:
+        """Show it, or not."""
+        super().__call__(event)
+        match event:
+            case Doing(what, n, of):
+                if what != self._what:
+                    self._what, self._due = what, time.monotonic() + _LINE_EVERY_S
+                    if of is None:  # what can be counted may be over in a moment
+                        self.line(_doing(event))
+                elif n:
+                    self._now_and_then(_doing(event))
+            case Planned():
+                self._due = time.monotonic() + _LINE_EVERY_S
+            case TrackDone(_, counts):
+                done = counts.n_found - counts.n_left
+                self._now_and_then(f"{number(done)} of {number(counts.n_found)} tracks, {_rates(counts)}")
+            case Measured(row) if row["kind"] == "step":
+                self._now_and_then(_figures(row))
+            case _:
+                pass
 
-    def planned(self, counts: Counts) -> None:
-        super().planned(counts)
-        self._due = time.monotonic() + _LINE_EVERY_S
-
-    def advanced(self, counts: Counts, row: TrackRow | Failed) -> None:
-        super().advanced(counts, row)
+    def _now_and_then(self, text: str) -> None:
         if time.monotonic() >= self._due:
             self._due = time.monotonic() + _LINE_EVERY_S
-            done = counts.n_found - counts.n_left
-            self.line(f"{number(done)} of {number(counts.n_found)} tracks, {_rates(counts)}")
+            self.line(text)
 
 
 class Bar(Talking):
-    """A Rich bar with the rates, the time left, and the file that was finished last, from the first second on."""
+    """Rich bars: of a run with its rates, the time left and the file finished last; of anything that can be counted."""
 
     def __init__(self, *, verbose: bool = False):
         super().__init__(verbose=verbose)
@@ -112,104 +140,94 @@ class Bar(Talking):
         words = TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1))
         self._waiting = Narrow(SpinnerColumn(), words, console=rich_console(), transient=True, expand=True)
         columns = [SpinnerColumn(), BarColumn(bar_width=12), MofNCompleteColumn(), words]
-        self._bars = Narrow(*columns, console=rich_console(), transient=True, expand=True)
-        self._task: Any = None
+        self._counting = Narrow(*columns, console=rich_console(), transient=True, expand=True)
+
+    def __call__(self, event: Event) -> None:
+        """Show it, or not."""
+        super().__call__(event)
+        match event:
+            case Doing(what, n, of) if of is not None:
+                self._count(n or 0, of, what)
+            case Doing():
+                self._wait(_doing(event))
+            case Planned(counts):
+                self.close()
+                if counts.n_left:
+                    self._count(counts.n_found - counts.n_left, counts.n_found, "decoding the first tracks")
+            case TrackDone(row, counts):
+                done = counts.n_found - counts.n_left
+                self._count(done, counts.n_found, f"{_rates(counts)}  {Path(row.track.path).name}")
+            case Measured(row) if row["kind"] == "step":
+                self._wait(_figures(row))
+            case Finished():
+                self.close()
+            case _:
+                pass
 
     def line(self, text: str) -> None:
-        live = self._bars if self._bars.live.is_started else self._waiting
+        """One line above whatever bar there is."""
+        live = self._counting if self._counting.live.is_started else self._waiting
         live.console.print(printable(text), soft_wrap=True)
 
-    def doing(self, what: str, n: int | None = None) -> None:
-        words = f"{what}: {number(n)} so far" if n else what
-        if not self._waiting.tasks:
-            self._waiting.add_task(words, total=None)
-            self._waiting.start()
-        self._waiting.update(self._waiting.tasks[0].id, description=printable(words))
+    def close(self) -> None:
+        """Take the bars away."""
+        for bars in (self._waiting, self._counting):
+            bars.stop()
+            for task in bars.tasks:
+                bars.remove_task(task.id)
 
-    def planned(self, counts: Counts) -> None:
-        super().planned(counts)
-        self._rest()
-        if counts.n_left:
-            done = counts.n_found - counts.n_left
-            self._task = self._bars.add_task("decoding the first tracks", total=counts.n_found, completed=done)
-            self._bars.start()
+    def _wait(self, words: str) -> None:
+        self._show(self._waiting, self._counting, description=printable(words))
 
-    def advanced(self, counts: Counts, row: TrackRow | Failed) -> None:
-        super().advanced(counts, row)
-        if self._task is not None:
-            words = f"{_rates(counts)}  {printable(Path(row.track.path).name)}"
-            self._bars.update(self._task, completed=counts.n_found - counts.n_left, description=words)
+    def _count(self, done: int, of: int, words: str) -> None:
+        self._show(self._counting, self._waiting, completed=done, total=of, description=printable(words))
 
-    def finished(self, counts: Counts) -> None:
-        self._rest()
-        self._bars.stop()
-        if self._task is not None:
-            self._bars.remove_task(self._task)
-            self._task = None
-
-    def _rest(self) -> None:
-        self._waiting.stop()
-        for task in self._waiting.tasks:
-            self._waiting.remove_task(task.id)
+    @staticmethod
+    def _show(bars: Any, instead_of: Any, **what: Any) -> None:
+        """The one bar, which takes the other's place."""
+        if not bars.tasks:
+            instead_of.stop()
+            for task in instead_of.tasks:
+                instead_of.remove_task(task.id)
+            bars.add_task("", total=None)
+            bars.start()
+        bars.update(bars.tasks[0].id, **what)
 
 
-class Events:
-    """A JSON object per line on stderr."""
+class Json(Talking):
+    """A JSON object per event and line on stderr."""
 
-    def note(self, text: str) -> None:
-        self._emit("note", text=text)
-
-    def doing(self, what: str, n: int | None = None) -> None:
-        self._emit("doing", what=what, n=n)
-
-    def ended(self, summary: dict[str, Any]) -> None:
-        """The last line: how the run ended."""
-        self._emit("ended", **summary)
-
-    def planned(self, counts: Counts) -> None:
-        self._emit("planned", counts=_figures(counts))
-
-    def advanced(self, counts: Counts, row: TrackRow | Failed) -> None:
-        what = (
-            {"code": row.code, "message": row.message}
-            if isinstance(row, Failed)
-            else {"duration_s": row.decoded.duration_s}
-        )
-        status = "failed" if isinstance(row, Failed) else "damaged" if row.decoded.damaged else "ok"
-        path = row.track.path.encode(errors="surrogateescape").decode(errors="replace")
-        self._emit("track", path=path, track_id=row.track.track_id, status=status, **what, counts=_figures(counts))
-
-    def finished(self, counts: Counts) -> None:
-        self._emit("finished", counts=_figures(counts))
-
-    def current(self, current: Current) -> None:
-        self._emit(
-            "current",
-            counts=_figures(current.counts),
-            n_tracks=current.n_tracks,
-            n_removed=current.n_removed,
-        )
-
-    def _emit(self, event: str, **values: Any) -> None:
-        sys.stderr.write(json.dumps({"spec_version": SPEC_VERSION, "event": event, **values}) + "\n")
+    def __call__(self, event: Event) -> None:
+        """Write it, whatever it is."""
+        sys.stderr.write(json.dumps(event.to_json()) + "\n")
         sys.stderr.flush()
 
 
-def find_observer(kind: ProgressKind, *, quiet: bool, verbose: bool) -> Observer:
-    """What was asked for; ``auto`` is a bar on a terminal and plain lines elsewhere."""
+@contextmanager
+def showing(
+    kind: ProgressKind = ProgressKind.auto, *, quiet: bool = False, verbose: bool = False
+) -> Iterator[Callable[[Event], None]]:
+    """An observer of the form asked for; ``auto`` is a bar on a terminal and plain lines elsewhere."""
     if kind is ProgressKind.json:
-        return Events()
-    if quiet:
-        return Quiet(verbose=verbose)
-    if kind is ProgressKind.none:
-        return Talking(verbose=verbose)
-    on_terminal = kind is ProgressKind.bar or (kind is ProgressKind.auto and sys.stderr.isatty())
-    return Bar(verbose=verbose) if on_terminal else Plain(verbose=verbose)
+        form: type[Talking] = Json
+    elif quiet:
+        form = Quiet
+    elif kind is ProgressKind.none:
+        form = Talking
+    else:
+        on_terminal = kind is ProgressKind.bar or (kind is ProgressKind.auto and sys.stderr.isatty())
+        form = Bar if on_terminal else Plain
+    observer = form(verbose=verbose)
+    try:
+        yield observer
+    finally:
+        observer.close()
 
 
-def _figures(counts: Counts) -> dict[str, Any]:
-    figures = {key: value for key, value in asdict(counts).items() if key != "started"}
-    return figures | {"n_left": counts.n_left, "eta_s": counts.eta_s}
+def _doing(event: Doing) -> str:
+    if event.of is not None:
+        return f"{event.what}: {number(event.n or 0)} of {number(event.of)}"
+    return f"{event.what}: {number(event.n)} so far" if event.n else event.what
 
 
 def _rates(counts: Counts) -> str:
@@ -217,46 +235,17 @@ def _rates(counts: Counts) -> str:
     return f"{counts.tracks_per_s:.1f} tracks/s, {counts.times_real_time:.0f}× real time{left}"
 
 
-class Steps:
-    """A measurement of some minutes: a bar on a terminal, a line now and then elsewhere; a context manager.
+def _figures(row: Mapping[str, Any]) -> str:
+    """``epoch 3: train_loss 0.41, valid_map_macro 0.62``; ``12.5% done: loss 0.31``."""
+    if row["kind"] == "step":
+        where = f"{row['progress']:.1%} done" if "progress" in row else f"step {row['step']}"
+        return f"{where}: loss {row['loss']:.4g}"
+    where = f"epoch {row['epoch'] + 1}" if row["kind"] == "epoch" else row["kind"]  # people count from 1
+    found = [f"{name} {_short(row[name])}" for name in _FIGURES if name in row]
+    return f"{where}: {', '.join(found)}"
 
-    Call it with what is being done, and how many of how many steps are done.
-    """
 
-    def __init__(self) -> None:
-        self._bars: Any = None
-        self._what: str | None = None
-        self._task: Any = None
-        self._due = 0.0
-
-    def __enter__(self) -> Self:
-        if sys.stderr.isatty():
-            from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-            columns = [SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()]
-            self._bars = Progress(*columns, console=rich_console(), transient=True)
-            self._bars.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._bars:
-            self._bars.stop()
-
-    def note(self, text: str) -> None:
-        """A sentence that stays."""
-        if self._bars:
-            self._bars.console.print(text, soft_wrap=True)
-        else:
-            say(text)
-
-    def __call__(self, what: str, done: int, total: int) -> None:
-        if not self._bars:
-            if what != self._what or time.monotonic() >= self._due:
-                self._what, self._due = what, time.monotonic() + _STEP_EVERY_S
-                say(f"{what}: {done} of {total}")
-            return
-        if what != self._what:
-            if self._task is not None:
-                self._bars.remove_task(self._task)
-            self._what, self._task = what, self._bars.add_task(what, total=total)
-        self._bars.update(self._task, completed=done, total=total)
+def _short(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.2g}" if 0 < abs(value) < 1e-3 else f"{value:.4g}"
+    return str(value)

@@ -15,9 +15,11 @@ from typer.core import TyperGroup
 
 from audiopatch.cli import options as o
 from audiopatch.cli.console import rich_console, say, stop_on_signals
+from audiopatch.cli.options import ProgressKind
+from audiopatch.cli.progress import showing
+from audiopatch.events import Measured, Note, Observer, counted
 
 if TYPE_CHECKING:
-    from audiopatch.training.experiment import TrainWatcher
     from audiopatch.training.recipes import TrainRecipe
 
 DATA, RUN = "Data", "Run"
@@ -151,9 +153,9 @@ def recipe(
     """
     from audiopatch.training.experiment import Run, run_recipe
 
-    with watching(quiet=quiet) as watcher:
+    with _training(quiet=quiet, devices=devices) as observer:
         run = Run(
-            data or data_dir, output, allow_missing, device, devices, workers, resume, force, not no_evaluate, watcher
+            data or data_dir, output, allow_missing, device, devices, workers, resume, force, not no_evaluate, observer
         )
         run_recipe(name, run, model=model, settings=settings or [], fold=fold, keep_rate=keep_rate, follow=follow)
 
@@ -192,8 +194,8 @@ def probe(
 
     chosen = [f"blocks=[{'' if blocks == 'all' else blocks}]", f"tokens=[{', '.join(map(repr, tokens.split(',')))}]"]
     chosen += [f"patchout={patchout!r}"] if patchout else []
-    with watching(quiet=quiet) as watcher:
-        run = Run(data or data_dir, output, allow_missing, device, 1, workers, False, force, not no_evaluate, watcher)
+    with _training(quiet=quiet) as observer:
+        run = Run(data or data_dir, output, allow_missing, device, 1, workers, False, force, not no_evaluate, observer)
         run_probe(dataset, run, model=model, settings=[*chosen, *(settings or [])], fold=fold)
 
 
@@ -258,7 +260,6 @@ def distill(
     [bold]audiopatch train distill ~/Music --teacher mn04_as --teacher musicnn-msd --finish-in 2d --device cuda[/bold]
     """
     from audiopatch.audio.inputs import Inputs
-    from audiopatch.cli.train_progress import DistillProgress
     from audiopatch.distill.config import DistillConfig
     from audiopatch.distill.run import Watch, distill_to_folder
     from audiopatch.errors import UsageError
@@ -272,7 +273,7 @@ def distill(
         config = DistillConfig(max_s=o.parse_duration(finish_in or "8h"))
     folder = output or Path("runs/distilled")
     tell = (lambda text: None) if quiet else say
-    with stop_on_signals() as stop, DistillProgress(quiet=quiet) as progress:
+    with stop_on_signals() as stop, showing(quiet=quiet) as observer:
         finished = distill_to_folder(
             Inputs(inputs or [], include=include or [], exclude=exclude or []),
             folder,
@@ -285,7 +286,11 @@ def distill(
             resume=resume,
             force=force,
             stop=stop.is_set,
-            watch=Watch(note=tell, prepared=progress.prepared, row=progress.row),
+            watch=Watch(
+                note=lambda text: observer(Note(text)),
+                prepared=counted(observer, "decoding"),
+                row=lambda row: observer(Measured(row)),
+            ),
         )
     if not finished:
         tell("stopped and saved; go on with the same command and --resume")
@@ -294,17 +299,17 @@ def distill(
 
 
 @contextmanager
-def watching(*, quiet: bool) -> Iterator[TrainWatcher]:
+def _training(*, quiet: bool, devices: int = 1) -> Iterator[Observer]:
     """Whoever shows a training run; one that was stopped ends with the exit code of the signal."""
-    from audiopatch.cli.train_progress import Shown
     from audiopatch.training.experiment import Stopped
 
-    watcher = Shown(quiet=quiet)
-    try:
-        yield watcher
-    except Stopped:
-        watcher.note("stopped and saved; go on with the same command and --resume")
-        raise typer.Exit(watcher.exit_code) from None
+    kind = ProgressKind.auto if devices == 1 else ProgressKind.plain  # several processes cannot share a bar
+    with showing(kind, quiet=quiet) as observer:
+        try:
+            yield observer
+        except Stopped as stopped:
+            observer(Note(str(stopped)))
+            raise typer.Exit(128 + stopped.signal) from None
 
 
 def _print_recipes(*, as_json: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import datetime
 from typing import Annotated
 
@@ -10,8 +11,10 @@ import typer
 from audiopatch.cli import console
 from audiopatch.cli import options as o
 from audiopatch.cli.console import number, size
-from audiopatch.cli.write import HOW, BreakLinks, progress, say_refused
+from audiopatch.cli.progress import showing
+from audiopatch.cli.write import HOW, BreakLinks, say_refused
 from audiopatch.errors import UsageError
+from audiopatch.events import Doing
 
 
 def undo(
@@ -52,13 +55,8 @@ def undo(
     if forget_before is not None:
         _forget(tables, forget_before)
         return
-    with console.stop_on_signals() as stop, progress("Undoing", quiet) as advance:
-        done = 0
-
-        def ended(outcome: object) -> None:
-            nonlocal done
-            advance(done := done + 1, 0)
-
+    with console.stop_on_signals() as stop, showing(quiet=quiet) as observer:
+        done = itertools.count(1)
         undone = take_back(
             tables,
             name,
@@ -66,7 +64,7 @@ def undo(
             dry_run=dry_run,
             break_links=break_links,
             stop=stop.is_set,
-            advance=ended,
+            advance=lambda _: observer(Doing("taking back", next(done))),
         )
     refused = [(outcome.path, outcome.reason) for outcome in undone.outcomes if outcome.what == "refused"]
     if json:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import itertools
+from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,10 +13,12 @@ import typer
 from audiopatch.cli import console
 from audiopatch.cli import options as o
 from audiopatch.cli.console import number, size
+from audiopatch.cli.progress import showing
 from audiopatch.errors import UsageError
+from audiopatch.events import Doing, counted
 
 if TYPE_CHECKING:
-    from audiopatch.writing.apply import Outcome, Written
+    from audiopatch.writing.apply import Written
     from audiopatch.writing.changes import Change
     from audiopatch.writing.propose import Proposal
 
@@ -119,7 +121,7 @@ def write(
             raise UsageError(f"{changes} says what is written: give --genre and its like where it is made")
         reviewed = _read(changes)
     else:
-        with progress("Looking", quiet) as advance:
+        with showing(quiet=quiet) as observer:
             proposal = propose_changes(
                 tables,
                 genre=genre,
@@ -130,20 +132,15 @@ def write(
                 min_score=min_score,
                 parents=parents,
                 rules=rules,
-                advance=advance,
+                advance=counted(observer, "looking"),
             )
     if not apply:
         _preview(proposal, changes, tables, as_json=json, quiet=quiet)
         return
     todo = reviewed if reviewed is not None else list(proposal or ())
     n_files = len({change.path for change in todo})
-    with console.stop_on_signals() as stop, progress("Writing", quiet) as advance:
-        done = 0
-
-        def ended(outcome: Outcome) -> None:
-            nonlocal done
-            advance(done := done + 1, n_files)
-
+    with console.stop_on_signals() as stop, showing(quiet=quiet) as observer:
+        done = itertools.count(1)
         written = apply_changes(
             todo,
             tables,
@@ -151,27 +148,13 @@ def write(
             break_links=break_links,
             upgrade_id3=upgrade_id3,
             stop=stop.is_set,
-            advance=ended,
+            advance=lambda _: observer(Doing("writing", next(done), n_files)),
         )
     _tell(written, proposal, tables, as_json=json, quiet=quiet)
     if written.interrupted:
         raise typer.Exit(stop.exit_code)
     if written.n("refused"):
         raise typer.Exit(console.SOME_FAILED)
-
-
-@contextmanager
-def progress(verb: str, quiet: bool) -> Iterator[Callable[[int, int], object]]:
-    """A bar on a terminal; what it gives is called with how many are done, of how many (0 where nobody knows)."""
-    stderr = console.rich_console()
-    if quiet or not stderr.is_terminal:
-        yield lambda done, total: None
-        return
-    from rich.progress import Progress
-
-    with Progress(console=stderr, transient=True) as bar:
-        task = bar.add_task(verb, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total or None)
 
 
 def _read(source: str) -> list[Change]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.util import find_spec
@@ -18,6 +17,7 @@ from audiopatch.errors import EnvironmentProblem, UsageError
 from audiopatch.evaluation import metrics
 from audiopatch.evaluation.evaluate import Evaluation, compare, evaluate
 from audiopatch.evaluation.report import Report
+from audiopatch.events import Observer, counted, silent
 from audiopatch.inference.settings import check_overlap
 from audiopatch.models.card import Thresholds
 from audiopatch.models.tagger import Tagger
@@ -25,18 +25,6 @@ from audiopatch.reducers.plan import parse_plan
 from audiopatch.storage.place import cache_folder
 from audiopatch.zoo import native
 from audiopatch.zoo.load import load_model
-
-
-class Watcher:
-    """Whoever follows a workflow; this one says nothing."""
-
-    def note(self, text: str) -> None:
-        """A sentence worth a line."""
-
-    @contextmanager
-    def clips(self, what: str) -> Iterator[Callable[[int, int], None]]:
-        """``what`` is done to clips; what is yielded is called with how many of how many are done."""
-        yield lambda done, total: None
 
 
 def require_training_extra() -> None:
@@ -63,7 +51,7 @@ def evaluate_model(
     save_thresholds: bool = True,
     n_resamples: int = 1000,
     decoded: Waves | None = None,
-    watcher: Watcher | None = None,
+    observer: Observer = silent,
 ) -> dict[str, Any]:
     """Evaluate ``model`` (and ``against``, to compare with) on a split and write everything into ``folder``.
 
@@ -71,7 +59,7 @@ def evaluate_model(
     """
     check_overlap(overlap)
     how = {"plan": parse_plan(plan), "pool": pool, "overlap": overlap, "batch_size": batch_size}
-    work: dict[str, Any] = {"workers": workers, "decoded": decoded, "watcher": watcher or Watcher()}
+    work: dict[str, Any] = {"workers": workers, "decoded": decoded, "observer": observer}
     tagger = load_model(model, device=device)
     found, whole = _score(tagger, dataset, split, how, **work)
     source, thresholds = _thresholds(tagger, whole, split, found, how, **work)
@@ -98,7 +86,7 @@ def _score(
     how: Mapping[str, Any],
     *,
     workers: int,
-    watcher: Watcher,
+    observer: Observer,
     decoded: Waves | None = None,
 ) -> tuple[Evaluation, Dataset]:
     """A split's evaluation, and the dataset without what could not be decoded of that split."""
@@ -107,12 +95,11 @@ def _score(
         raise UsageError(f"{dataset.name} has no clips in its split '{split}'")
     waves = decoded
     if waves is None or waves.sample_rate != tagger.frontend.sample_rate:
-        with watcher.clips("decoding") as bar:
-            waves = decode_waves(paths, tagger.frontend.sample_rate, cache_folder(), workers=workers, report=bar)
+        report = counted(observer, "decoding")
+        waves = decode_waves(paths, tagger.frontend.sample_rate, cache_folder(), workers=workers, report=report)
     only = replace(dataset, splits={split: dataset.items(split)})
     whole = with_audio(only, waves)
-    with watcher.clips(f"scoring {split}") as bar:
-        scored = evaluate(tagger, whole, waves, split=split, report=bar, **how)
+    scored = evaluate(tagger, whole, waves, split=split, report=counted(observer, f"scoring {split}"), **how)
     return scored, replace(whole, splits={**dataset.splits, split: whole.items(split)})
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from audiopatch.audio.inputs import Inputs
 from audiopatch.audio.names import Area
-from audiopatch.inference.progress import Counts, Observer
+from audiopatch.events import Counts, Doing, Observer
 from audiopatch.storage.place import is_remote
 from audiopatch.storage.store import exists
 from audiopatch.tables.inherit import places
@@ -36,7 +36,7 @@ class Seen:
         for track in tracks:
             self._ids.append(int(track.track_id, 16))
             if len(self._ids) % _TELL_EVERY == 0:
-                observer.doing("looking for music", len(self._ids))
+                observer(Doing("looking for music", len(self._ids)))
             yield track
 
     def __contains__(self, track_id: str) -> bool:

@@ -14,10 +14,10 @@ from typing import Any, Protocol
 
 from audiopatch.audio.inputs import Inputs
 from audiopatch.errors import UsageError
+from audiopatch.events import Counts, Finished, Note, Observer, PassedOver, Planned, RunResult, TrackDone, silent
 from audiopatch.inference.budget import part_bytes, within
 from audiopatch.inference.extract import check, cut_for, find_thresholds, label_thresholds
 from audiopatch.inference.missing import Disks, Seen, settle_missing
-from audiopatch.inference.progress import Counts, Observer, RunResult, Silent
 from audiopatch.inference.recognise import Duplicates, find_root, recognise
 from audiopatch.inference.record import Record, Writer, parameters_of
 from audiopatch.inference.request import request_of
@@ -57,7 +57,7 @@ class Run:
     stop: threading.Event
     root: str
     counts: Counts = field(default_factory=Counts)
-    left_out: LeftOut | None = None
+    passed_over: Passed | None = None
 
     @property
     def job(self) -> Job:
@@ -82,21 +82,22 @@ class Run:
             vectors=wanted.vectors,
         )
 
+    def note(self, text: str) -> None:
+        self.observer(Note(text))
+
     def introduce(self) -> None:
         """Refuse what the model cannot do, before any work; say what is at work."""
         tagger = self.tagger
-        plan = check(tagger, self.analysis)
+        plan, note = check(tagger, self.analysis), self.note
         dtype = str(tagger.dtype).removeprefix("torch.")
-        self.observer.note(
-            f"{tagger.card.name}: engine {tagger.engine}, {dtype}, on {self.runner.describe(self.runtime)}"
-        )
+        note(f"{tagger.card.name}: engine {tagger.engine}, {dtype}, on {self.runner.describe(self.runtime)}")
         if tagger.weights_sha256 == "random":
-            self.observer.note(f"{tagger.card.name} has random weights: its tags and embeddings are noise")
+            note(f"{tagger.card.name} has random weights: its tags and embeddings are noise")
         thresholds = find_thresholds(tagger, self.analysis)
         if thresholds is not None and thresholds.plan is None:
-            self.observer.note(f"the thresholds of {tagger.card.name} were measured {thresholds.origin}")
+            note(f"the thresholds of {tagger.card.name} were measured {thresholds.origin}")
         if plan and tagger.grid and isinstance(config := tagger.card.backbone, TransformerConfig):
-            self.observer.note(f"patchout {plan}: {describe(plan, tagger.grid, config.depth, prefix=config.prefix)}")
+            note(f"patchout {plan}: {describe(plan, tagger.grid, config.depth, prefix=config.prefix)}")
 
     def process(
         self,
@@ -142,7 +143,7 @@ class Run:
         if isinstance(row, Failed) and row.code == "E_INTERNAL":
             log.error("a mistake of audiopatch, please report it; it cost %s\n%s", row.track.path, row.message)
         self.counts.add(row)
-        self.observer.advanced(self.counts, row)
+        self.observer(TrackDone(row, self.counts))
 
     def interrupted(self, work: WorkList) -> bool:
         """Whether tracks are left because somebody wanted the run to stop."""
@@ -154,8 +155,8 @@ class Run:
         self.counts.n_up_to_date = work.n_up_to_date
         self.counts.n_failed_before = work.n_failed_before
         self.counts.todo_bytes = work.todo_bytes
-        self.counts.n_left_out = self.left_out.n if self.left_out else 0
-        self.observer.planned(self.counts)
+        self.counts.n_left_out = self.passed_over.n if self.passed_over else 0
+        self.observer(Planned(self.counts))
 
 
 @dataclass
@@ -170,7 +171,7 @@ class FolderRun:
     def update(self, tracks: Iterable[Track]) -> bool:
         """Rows for whatever is new or changed among ``tracks``; whether it was interrupted."""
         run, output, stop = self.run, self.output, self.run.stop.is_set
-        retry, note = run.runtime.retry_failed, run.observer.note
+        retry, note = run.runtime.retry_failed, run.note
         with (
             list_work(tracks, self.journal, folder=output.home.spool, retry_failed=retry, stop=stop) as found,
             recognise(found, self.journal, output, run.cut, run.runtime, note=note, stop=stop) as work,
@@ -207,7 +208,7 @@ def open_run(
     with open_output(folder, parameters, force=run.runtime.force) as output:
         before = read_run(output.folder) or {}
         if moved is not None:
-            run.observer.note(f"the library has moved from {moved[0]} to {moved[1]}: its rows go along")
+            run.note(f"the library has moved from {moved[0]} to {moved[1]}: its rows go along")
             rebase(output.store, *moved)
         record = Record.begin(
             output, run.tagger, inputs, run.runtime,
@@ -219,7 +220,7 @@ def open_run(
         if run.layout.labels or run.analysis.dense:
             output.store.write_labels(labels_table(describe_labels(run.tagger.card.labels, run.tagger.labels)))
         for note in output.notes:
-            run.observer.note(note)
+            run.note(note)
         yield FolderRun(run, output, record, Journal.of(output.store))
 
 
@@ -230,7 +231,7 @@ def run_to_folder(
     runtime: Runtime,
     *,
     file_format: str = "parquet",
-    observer: Observer | None = None,
+    observer: Observer = silent,
     stop: threading.Event | None = None,
 ) -> RunResult:
     """Tables in ``folder``, resuming what an earlier run with equal parameters left there.
@@ -240,16 +241,15 @@ def run_to_folder(
     if file_format == "csv" and not analysis.tags:
         raise UsageError("--format csv holds tags; embeddings go into parquet or jsonl")
     refuse_foreign(folder)
-    observer, seen = observer or Silent(), Seen()
-    left_out = LeftOut(observer)
+    seen, passed_over = Seen(), Passed(observer)
     root, moved = find_root(inputs, folder, runtime)
-    tracks = seen.watch(inputs.tracks(root=root, report=skipped(observer), left_out=left_out), observer)
+    tracks = seen.watch(inputs.tracks(root=root, report=skipped(observer), left_out=passed_over), observer)
     first = next(tracks)
     with (
         started(analysis, runtime, observer, stop, root=first.root) as run,
         open_run(run, inputs, folder, file_format, moved=moved) as folder_run,
     ):
-        run.left_out = left_out
+        run.passed_over = passed_over
         interrupted = folder_run.update(itertools.chain([first], tracks))
         note = folder_run.output.promote() if runtime.force and not interrupted else None
         if not interrupted:
@@ -267,13 +267,12 @@ def run_to_stream(
     analysis: Analysis,
     runtime: Runtime,
     *,
-    observer: Observer | None = None,
+    observer: Observer = silent,
     stop: threading.Event | None = None,
 ) -> RunResult:
     """One JSON line per track on ``stream``, as each is finished; nothing is remembered."""
-    observer = observer or Silent()
-    left_out = LeftOut(observer)
-    tracks = inputs.tracks(report=skipped(observer), left_out=left_out)
+    passed_over = Passed(observer)
+    tracks = inputs.tracks(report=skipped(observer), left_out=passed_over)
     first = next(tracks)
     tracks = itertools.chain([first], tracks)
     with (
@@ -281,14 +280,14 @@ def run_to_stream(
         list_work(tracks, Journal.empty(), folder=None, stop=run.stop.is_set) as work,
         _finishing(run),
     ):
-        run.left_out = left_out
+        run.passed_over = passed_over
         run.planned(work)
         run.process(work, JsonLines(stream, run.layout), every_n=1, every_s=1.0)
         return RunResult(run.counts, None, run.interrupted(work))
 
 
 @dataclass
-class LeftOut:
+class Passed:
     """Counts what a walk passes over for its name, and tells the observer."""
 
     observer: Observer
@@ -296,12 +295,12 @@ class LeftOut:
 
     def __call__(self, path: str) -> None:
         self.n += 1
-        self.observer.left_out(path)
+        self.observer(PassedOver(path))
 
 
 def skipped(observer: Observer) -> Callable[[str, OSError], None]:
     """Tells the observer of folders that cannot be read."""
-    return lambda path, error: observer.note(f"skipped {path}: {error.strerror}")
+    return lambda path, error: observer(Note(f"skipped {path}: {error.strerror}"))
 
 
 @contextmanager
@@ -316,7 +315,7 @@ def started(
         run.introduce()
         if runtime.max_memory_mb is not None:
             fits = f"{runtime.n_workers} decoders of up to {runtime.decoder_mb} MB, {runtime.threads} model threads"
-            observer.note(f"within {runtime.max_memory_mb} MB: {fits}")
+            run.note(f"within {runtime.max_memory_mb} MB: {fits}")
         yield run
 
 
@@ -327,4 +326,4 @@ def _finishing(run: Run) -> Iterator[None]:
         yield
     finally:
         run.counts.elapsed_s = time.monotonic() - run.counts.started
-        run.observer.finished(run.counts)
+        run.observer(Finished(run.counts))

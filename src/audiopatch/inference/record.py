@@ -18,8 +18,8 @@ import torch
 
 import audiopatch
 from audiopatch.audio.inputs import Inputs
+from audiopatch.events import Counts
 from audiopatch.inference.extract import find_plan, find_thresholds
-from audiopatch.inference.progress import Counts
 from audiopatch.inference.settings import Analysis, Runtime
 from audiopatch.models.tagger import Tagger
 from audiopatch.tables.output import Output, fingerprint

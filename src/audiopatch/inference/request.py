@@ -11,8 +11,8 @@ from typing import Any
 
 from audiopatch.audio.inputs import Inputs
 from audiopatch.errors import NoAudioError
+from audiopatch.events import Counts, Note, Observer, PassedOver, RunResult, silent
 from audiopatch.inference.missing import Seen, settle_missing
-from audiopatch.inference.progress import Counts, Observer, RunResult, Silent
 from audiopatch.inference.settings import Analysis, Runtime
 from audiopatch.storage.store import exists
 from audiopatch.tables.journal import Journal
@@ -40,7 +40,7 @@ def run_if_current(
     runtime: Runtime,
     *,
     file_format: str = "parquet",
-    observer: Observer | None = None,
+    observer: Observer = silent,
 ) -> RunResult | None:
     """What ``run_to_folder`` would give back if nothing is to do, rows of missing files settled; else None.
 
@@ -58,7 +58,7 @@ def run_if_current(
         or not exists(before["root"])  # the library may have moved
     ):
         return None
-    observer, counts, seen = observer or Silent(), Counts(), Seen()
+    counts, seen = Counts(), Seen()
     unread: list[tuple[str, str | None]] = []
     left_out: list[str] = []
     try:
@@ -85,9 +85,9 @@ def run_if_current(
         raise nothing
     counts.n_left_out = len(left_out)
     for path in left_out:
-        observer.left_out(path)
+        observer(PassedOver(path))
     for path, why in unread:
-        observer.note(f"skipped {path}: {why}")
+        observer(Note(f"skipped {path}: {why}"))
     return RunResult(counts, folder)
 
 

@@ -8,18 +8,18 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from audiopatch.audio.inputs import Inputs
+from audiopatch.events import Counts, Observer, silent
 from audiopatch.inference.pipeline import open_run, started
-from audiopatch.inference.progress import Counts, Observer, Silent
 from audiopatch.inference.settings import Analysis, Runtime
 from audiopatch.tables.read import Tables, read
 
 
 @contextmanager
 def resident(
-    analysis: Analysis, runtime: Runtime, *, observer: Observer | None = None
+    analysis: Analysis, runtime: Runtime, *, observer: Observer = silent
 ) -> Iterator[Callable[[Sequence[str]], Tables]]:
     """A function from paths to tables, which are kept as long as the result; the model is loaded once, here."""
-    with started(analysis, runtime, observer or Silent(), None, root=os.path.abspath(os.sep)) as run:  # noqa: PTH100
+    with started(analysis, runtime, observer, None, root=os.path.abspath(os.sep)) as run:  # noqa: PTH100
 
         def analyse(paths: Sequence[str]) -> Tables:
             kept = tempfile.TemporaryDirectory(prefix="audiopatch-")

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from audiopatch.audio.inputs import Inputs
 from audiopatch.audio.names import Area, is_hidden
+from audiopatch.events import Counts, Current, Note, Observer, RunResult, silent
 from audiopatch.inference.missing import Disks
 from audiopatch.inference.pipeline import FolderRun, open_run, skipped, started
-from audiopatch.inference.progress import Counts, Current, Observer, RunResult, Silent
 from audiopatch.inference.recognise import find_root
 from audiopatch.inference.settings import Analysis, Runtime
 from audiopatch.storage.store import exists
@@ -81,7 +81,7 @@ def watch_folders(
     runtime: Runtime,
     *,
     file_format: str = "parquet",
-    observer: Observer | None = None,
+    observer: Observer = silent,
     stop: threading.Event,
 ) -> RunResult:
     """``run_to_folder``, and then again for whatever is new, changed, moved or deleted, until ``stop`` is set.
@@ -89,7 +89,6 @@ def watch_folders(
     The counts that come back are those of all these runs together.
     """
     inputs.check_watchable(force=runtime.force)
-    observer = observer or Silent()
     tops = [os.path.abspath(path) for path in inputs.paths]  # noqa: PTH100 (paths stay strings, as in walk)
     known_root, moved = find_root(inputs, folder, runtime)
     root = known_root or os.path.commonpath(tops)
@@ -143,7 +142,7 @@ class _Watch:
             yield from follow(self.tops, stop, leave_out=(self.output,))
         except OSError as error:
             if not self.begun:
-                self.observer.note(f"the system does not tell of changes here ({error}): looking for them instead")
+                self.observer(Note(f"the system does not tell of changes here ({error}): looking for them instead"))
         while not stop.wait(_TICK_S):
             yield Changes(frozenset(), frozenset())
 
@@ -189,7 +188,7 @@ class _Watch:
         self.work.journal = Journal.of(self.work.output.store)
         self.total = self.total.plus(counts)
         n_tracks = self.work.journal.n_ok
-        self.observer.current(Current(counts, n_tracks, n_removed=n_removed, is_first=not self.begun))
+        self.observer(Current(counts, n_tracks, n_removed=n_removed, is_first=not self.begun))
 
 
 _MOST_HELD = 100_000  # of more files than this the rest waits for its turn

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import signal
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,8 @@ from audiopatch.datasets import DATASETS
 from audiopatch.datasets.recipe import Dataset
 from audiopatch.datasets.waves import Waves, decode_waves, with_audio
 from audiopatch.errors import UsageError
-from audiopatch.evaluation.run import Watcher, evaluate_model, require_training_extra
+from audiopatch.evaluation.run import evaluate_model, require_training_extra
+from audiopatch.events import Measured, Note, Observer, counted
 from audiopatch.inference.settings import Runtime
 from audiopatch.models.card import ModelCard
 from audiopatch.models.processor import processor
@@ -32,17 +33,28 @@ from audiopatch.zoo.load import find_device, load_model
 FEW = 100  # test clips below which a figure alone misleads
 
 
-class TrainWatcher(Watcher):
-    """Also follows epochs and fitted probes."""
-
-    @contextmanager
-    def epochs(self, *, live: bool = True) -> Iterator[Callable[[Mapping[str, Any]], None]]:
-        """What is yielded is called with the rows of metrics.jsonl; ``live`` where this process alone computes."""
-        yield lambda row: None
-
-
 class Stopped(Exception):
-    """Somebody wanted a run to stop; it is saved and can be resumed."""
+    """Somebody wanted a run to stop, by ``signal``; it is saved and can be resumed."""
+
+    def __init__(self, number: int):
+        super().__init__("stopped and saved; go on with the same command and --resume")
+        self.signal = number
+
+
+@dataclass
+class Rows:
+    """Tells an observer the rows of metrics.jsonl; remembers the signal that stopped the run."""
+
+    observer: Observer
+    stopped_by: int = signal.SIGINT
+
+    def __call__(self, row: Mapping[str, Any]) -> None:
+        """One row."""
+        if row["kind"] == "stopping":
+            self.stopped_by = row["signal"]
+            self.observer(Note("stopping after the batch in flight; once more to leave at once"))
+        else:
+            self.observer(Measured(row))
 
 
 @dataclass(frozen=True)
@@ -58,14 +70,14 @@ class Run:
     resume: bool
     force: bool
     evaluate: bool
-    watcher: TrainWatcher
+    observer: Observer
 
     @property
     def n_workers(self) -> int:
         return Runtime(workers=self.workers).n_workers
 
     def say(self, text: str) -> None:
-        self.watcher.note(text)
+        self.observer(Note(text))
 
 
 def run_recipe(
@@ -182,17 +194,17 @@ def _train(recipe: TrainRecipe, run: Run, dataset: Dataset, folder: Path) -> tup
     files = RunFolder(folder)
     check(config, run.devices)  # here too, since decoding may take long
     files.check(config, resume=run.resume, force=run.force)
-    dataset, waves = decode(dataset, sample_rate_of(config.model), run.n_workers, run.watcher)
+    dataset, waves = decode(dataset, sample_rate_of(config.model), run.n_workers, run.observer)
     accelerator = find_device(run.device).type
-    with run.watcher.epochs(live=run.devices == 1) as report:
-        outcome = train(
-            config, dataset, waves, folder,
-            accelerator=accelerator, devices=run.devices, resume=run.resume, force=run.force, report=report,
-        )  # fmt: skip
+    rows = Rows(run.observer)
+    outcome = train(
+        config, dataset, waves, folder,
+        accelerator=accelerator, devices=run.devices, resume=run.resume, force=run.force, report=rows,
+    )  # fmt: skip
     files.list_left_out(dataset.left_out)
     plot_curves(files.rows(), folder / "curves.png")
     if not outcome.finished:
-        raise Stopped
+        raise Stopped(rows.stopped_by)
     return dataset, waves
 
 
@@ -203,9 +215,9 @@ def _probe(recipe: TrainRecipe, run: Run, dataset: Dataset, folder: Path) -> tup
     force = run.force or not files.model.is_dir()  # one that was stopped is not worth going on with
     files.check(config, force=force)
     tagger = load_model(config.model, device=run.device)
-    dataset, waves = decode(dataset, tagger.frontend.sample_rate, run.n_workers, run.watcher)
-    with run.watcher.clips("computing features") as bar, run.watcher.epochs() as report:
-        best = probe(config, tagger, dataset, waves, folder, force=force, report=report, progress=bar)
+    dataset, waves = decode(dataset, tagger.frontend.sample_rate, run.n_workers, run.observer)
+    how = {"report": Rows(run.observer), "progress": counted(run.observer, "computing features")}
+    best = probe(config, tagger, dataset, waves, folder, force=force, **how)
     files.list_left_out(dataset.left_out)
     grid = pd.read_csv(folder / "grid.csv")
     if len(grid.groupby(["block", "tokens"])) > 1:
@@ -225,7 +237,7 @@ def _evaluate(recipe: TrainRecipe, run: Run, dataset: Dataset, waves: Waves, fol
         plan = recipe.config.reduction.inference if isinstance(recipe.config, TrainConfig) else recipe.config.patchout
         facts = evaluate_model(
             str(model), dataset, folder / "evaluation", plan=plan, device=run.device, published=recipe.published,
-            workers=run.n_workers, watcher=run.watcher, decoded=waves,
+            workers=run.n_workers, observer=run.observer, decoded=waves,
         )  # fmt: skip
         figures = {name: value["value"] for name, value in facts["figures"]["clip"].items()}
         n_test = len(dataset.items("test"))
@@ -251,21 +263,20 @@ def open_dataset(name: str, root: Path | None, options: Mapping[str, Any], *, al
     return replace(recipe, **options).read(at_home(root).resolve(), allow_missing=allow_missing)
 
 
-def decode(dataset: Dataset, sample_rate: int, workers: int, watcher: Watcher) -> tuple[Dataset, Waves]:
+def decode(dataset: Dataset, sample_rate: int, workers: int, observer: Observer) -> tuple[Dataset, Waves]:
     """All clips of a dataset, decoded once; what cannot be decoded is said, and left out."""
     paths = [item.path for items in dataset.splits.values() for item in items]
-    with watcher.clips("decoding") as report:
-        waves = decode_waves(paths, sample_rate, cache_folder(), workers=workers, report=report)
+    report = counted(observer, "decoding")
+    waves = decode_waves(paths, sample_rate, cache_folder(), workers=workers, report=report)
     whole = with_audio(dataset, waves)
     if whole.left_out:
         first = whole.left_out[0]
         clips = "clip" if len(whole.left_out) == 1 else "clips"
-        watcher.note(
-            f"{len(whole.left_out)} {clips} left out, such as {first.path.name} ({first.reason}); see left_out.tsv"
-        )
+        such_as = f"such as {first.path.name} ({first.reason})"
+        observer(Note(f"{len(whole.left_out)} {clips} left out, {such_as}; see left_out.tsv"))
     hours = sum(waves.n_samples(path) for path in set(paths) if path in waves) / sample_rate / 3600
     sizes = ", ".join(f"{len(items)} {split}" for split, items in whole.splits.items())
-    watcher.note(f"{dataset.name}: {sizes} clips, {len(dataset.labels)} labels, {hours:.2f} h of audio")
+    observer(Note(f"{dataset.name}: {sizes} clips, {len(dataset.labels)} labels, {hours:.2f} h of audio"))
     return whole, waves
 
 
