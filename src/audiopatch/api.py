@@ -70,7 +70,7 @@ def tag(
     ``output`` is a folder, or an address as ``s3://bucket/tags``, that the same call resumes; without one the tables
     are kept only as long as the result. ``.tags`` has ``top`` rows per track (0: all labels), each with a ``score`` in
     0..1: ``pool`` (mean, max, median, noisy-or) over segments that share ``overlap`` (0 to below 1), of which only
-    ``segments`` are taken where that is given. ``patchout`` drops tokens (``F3T2``, ``topk:0.7@4,7,10``).
+    ``segments`` are taken where that is given. ``patchout`` drops tokens (``F3T2``, ``topk:0.7``).
     ``thresholds`` keeps tags that reach what ``evaluate`` measured. ``embeddings`` adds a vector per track, ``block``
     takes it after that block of the network, ``timeline`` adds a row per segment, ``dense`` every label's score.
     Files that fail are rows of ``.errors``, never an exception.
@@ -290,12 +290,12 @@ def estimate(
 
 def export(model: str, file: AnyPath, *, patchout: str | None = None, block: int | None = None) -> Path:
     """Write a model as ONNX, mel (B, n_mels, frames) -> scores (B, C) and features, with a patchout baked in."""
+    from audiopatch.inference.extract import find_plan
     from audiopatch.models.engines.onnx import export_onnx
-    from audiopatch.reducers.plan import parse_plan
     from audiopatch.zoo import load_model
 
     tagger = load_model(model, device="cpu", dtype="float32")
-    export_onnx(tagger, Path(file), parse_plan(patchout), () if block is None else (block,))
+    export_onnx(tagger, Path(file), find_plan(tagger, patchout), () if block is None else (block,))
     return Path(file)
 
 
@@ -312,14 +312,14 @@ def inspect(
 ) -> Inspected:
     """Draw what a plan keeps: of one track, or of ``n_tracks`` from all over many; ``.page`` is the page written.
 
-    ``patchout`` None is ``topk:0.7`` where the last three quarters of the network begin.
+    ``patchout`` None is ``topk:0.7``.
     """
-    from audiopatch.inspection.inspect import default_plan, inspect_tracks
-    from audiopatch.reducers.plan import parse_plan
+    from audiopatch.inference.extract import find_plan
+    from audiopatch.inspection.inspect import DEFAULT_PLAN, inspect_tracks
     from audiopatch.zoo import load_model
 
     tagger = load_model(model, device=device, dtype=dtype)
-    plan = parse_plan(patchout) if patchout else default_plan(tagger)
+    plan = find_plan(tagger, patchout or DEFAULT_PLAN)
     tracks = list(_inputs(paths).tracks())
     return inspect_tracks(tagger, tracks, plan, Path(output), n_tracks=n_tracks, seed=seed)
 

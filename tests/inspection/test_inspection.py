@@ -11,7 +11,8 @@ from matplotlib.image import imread
 from scipy.stats import kendalltau
 
 from audiopatch.errors import UsageError
-from audiopatch.inspection.inspect import default_plan, inspect_collection, inspect_wave
+from audiopatch.inference.extract import find_plan
+from audiopatch.inspection.inspect import DEFAULT_PLAN, inspect_collection, inspect_wave
 from audiopatch.inspection.pictures import kept_strip
 from audiopatch.inspection.study import Clusters, attention_by_block, quarter_blocks, study, watch
 from audiopatch.models.card import FrontendConfig, HeadConfig, MobileNetConfig, ModelCard, TransformerConfig
@@ -142,10 +143,10 @@ def test_tau_is_kendalls_between_attention_and_clusters(tagger):
 def test_default_plans_fit_the_depth(tagger):
     assert quarter_blocks(12, (1, 2, 3)) == [4, 7, 10]
     assert quarter_blocks(2, (0, 1, 2, 3)) == [1, 2]
-    assert str(default_plan(tagger)) == "topk:0.7@2-4"
+    assert str(find_plan(tagger, DEFAULT_PLAN)) == "topk:0.7@2-4"
 
 
 def test_networks_without_tokens_say_so(tmp_path):
     card = ModelCard("cnn", "e", FrontendConfig("passt"), MobileNetConfig(0.1), HeadConfig(4), "classes-4", 1.0)
     with pytest.raises(UsageError, match="cnn is a convolutional network"):
-        default_plan(Tagger(card, LABELS[:4]))
+        find_plan(Tagger(card, LABELS[:4]), DEFAULT_PLAN)

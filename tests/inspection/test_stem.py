@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 import torch
 
-from audiopatch.inspection.inspect import default_plan, inspect_collection, inspect_wave
+from audiopatch.inference.extract import find_plan
+from audiopatch.inspection.inspect import inspect_collection, inspect_wave
 from audiopatch.models.card import FrontendConfig, HeadConfig, ModelCard, StemConfig, TransformerConfig
 from audiopatch.models.tagger import Tagger
 from audiopatch.reducers.plan import parse_plan
@@ -37,7 +38,7 @@ def test_the_page_of_a_file_and_its_cost(tagger, waves, tmp_path):
 
 
 def test_the_study_of_a_collection(tagger, waves, tmp_path):
-    inspect_collection(tagger, waves, default_plan(tagger), tmp_path, title="noise")
+    inspect_collection(tagger, waves, find_plan(tagger, "topk:0.7"), tmp_path, title="noise")
     patches = pd.read_parquet(tmp_path / "patches.parquet")
     assert len(patches) == 3 * 104 and patches.left.sum() < len(patches)
     removal = pd.read_parquet(tmp_path / "removal.parquet")

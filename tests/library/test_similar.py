@@ -25,7 +25,7 @@ def _library(tmp_path, n=40, **kept):
 @pytest.mark.parametrize("kind", ["embedding", "scores"])
 def test_the_nearest_are_of_the_same_cluster_and_in_order(tmp_path, kind):
     out, made = _library(tmp_path, embedding=kind == "embedding")
-    found = audiopatch.similar("/music/1/05.mp3", out, n=5)
+    found = audiopatch.similar("/music/1/05.mp3", out, top=5)
     assert found.kind == kind and found.path == made[5].path
     distances = [one.distance for one in found.neighbours]
     assert distances == sorted(distances) and len(distances) == 5
@@ -73,12 +73,12 @@ def test_a_file_that_was_never_analysed_is_analysed_as_the_tables_were(library, 
     stranger = tone(
         tmp_path / "stranger.wav", seconds=4, frequency=250
     )  # as "track 1.flac" of the library, twice as long
-    found = audiopatch.similar(stranger, out, n=3)
+    found = audiopatch.similar(stranger, out, top=3)
     assert found.path == str(stranger) and len(found.neighbours) == 3
     known = audiopatch.similar(library / "album 1" / "track 1.flac", out)
     copy = tmp_path / "copy.flac"
     copy.write_bytes((library / "album 1" / "track 1.flac").read_bytes())
-    same = audiopatch.similar(copy, out, n=1).neighbours[0]
+    same = audiopatch.similar(copy, out, top=1).neighbours[0]
     assert same.path == known.path and same.distance == pytest.approx(0, abs=1e-3)
     with pytest.raises(UsageError, match=r"text\.ogg cannot be analysed"):
         audiopatch.similar(library / "text.ogg", out)

@@ -117,9 +117,8 @@ def default_patchouts(tagger: Tagger) -> tuple[str, ...]:
     if tagger.grid is None or not isinstance(config, TransformerConfig):
         return ("F0T0",)
     n_rows, n_cols = tagger.grid
-    blocks = ",".join(str(block) for block in (4, 7, 10) if block <= config.depth) or "1"
-    adaptive = f"adaptive:F{n_rows // 3}T{n_cols // 3}@{blocks}"
-    return ("F0T0", "F3T0", "F3T2", "F3T3", "F3T5", "F4T10", f"topk:0.7@{blocks}", adaptive)
+    adaptive = f"adaptive:F{n_rows // 3}T{n_cols // 3}"
+    return ("F0T0", "F3T0", "F3T2", "F3T3", "F3T5", "F4T10", "topk:0.7", adaptive)
 
 
 def _whole_runs(

@@ -22,9 +22,7 @@ def evaluate(
         tuple[str, str] | None,
         typer.Option("--compare", metavar="A B", help="Two models instead: B minus A.", rich_help_panel=o.MODEL),
     ] = None,
-    plan: Annotated[
-        str | None, typer.Option("--patchout", "--plan", help="Token reduction at inference.", rich_help_panel=o.MODEL)
-    ] = None,
+    patchout: o.Patchout = None,
     split: Annotated[str, typer.Option("--split", help="train, valid or test.")] = "test",
     fold: Annotated[str | None, typer.Option("--fold", metavar="N", help="The fold to test on.")] = None,
     allow_missing: AllowMissing = False,
@@ -44,7 +42,7 @@ def evaluate(
     """Evaluate a model on a labelled dataset: figures with intervals, tables, pictures, one page.
 
     [bold]audiopatch evaluate folder ~/my-genres --model runs/mine/model[/bold]
-    [bold]audiopatch evaluate esc50 ~/ESC-50 --fold 1 --model M --plan F3T2[/bold]
+    [bold]audiopatch evaluate esc50 ~/ESC-50 --fold 1 --model M --patchout F3T2[/bold]
     [bold]audiopatch evaluate gtzan ~/gtzan --compare A B[/bold]  paired bootstrap: B better?
     """
     from audiopatch.cli.console import say
@@ -66,7 +64,7 @@ def evaluate(
     with showing(quiet=quiet) as observer:
         facts = evaluate_model(
             chosen, open_dataset(dataset, data or data_dir, options, allow_missing=allow_missing), folder,
-            split=split, plan=plan, overlap=overlap, device=device, workers=Runtime(workers=workers).n_workers,
+            split=split, plan=patchout, overlap=overlap, device=device, workers=Runtime(workers=workers).n_workers,
             against=against, published=published, save_thresholds=save_thresholds,
             n_resamples=resamples, observer=observer,
         )  # fmt: skip

@@ -29,32 +29,33 @@ def export(
 ) -> None:
     """Export a model with a patchout baked in.
 
-    [bold]audiopatch export passt_20sec --onnx p.onnx[/bold]                  for ONNX runtimes
-    [bold]audiopatch export passt_20sec --patchout F3T2 --onnx f.onnx[/bold]  keeps a third
-    [bold]audiopatch export passt_20sec --int8 ~/Music[/bold]                 for int8 (CPU)
+    [bold]audiopatch export audiopatch-music --onnx m.onnx[/bold]                  for ONNX runtimes
+    [bold]audiopatch export audiopatch-music --patchout F3T2 --onnx f.onnx[/bold]  keeps a third
+    [bold]audiopatch export audiopatch-small --int8 ~/Music[/bold]                 for --dtype int8
     """
     if not (onnx or calibrate):
         raise UsageError("nothing to export: give --onnx FILE, --int8 FOLDER, or both")
-    from audiopatch.reducers.plan import parse_plan
+    from audiopatch.inference.extract import find_plan
+    from audiopatch.zoo import load_model
 
-    plan, taps = parse_plan(patchout), () if block is None else (block,)
+    taps = () if block is None else (block,)
     if onnx:
         from audiopatch.models.engines.onnx import export_onnx
-        from audiopatch.zoo import load_model
 
-        export_onnx(load_model(model, device="cpu", dtype="float32"), Path(onnx), plan, taps)
+        tagger = load_model(model, device="cpu", dtype="float32")
+        export_onnx(tagger, Path(onnx), find_plan(tagger, patchout), taps)
         say(f"wrote {onnx}")
     if calibrate:
         from audiopatch.audio.inputs import Inputs
         from audiopatch.bench.contender import mels_of
         from audiopatch.bench.whole import real_segments
-        from audiopatch.zoo import load_model
 
         tagger = load_model(model, device="cpu", engine="openvino", dtype="int8")
+        plan = find_plan(tagger, patchout)
         segments = real_segments(tagger, list(islice(Inputs([calibrate]).tracks(), n_tracks)), n_tracks)
         mel = mels_of(tagger, segments)
         for last in dict.fromkeys((None, block)):  # to tag with, and for embed, which goes no further than the block
             tagger.backbone.calibrate(mel, plan, taps, last=last)  # type: ignore[operator]  # the int8 engine's own
         say(f"int8 program for patchout {plan} made from {len(mel)} segments and kept in the cache")
     if json:
-        print_json({"model": model, "patchout": str(plan), "onnx": onnx, "int8": bool(calibrate)})
+        print_json({"model": model, "patchout": patchout or "none", "onnx": onnx, "int8": bool(calibrate)})

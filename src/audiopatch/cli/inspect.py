@@ -46,21 +46,21 @@ def inspect(
         raise OutputMismatchError(f"{output / 'index.html'} exists; name another folder with -o, or add --force")
     found = list(Inputs(inputs, (), include or (), exclude or ()).tracks())
 
-    from audiopatch.inspection.inspect import default_plan, inspect_tracks
-    from audiopatch.reducers.plan import parse_plan
+    from audiopatch.inference.extract import find_plan
+    from audiopatch.inspection.inspect import DEFAULT_PLAN, inspect_tracks
     from audiopatch.zoo import load_model
 
-    plan = parse_plan(patchout) if patchout else None
     console.say(f"loading {model}")
     tagger = load_model(model, device=device, dtype=dtype)
     console.say(f"looking at {min(len(found), tracks)} of {len(found)} tracks")
-    inspected = inspect_tracks(tagger, found, plan or default_plan(tagger), output, n_tracks=tracks, seed=seed)
+    plan = find_plan(tagger, patchout or DEFAULT_PLAN)
+    inspected = inspect_tracks(tagger, found, plan, output, n_tracks=tracks, seed=seed)
     for bad in inspected.failed:
         console.say(console.printable(f"{bad.track.path}: {bad.message}"))
     if json:
         failed = [{"path": bad.track.path, "message": bad.message} for bad in inspected.failed]
         page = str(inspected.page) if inspected.page else None
-        console.print_json({"page": page, "plan": str(plan or default_plan(tagger)), "failed": failed})
+        console.print_json({"page": page, "plan": str(plan), "failed": failed})
     elif inspected.page:
         console.say(f"open {inspected.page}")
     if inspected.failed:

@@ -33,7 +33,7 @@ def similar(
     """
     from audiopatch.library.similar import similar as find
 
-    found = find(song, tables, n=top, model=model)
+    found = find(song, tables, top=top, model=model)
     if json:
         console.print_json(found)
         return

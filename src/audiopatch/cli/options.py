@@ -192,9 +192,10 @@ def _one_of(*values: str) -> Callable[[str], list[str]]:
     return complete
 
 
+complete_plans = _one_of("F3T2", "F3T5", "topk:0.7", "structured:F3T30", "random:0.5", "adaptive:F3T30", "tome:20")
 _COMPLETED = {
     "model": complete_models,
-    "patchout": _one_of("F3T2", "F3T5", "topk:0.7", "structured:F3T30", "random:0.5", "adaptive:F3T30", "tome:20"),
+    "patchout": complete_plans,
     "pool": _one_of("mean", "max", "median", "noisy-or"),
     "engine": _one_of("torch", "openvino"),
     "device": _one_of("auto", "cpu", "cuda", "all"),

@@ -47,7 +47,7 @@ def embed(
     """Embed tracks: one vector each, the mean over its segments.
 
     [bold]audiopatch embed ~/Music -o vectors[/bold]           the features before the head
-    [bold]audiopatch embed ~/Music --block 7 -o stacks[/bold]  the tokens after block 7
+    [bold]audiopatch embed ~/Music --block 2 -o stacks[/bold]  the tokens after block 2
     [bold]audiopatch embed mix.flac --timeline -o mix[/bold]   also one vector per segment
     """
     from audiopatch.cli.analyse import analyse

@@ -17,11 +17,12 @@ the grid before block 1. Plans are joined with +.
   F3T2                     drop 3 rows of frequency, keep every 2nd column of time
   structured:F3T30         drop 3 rows and 30 columns, drawn by chance
   random:0.5               drop half of the patches, drawn by chance
-  topk:0.7                 keep the best 70 % at a quarter, a half and three quarters of the depth
-  topk:0.7@4,7             keep the best 70 % in these blocks, by attention of the CLS token
+  topk:0.7                 keep the best 70 % by attention of the CLS token, at 1/4, 1/2, 3/4 of the depth
+  topk:0.7@1,2             the same in these blocks
   topk:0.7/intensity       the same by loudness (also /token, /variation)
-  adaptive:F3T30           drop the least attended rows and columns, in stages
-  tome:20                  merge so many pairs of similar tokens in every block
+  adaptive:F3T30           drop the least attended rows and columns, in the same stages
+  tome:20                  merge 20 pairs of similar tokens, at the same stages
+  F3T2+topk:0.5            one after the other
   my_module:MyReducer      a reducer of your own
 
 audiopatch inspect song.mp3 --patchout PLAN shows what a plan keeps; audiopatch bench what it gains and costs.""",

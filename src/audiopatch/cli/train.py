@@ -187,7 +187,7 @@ def probe(
     """Probe a frozen model: a small classifier on every block × tokens, and the map of which is best.
 
     [bold]audiopatch train probe mtt ~/data/mtt --model discogs-maest-30s-pw-129e[/bold]
-    [bold]audiopatch train probe folder ~/my-genres --blocks 6,7,8 --tokens cls+avg[/bold]
+    [bold]audiopatch train probe folder ~/my-genres --blocks 1,2 --tokens cls+avg[/bold]
     [bold]audiopatch train probe esc10 ~/ESC-10 --fold all --set lrs=[1e-3,1e-4][/bold]
     """
     from audiopatch.training.experiment import Run, run_probe

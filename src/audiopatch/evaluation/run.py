@@ -18,10 +18,10 @@ from audiopatch.evaluation import metrics
 from audiopatch.evaluation.evaluate import Evaluation, compare, evaluate
 from audiopatch.evaluation.report import Report
 from audiopatch.events import Observer, counted, silent
+from audiopatch.inference.extract import find_plan
 from audiopatch.inference.settings import check_overlap
 from audiopatch.models.card import Thresholds
 from audiopatch.models.tagger import Tagger
-from audiopatch.reducers.plan import parse_plan
 from audiopatch.storage.place import cache_folder
 from audiopatch.zoo import native
 from audiopatch.zoo.load import load_model
@@ -58,9 +58,9 @@ def evaluate_model(
     ``decoded`` holds the clips where they have been decoded at the model's rate already.
     """
     check_overlap(overlap)
-    how = {"plan": parse_plan(plan), "pool": pool, "overlap": overlap, "batch_size": batch_size}
     work: dict[str, Any] = {"workers": workers, "decoded": decoded, "observer": observer}
     tagger = load_model(model, device=device)
+    how = {"plan": find_plan(tagger, plan), "pool": pool, "overlap": overlap, "batch_size": batch_size}
     found, whole = _score(tagger, dataset, split, how, **work)
     source, thresholds = _thresholds(tagger, whole, split, found, how, **work)
     about = {
@@ -69,7 +69,8 @@ def evaluate_model(
     }  # fmt: skip
     compared = {}
     if against is not None:
-        other, _ = _score(load_model(against, device=device), dataset, split, how, **work)
+        model_b = load_model(against, device=device)
+        other, _ = _score(model_b, dataset, split, how | {"plan": find_plan(model_b, plan)}, **work)
         compared, about["compared_to"] = compare(other, found, n_resamples=n_resamples), against
     title = f"{tagger.card.name} on {dataset.name} ({split})"
     gaps = [*(gap for gap in whole.left_out if gap.split == split), *found.left_out]

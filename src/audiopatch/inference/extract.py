@@ -131,7 +131,8 @@ def cut_for(tagger: Tagger, analysis: Analysis) -> CutSpec:
 
 def find_plan(tagger: Tagger, patchout: str | None) -> Plan:
     """The plan a text describes; on a network without tokens anything but none is a UsageError."""
-    plan = parse_plan(patchout)
+    config = tagger.card.backbone
+    plan = parse_plan(patchout, config.depth) if isinstance(config, TransformerConfig) else parse_plan(patchout)
     if plan and tagger.grid is None:
         raise UsageError(
             f"--patchout {patchout} cannot work: {tagger.card.name} is a convolutional network without tokens"

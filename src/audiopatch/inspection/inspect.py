@@ -13,13 +13,15 @@ from audiopatch import __version__
 from audiopatch.audio.decode import decode_track
 from audiopatch.inspection import pictures
 from audiopatch.inspection.page import TagRow, file_page, study_page
-from audiopatch.inspection.study import quarter_blocks, study, transformer_of, watch
+from audiopatch.inspection.study import study, transformer_of, watch
 from audiopatch.models.cost import cost_of
 from audiopatch.models.tagger import Tagger
-from audiopatch.reducers.plan import Plan, describe, parse_plan
+from audiopatch.reducers.plan import Plan, describe
 from audiopatch.types import CutSpec, Failed, Segment, Track
 
 N_TAGS = 10
+
+DEFAULT_PLAN = "topk:0.7"
 
 
 @dataclass(frozen=True)
@@ -44,12 +46,6 @@ def inspect_tracks(
         return Inspected(inspect_wave(tagger, waves[0], plan, folder, title=title, seed=seed), failed)
     title = f"{len(waves)} of {len(tracks)} tracks in {_printable(Path(tracks[0].root).name)}"
     return Inspected(inspect_collection(tagger, waves, plan, folder, title=title), failed)
-
-
-def default_plan(tagger: Tagger) -> Plan:
-    """``topk:0.7`` at the blocks that begin the last three quarters of the model: 4, 7, 10 of 12."""
-    blocks = quarter_blocks(transformer_of(tagger).depth, (1, 2, 3))
-    return parse_plan(f"topk:0.7@{','.join(map(str, blocks))}")
 
 
 def inspect_wave(tagger: Tagger, wave: np.ndarray, plan: Plan, folder: Path, *, title: str, seed: int = 0) -> Path:

@@ -150,10 +150,10 @@ def similar(
     song: str | os.PathLike[str],
     tables: str | os.PathLike[str] = "audiopatch.out",
     *,
-    n: int = 10,
+    top: int = 10,
     model: str | None = None,
 ) -> Similar:
-    """The ``n`` tracks of an output folder that are nearest to ``song``, exactly.
+    """The ``top`` tracks of an output folder that are nearest to ``song``, exactly.
 
     ``song`` is a track of the tables, or any audio file: that is analysed on the spot, as the tables were (``model``
     says where their model is, if it came from a file or folder). Without vectors in the tables, a UsageError says how
@@ -161,7 +161,7 @@ def similar(
     """
     vectors = read_vectors(read(tables))
     (seed,) = find_seeds(vectors, [song], model=model)
-    return Similar(seed.path, vectors.kind, tuple(neighbours(vectors, seed, n)))
+    return Similar(seed.path, vectors.kind, tuple(neighbours(vectors, seed, top)))
 
 
 def neighbours(vectors: Vectors, seed: Seed, n: int) -> list[Neighbour]:

@@ -135,14 +135,15 @@ class Plan(Mapping[int, Reducer]):
 NO_REDUCTION = Plan()
 
 
-def parse_plan(text: str | None) -> Plan:
+def parse_plan(text: str | None, depth: int = 12) -> Plan:
     """The plan ``text`` writes; ``none``, ``F0T0``, an empty text or None keep every token.
 
-    Anything else is a UsageError that points at the character.
+    Reducers that name no block act where they do of 12 blocks, in a network of ``depth`` at the same shares of it:
+    ``topk:0.7`` at 4, 7, 10 of 12, at 1, 2 of 2. What is no plan is a UsageError that points at the character.
     """
     if text is None or text.strip().lower() in ("", "none", "f0t0"):
         return NO_REDUCTION
-    terms = list(_read_terms(text))
+    terms = list(_read_terms(text, depth))
     reducers: dict[int, Reducer] = {}
     for term in terms:
         for block, reducer in term.stages():
@@ -161,14 +162,15 @@ class _Term:
     start: int
 
     @classmethod
-    def read(cls, text: str, start: int, part: str) -> _Term:
+    def read(cls, text: str, start: int, part: str, depth: int) -> _Term:
         start += len(part) - len(part.lstrip())
         head, at, blocks = part.strip().partition("@")
         if not head.strip():
             raise _pointing(text, start, "a reducer is missing here")
         reducer = _read_reducer(text, start, head.rstrip())
         if not at:
-            return cls(reducer, reducer.default_blocks, start)
+            scaled = {1 + (block - 1) * depth // 12 if block else 0 for block in reducer.default_blocks}
+            return cls(reducer, tuple(sorted(scaled)), start)
         return cls(reducer, _read_blocks(text, start + len(head) + 1, blocks), start)
 
     def stages(self) -> Iterator[tuple[int, Reducer]]:
@@ -178,10 +180,10 @@ class _Term:
         return spell_at(self.reducer, self.blocks)
 
 
-def _read_terms(text: str) -> Iterator[_Term]:
+def _read_terms(text: str, depth: int) -> Iterator[_Term]:
     start = 0
     for part in text.split("+"):
-        yield _Term.read(text, start, part)
+        yield _Term.read(text, start, part, depth)
         start += len(part) + 1
 
 

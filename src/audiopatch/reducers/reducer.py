@@ -15,8 +15,8 @@ class Reducer(ABC):
     """Base of the strategies. Prefix tokens are never dropped, and the cells that stay keep their order.
 
     Subclasses are frozen dataclasses; their fields are their text form (``topk:0.7/cls``), see ``spelling``.
-    ``default_blocks`` is where a plan puts the reducer when its text names no block; ``draws`` tells that it asks
-    ``signals.uniform`` for chance, so that results differ from seed to seed.
+    ``default_blocks`` is where a plan puts the reducer, of 12 blocks, when its text names none; ``draws`` tells that
+    it asks ``signals.uniform`` for chance, so that results differ from seed to seed.
     """
 
     default_blocks: ClassVar[tuple[int, ...]] = (0,)

@@ -26,9 +26,10 @@ from audiopatch.datasets.waves import Waves
 from audiopatch.errors import OutputMismatchError
 from audiopatch.evaluation import metrics
 from audiopatch.inference.clips import clip_rows
+from audiopatch.inference.extract import find_plan
 from audiopatch.inference.settings import Analysis
 from audiopatch.models.tagger import Tagger
-from audiopatch.reducers.plan import NO_REDUCTION, Plan, parse_plan
+from audiopatch.reducers.plan import NO_REDUCTION, Plan
 from audiopatch.training.clips import Clips, epoch_order, in_epoch
 from audiopatch.training.config import TrainConfig
 from audiopatch.training.optimizer import Objective, build_optimizer, lr_share
@@ -104,13 +105,13 @@ class Loop:
         self.average: AveragedModel | None = None
         reduction = config.reduction
         self.plans = plans_by_epoch(
-            parse_plan(reduction.train),
+            find_plan(tagger, reduction.train),
             config.epochs,
             start_epoch=reduction.start_epoch,
             ramp_epochs=reduction.ramp_epochs,
-            before=parse_plan(reduction.before),
+            before=find_plan(tagger, reduction.before),
         )
-        self.validation = Validation.of(dataset, clips.waves, parse_plan(reduction.inference), fabric)
+        self.validation = Validation.of(dataset, clips.waves, find_plan(tagger, reduction.inference), fabric)
 
     def run(self, stop: Callable[[], bool]) -> Outcome:
         self._resume()

@@ -18,12 +18,12 @@ from audiopatch.datasets.waves import Waves, quiet
 from audiopatch.errors import UsageError
 from audiopatch.evaluation import metrics
 from audiopatch.inference.clips import clip_rows
-from audiopatch.inference.extract import stack_names, stack_names_of
+from audiopatch.inference.extract import find_plan, stack_names, stack_names_of
 from audiopatch.inference.settings import Analysis, Stack
 from audiopatch.models.card import HeadConfig, ModelCard, TransformerConfig
 from audiopatch.models.heads import build_head
 from audiopatch.models.tagger import Tagger
-from audiopatch.reducers.plan import Plan, parse_plan
+from audiopatch.reducers.plan import Plan
 from audiopatch.training.config import LearningRate, ProbeConfig
 from audiopatch.training.optimizer import LOSSES, lr_share
 from audiopatch.training.run_folder import RunFolder
@@ -142,7 +142,7 @@ def probe(
         tagger,
         waves.clips((*train, *valid), progress),
         blocks,
-        plan=parse_plan(config.patchout),
+        plan=find_plan(tagger, config.patchout),
         overlap=0.5,
         names=[item.path for item in (*train, *valid)],
     )
