@@ -45,6 +45,14 @@ def test_a_folder_gives_its_audio_in_order(library):
     assert len(track.track_id) == 16
 
 
+def test_a_folder_of_our_tables_is_passed_over(library):
+    before = names(walk([library]), library)
+    (library / "b/audiopatch.out/tracks").mkdir(parents=True)
+    (library / "b/audiopatch.out/run.json").touch()
+    (library / "b/audiopatch.out/kept.mp3").touch()
+    assert names(walk([library]), library) == before
+
+
 def test_named_files_are_always_taken_and_never_twice(library):
     picture = library / "a/cover.jpg"
     found = names(walk([picture, library, library / "b", library / "b/1.flac"]), library)

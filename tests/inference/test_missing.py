@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 
+import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
 import audiopatch
@@ -25,11 +28,11 @@ def music(tmp_path, tone):
     return tmp_path / "music"
 
 
-def run(music, output, **how):
+def run(music, output, analysis=ANALYSIS, **how):
     runtime = Runtime(threads=1, workers=0, **how)
     inputs = Inputs([str(music)])
-    found = run_if_current(inputs, output, ANALYSIS, runtime)
-    return (found or run_to_folder(inputs, output, ANALYSIS, runtime)).counts
+    found = run_if_current(inputs, output, analysis, runtime)
+    return (found or run_to_folder(inputs, output, analysis, runtime)).counts
 
 
 def paths(output):
@@ -104,8 +107,23 @@ def test_what_is_new_or_asked_otherwise_needs_it(music, tmp_path, tone):
 
 
 def test_tables_always_exist_and_never_among_other_peoples_files(music, tmp_path):
-    run(music, tmp_path / "out")
-    errors = audiopatch.read(tmp_path / "out").folder
-    assert set(errors.files("errors")) == {"none.parquet"}
+    out = tmp_path / "out"
+    run(music, out)
+    for table in ("errors", "embeddings", "segments"):  # also those that nobody asked for
+        assert [path.name for path in (out / table).iterdir()] == ["none.parquet"]
+    assert list(pd.read_parquet(out / "segments").columns) == ["track_id", "segment", "start_s", "end_s"]
     with pytest.raises(OutputMismatchError, match=r"such as a\.wav"):
         run(music, music)
+
+
+def test_an_empty_table_has_the_columns_of_a_full_one(music, tmp_path):
+    all_of_it = replace(ANALYSIS, embeddings=True, timeline=True, dense=True)
+    run(music, tmp_path / "full")
+    run(music, tmp_path / "full", all_of_it, force=True)
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad/text.mp3").write_text("no audio")
+    run(tmp_path / "bad", tmp_path / "empty", all_of_it)
+    for table in ("tracks", "tags", "embeddings", "segments"):
+        parts = list((tmp_path / "full" / table).iterdir())
+        assert "none.parquet" not in [part.name for part in parts]
+        assert pq.read_schema(tmp_path / f"empty/{table}/none.parquet").equals(pq.read_schema(parts[0])), table

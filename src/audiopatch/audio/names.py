@@ -29,6 +29,7 @@ AUDIO_EXTENSIONS = frozenset(
 _NOT_TAKEN = frozenset("mid midi kar rmi mod xm it s3m mtm stm 669 m4p aax aa ts".split())  # noqa: SIM905
 
 IGNORE_FILE = ".audiopatchignore"
+OUTPUT_NAMES = frozenset({"run.json", "tracks"})  # a folder with both is of our tables, and never holds music
 
 # What programs and storage boxes keep beside the music: versions, bins, snapshots, pictures, notes of their own. Any
 # other name is music, also those that begin with a dot (".38 Special", "...And Justice for All").

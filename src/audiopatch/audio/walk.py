@@ -15,7 +15,16 @@ from pathspec import GitIgnoreSpec
 
 from audiopatch.audio.file import os_code
 from audiopatch.audio.lists import is_list, read_list, text_lines
-from audiopatch.audio.names import IGNORE_FILE, Area, is_hidden, is_passed_over, looks_like_audio, parse, verdict
+from audiopatch.audio.names import (
+    IGNORE_FILE,
+    OUTPUT_NAMES,
+    Area,
+    is_hidden,
+    is_passed_over,
+    looks_like_audio,
+    parse,
+    verdict,
+)
 from audiopatch.audio.walk_remote import expand_remote, reachable, tracks_below
 from audiopatch.errors import UsageError
 from audiopatch.storage.place import common_folder, inside, is_remote, named
@@ -46,10 +55,10 @@ def walk(
 
     An input is a file, a folder, a glob, or a list (m3u, m3u8, pls, xspf, txt, csv, tsv), by its path or by its address
     in a store (``s3://bucket/music``); ``listed`` are further ones (``--files-from``), which need not exist. Folders
-    are walked in the order of their names, without what is hidden by convention and what ``.audiopatchignore`` files,
-    ``exclude`` and ``include`` (patterns as in .gitignore, counted from the folder) leave out; only names that look
-    like audio are taken there. A file named as input or in a list is always taken, also one that is missing: decoding
-    will say so.
+    are walked in the order of their names, without our own tables, what is hidden by convention and what
+    ``.audiopatchignore`` files, ``exclude`` and ``include`` (patterns as in .gitignore, counted from the folder) leave
+    out; only names that look like audio are taken there. A file named as input or in a list is always taken, also one
+    that is missing: decoding will say so.
     Memory: one folder's entries, or a page of a store's, plus about 100 bytes per listed path.
 
     Ids are of paths relative to ``root``, which defaults to the folder that holds all inputs. ``area`` limits what is
@@ -180,6 +189,8 @@ class _Walk:
     def _folder(self, folder: str, inside: str, scopes: Scopes) -> Iterator[Track | Iterator]:
         """Tracks of one folder, and for each folder in it the iterator over that."""
         entries = self._entries(folder)
+        if {entry.name for entry in entries} >= OUTPUT_NAMES:
+            return
         if any(entry.name == IGNORE_FILE for entry in entries):
             scopes = ((len(inside), self._read_rules(os.path.join(folder, IGNORE_FILE))), *scopes)
         for entry in entries:

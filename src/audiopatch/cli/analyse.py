@@ -24,7 +24,7 @@ from audiopatch.inference.settings import Analysis, Runtime
 from audiopatch.storage.place import is_remote
 from audiopatch.tables import FORMATS
 from audiopatch.tables.journal import Journal, list_work
-from audiopatch.tables.output import folder_at, read_run
+from audiopatch.tables.output import folder_at, read_run, refuse_foreign
 from audiopatch.tables.parts import PartStore
 
 STDOUT = "-"
@@ -38,7 +38,8 @@ def analyse(verb: str, sources: Sources, analysis: Analysis, target: Target, run
     if target.output == STDOUT and target.watch:
         raise UsageError("--watch keeps tables current, and -o - writes none; name a folder")
     if not sources.inputs and sources.files_from is None:
-        raise UsageError("nothing to do: name files, folders or playlists, as in: audiopatch tag ~/Music")
+        command = "embed" if verb == "Embedded" else "tag"
+        raise UsageError(f"nothing to do: name files, folders or playlists, as in: audiopatch {command} ~/Music")
     if target.output == STDOUT and target.json:
         raise UsageError("stdout cannot carry both the rows (-o -) and the summary (--json); leave one of them out")
     listed = read_listed(sources.files_from, null=sources.null)
@@ -134,13 +135,11 @@ def _foresee(inputs: Inputs, analysis: Analysis, target: Target, runtime: Runtim
 
 def _warn_of_output(inputs: Inputs, output: str, observer: Observer) -> None:
     """Tables among the music are in the way of whoever copies or plays it."""
+    if output == STDOUT or is_remote(output):
+        return
+    refuse_foreign(output)
     here = os.path.abspath(output)  # noqa: PTH100
-    if (
-        output != STDOUT
-        and not is_remote(output)
-        and not Path(here, "run.json").exists()
-        and Area(inputs.folders).holds(here)
-    ):
+    if not Path(here, "run.json").exists() and Area(inputs.folders).holds(here):
         observer(Note(f"the tables go into {here}, which is inside your music; -o names another place"))
 
 

@@ -151,6 +151,16 @@ def stack_names_of(config: TransformerConfig) -> tuple[str, ...]:
     return (*("cls", "dist")[: config.prefix], "avg")
 
 
+def n_embedding(tagger: Tagger, analysis: Analysis) -> int:
+    """How many numbers an embedding has; 0 where none is asked for."""
+    config, stack = tagger.card.backbone, analysis.stack
+    if not analysis.embeddings:
+        return 0
+    if stack is None or not isinstance(config, TransformerConfig):
+        return config.n_features
+    return len(stack.blocks) * len(stack.tokens) * config.dim
+
+
 def check_stack(tagger: Tagger, analysis: Analysis) -> None:
     """Refuse blocks and tokens that the model does not have, before any work."""
     if analysis.stack is None:

@@ -16,7 +16,7 @@ from audiopatch.audio.inputs import Inputs
 from audiopatch.errors import UsageError
 from audiopatch.events import Counts, Finished, Note, Observer, PassedOver, Planned, RunResult, TrackDone, silent
 from audiopatch.inference.budget import part_bytes, within
-from audiopatch.inference.extract import check, cut_for, find_thresholds, label_thresholds
+from audiopatch.inference.extract import check, cut_for, find_thresholds, label_thresholds, n_embedding
 from audiopatch.inference.missing import Disks, Seen, settle_missing
 from audiopatch.inference.recognise import Duplicates, find_root, recognise
 from audiopatch.inference.record import Record, Writer, parameters_of
@@ -80,6 +80,7 @@ class Run:
             dense=wanted.dense,
             timeline=wanted.timeline,
             vectors=wanted.vectors,
+            n_embedding=n_embedding(self.tagger, wanted),
         )
 
     def note(self, text: str) -> None:
@@ -216,7 +217,8 @@ def open_run(
             request=request_of(run.analysis, run.runtime, file_format),
             disks=asdict(Disks.now(inputs.folders, before.get("disks"))),
         )  # fmt: skip
-        output.ensure_tables(tags=bool(run.layout.labels))
+        if not run.runtime.force:  # which leaves what is there alone until all is ready
+            output.ensure_tables(run.layout)
         if run.layout.labels or run.analysis.dense:
             output.store.write_labels(labels_table(describe_labels(run.tagger.card.labels, run.tagger.labels)))
         for note in output.notes:
@@ -256,6 +258,8 @@ def run_to_folder(
             settle_missing(
                 folder_run.output, inputs, folder_run.record.values["disks"], seen, run.counts, prune=runtime.prune
             )
+        if not (runtime.force and interrupted):
+            folder_run.output.ensure_tables(run.layout)
         if file_format == "csv" and not interrupted:
             folder_run.output.write_csv()
     return RunResult(run.counts, folder, interrupted, (note,) if note else ())

@@ -20,9 +20,9 @@ from audiopatch.tables.folder import Change, Folder
 from audiopatch.tables.formats import write_csv
 from audiopatch.tables.journal import Journal, part_name
 from audiopatch.tables.local import LocalFolder
-from audiopatch.tables.parts import PartStore
+from audiopatch.tables.parts import EMPTY, PartStore
 from audiopatch.tables.remote import RemoteFolder
-from audiopatch.tables.schema import ERRORS, STORED_NAMES, TABLES, TAGS, TRACKS, Layout
+from audiopatch.tables.schema import STORED_NAMES, TABLES, Layout
 from audiopatch.tables.tables import writable
 from audiopatch.types import Failed, TrackRow
 
@@ -59,10 +59,9 @@ class Output:
         record = {"parameters": dict(self.parameters), "fingerprint": self.fingerprint, **values}
         self.home.write_text(RUN_FILE, json.dumps(record, indent=2) + "\n")
 
-    def ensure_tables(self, *, tags: bool) -> None:
-        """Let tables that may have no row be there all the same, so that readers need not ask."""
-        schemas = {"tracks": TRACKS, "errors": ERRORS} | ({"tags": TAGS} if tags else {})
-        PartStore(self.folder, self.store.sink).ensure(schemas)
+    def ensure_tables(self, layout: Layout) -> None:
+        """Let tables that have no row be there all the same, so that readers need not ask."""
+        PartStore(self.folder, self.store.sink).ensure(layout.schemas())
 
     def write_csv(self) -> None:
         """``tags.csv`` of all tables there are now."""
@@ -91,6 +90,8 @@ class Output:
                     _retire(change, old, part, archive=archive if left else None)
             change.delete(f"labels.{old.sink.suffix}")
             for table in TABLES:
+                if self.folder.find(empty := old.file_name(table, EMPTY)) is not None:
+                    change.delete(empty)  # its columns may be others now
                 for part, file in new.parts(table).items():
                     change.move(file, new.file_name(table, part))
             for name in (labels, RUN_FILE):

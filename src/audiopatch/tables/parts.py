@@ -16,6 +16,7 @@ from audiopatch.tables.schema import TABLES
 from audiopatch.tables.tables import Tables
 
 # What synchronisers leave beside a part (``part-x (conflicted copy).parquet``) has its ending, and another name.
+EMPTY = "none"  # instead of a part's name, where a table has no row
 _PART = re.compile(r"part-[0-9a-f]+(-[0-9a-f]{8})?")
 
 
@@ -93,11 +94,15 @@ class PartStore:
                     self.sink.write(tables[table], change.stage(self.file_name(table, name)))
 
     def ensure(self, schemas: Mapping[str, pa.Schema]) -> None:
-        """An empty file for each table without any, which is no part: readers of all files find the columns in it."""
+        """Let a table without parts have an empty file, which is none: readers of all files find the columns in it."""
         with self.folder.change() as change:
             for table, kind in schemas.items():
-                if not self.folder.files(table):
-                    self.sink.write(kind.empty_table(), change.stage(f"{table}/none.{self.sink.suffix}"))
+                name = self.file_name(table, EMPTY)
+                is_there, needed = self.folder.find(name) is not None, not self.parts(table)
+                if needed and not is_there:
+                    self.sink.write(kind.empty_table(), change.stage(name))
+                elif is_there and not needed:
+                    change.delete(name)
 
     def remove(self, track_ids: Mapping[str, Collection[str]]) -> None:
         """Let rows leave the tables, all at once: part -> their ``track_id``."""

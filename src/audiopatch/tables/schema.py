@@ -93,6 +93,7 @@ class Layout:
     dense      all C scores as a vector beside the embedding
     timeline   a row per segment
     vectors    "float16" or "float32", the type of embeddings and dense scores (dense track scores are float16)
+    n_embedding  numbers in an embedding; 0 where none is written
     """
 
     labels: tuple[str, ...] = ()
@@ -104,6 +105,20 @@ class Layout:
     dense: bool = False
     timeline: bool = False
     vectors: str = "float16"
+    n_embedding: int = 0
+
+    def schemas(self) -> dict[str, pa.Schema]:
+        """Table -> its columns, of every table there is; those that were not asked for have none of vectors."""
+        embedding = vector(self.n_embedding, self.vectors) if self.n_embedding else None
+        scores = vector(len(self.labels), "float16") if self.dense else None
+        timeline = (embedding, vector(len(self.labels), self.vectors) if self.labels else None)
+        return {
+            "tracks": TRACKS,
+            "tags": TAGS,
+            "errors": ERRORS,
+            "embeddings": embeddings_schema(embedding, scores),
+            "segments": segments_schema(*(timeline if self.timeline else (None, None))),
+        }
 
 
 def vector(dim: int, kind: str) -> pa.DataType:
