@@ -6,6 +6,7 @@
 # make coverage the same with branch coverage, and its floor
 # make docs     the documentation as a site, in build/site
 # make dist     wheel and sdist in build/dist, checked, and the demo run from the wheel alone
+# make constraints     pin the releases of today for all of the above
 # make sbom     what an installation consists of, as CycloneDX
 # make faults   kill, starve and mislead runs on purpose, and print what was survived (half an hour)
 # make soak     two thousand tracks in a row: is memory flat?
@@ -16,14 +17,17 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
-# The constraints name a CPU build of torch where that is enough: a bare "torch" brings several GB of CUDA.
+# On Linux the torch of PyPI comes with several GB of CUDA. Where no GPU is, its CPU build will do:
+#   make demo TORCH_INDEX=https://download.pytorch.org/whl/cpu
+TORCH_INDEX ?=
 INSTALL = @echo "installing into $(VENV): some minutes the first time"; $(BIN)/python -m pip install --disable-pip-version-check --progress-bar on -c constraints.txt
 
-.PHONY: demo test test-all numerics documentation coverage docs dist sbom faults soak default-model card check-models check workflows clean
+.PHONY: demo test test-all numerics documentation coverage docs dist sbom faults soak default-model card check-models check workflows constraints clean
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit("audiopatch needs Python 3.11 or newer: make PYTHON=python3.11") if sys.version_info < (3, 11) else 0'
 	$(PYTHON) -m venv $(VENV)
+	$(if $(TORCH_INDEX),$(INSTALL) --index-url $(TORCH_INDEX) torch)
 
 # One stamp per set of packages; a change of what is needed installs again.
 $(VENV)/.run: pyproject.toml constraints.txt | $(BIN)/python
@@ -57,6 +61,13 @@ documentation: $(VENV)/.test
 
 coverage: $(VENV)/.dev
 	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
+
+constraints:
+	rm -rf build/constraints-venv && $(PYTHON) -m venv build/constraints-venv
+	build/constraints-venv/bin/python -m pip install -e '.[dev,openvino,gs]'
+	grep '^#' constraints.txt > build/constraints.txt
+	build/constraints-venv/bin/python -m pip freeze --exclude-editable | sed 's/+cpu$$//' >> build/constraints.txt
+	mv build/constraints.txt constraints.txt
 
 docs: $(VENV)/.dev
 	$(BIN)/python scripts/generate_docs.py --check

@@ -39,7 +39,7 @@ class Catalog(Mapping[str, str]):
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
     """``unknown reducer 'topkk'; did you mean 'topk'?``, or all the choices when nothing is near."""
-    known = sorted(known)
+    known = sorted(set(known))
     choices = f"choose from: {', '.join(known)}"
     return f"unknown {kind} '{name}'; {nearest(name, known, otherwise=choices)}"
 

@@ -33,6 +33,40 @@ class EnvironmentProblem(AudioPatchError):
     exit_code = 6
 
 
+def missing_extra(what: str, extra: str) -> EnvironmentProblem:
+    """The problem that ``what`` takes packages which are not here, with the command that brings them."""
+    return EnvironmentProblem(f"{what} needs packages that are not installed: {install_command(extra)}")
+
+
+def install_command(extra: str) -> str:
+    """What to type so that an extra joins this installation: of a checkout, a file or an index, by pip, uv or pipx."""
+    import json
+    import shlex
+    import sys
+    from importlib.metadata import PackageNotFoundError, distribution
+    from pathlib import Path
+    from urllib.parse import unquote, urlsplit
+
+    try:
+        found = distribution("audiopatch")
+        origin, installer = json.loads(found.read_text("direct_url.json") or "{}"), found.read_text("INSTALLER") or ""
+    except PackageNotFoundError:  # run from its sources
+        origin, installer = {"url": Path(__file__).parents[2].as_uri(), "dir_info": {"editable": True}}, ""
+    url = origin.get("url", "")
+    package = f"audiopatch[{extra}]" if not url else f"audiopatch[{extra}] @ {url}"
+    if "dir_info" in origin:
+        package = f"{unquote(urlsplit(url).path)}[{extra}]"
+    editable = "-e " if origin.get("dir_info", {}).get("editable") else ""
+    prefix, python = Path(sys.prefix), shlex.quote(sys.executable)
+    if (prefix / "pipx_metadata.json").exists():
+        command = "pipx install --force"
+    elif (prefix / "uv-receipt.toml").exists():
+        command = "uv tool install --force"
+    else:
+        command = f"uv pip install --python {python}" if installer.strip() == "uv" else f"{python} -m pip install"
+    return f"{command} {editable}{shlex.quote(package)}"
+
+
 class OutputMismatchError(AudioPatchError):
     """The output folder was written with other parameters, or is in use by another run."""
 

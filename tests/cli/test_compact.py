@@ -24,5 +24,5 @@ def test_compact_merges_says_so_and_changes_no_row(library, tmp_path):
 
 def test_compact_refuses_what_is_no_output(tmp_path):
     refused = _compact(tmp_path)
-    assert refused.exit_code == 2 and "no output of audiopatch" in refused.stderr
+    assert refused.exit_code == 2 and "there are no tables in" in refused.stderr
     assert list(tmp_path.iterdir()) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 from audiopatch.cli.config import expand_homes, read_defaults
-from audiopatch.errors import UsageError
+from audiopatch.errors import UsageError, install_command
 from audiopatch.storage.place import cache_folder
 from audiopatch.tables.formats import ParquetSink
 from audiopatch.tables.output import folder_at
@@ -94,6 +95,34 @@ def test_a_full_stdout_and_a_full_stderr(tmp_path):
         ended = run(*QUICK, stdout=full, stderr=subprocess.PIPE, capture_output=False)
         assert ended.returncode == 6 and "No space left" in ended.stderr and "internal" not in ended.stderr
         assert run("tag", "nothing here", stdout=None, stderr=full, capture_output=False).returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("url", "facts", "installer", "file", "command"),
+    [
+        (None, {}, "pip", None, "{python} -m pip install 'audiopatch[train]'"),
+        (None, {}, "uv", None, "uv pip install --python {python} 'audiopatch[train]'"),
+        (None, {}, "pip", "pipx_metadata.json", "pipx install --force 'audiopatch[train]'"),
+        (None, {}, "uv", "uv-receipt.toml", "uv tool install --force 'audiopatch[train]'"),
+        ("file:///a%20b", {"dir_info": {"editable": True}}, "pip", None, "{python} -m pip install -e '/a b[train]'"),
+        ("file:///src", {"dir_info": {}}, "uv", "uv-receipt.toml", "uv tool install --force '/src[train]'"),
+        (
+            "file:///a.whl",
+            {"archive_info": {}},
+            "pip",
+            None,
+            "{python} -m pip install 'audiopatch[train] @ file:///a.whl'",
+        ),
+    ],
+)
+def test_what_brings_an_extra_to_this_installation(url, facts, installer, file, command, tmp_path, monkeypatch):
+    texts = {"direct_url.json": json.dumps({"url": url} | facts) if url else None, "INSTALLER": f"{installer}\n"}
+    monkeypatch.setattr("importlib.metadata.distribution", lambda name: SimpleNamespace(read_text=texts.get))
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+    monkeypatch.setattr(sys, "executable", "/opt/py")
+    if file:
+        (tmp_path / file).touch()
+    assert install_command("train") == command.format(python="/opt/py")
 
 
 def test_an_output_without_a_name():

@@ -248,7 +248,7 @@ def test_a_place_of_something_else_is_refused_in_words(library, tmp_path):
             run(library, tmp_path)
     with pytest.raises(UsageError, match="is a file; tables need a folder"):
         run(library, tmp_path / "run.json")
-    with pytest.raises(UsageError, match="no output of audiopatch"):
+    with pytest.raises(UsageError, match="there are no tables in"):
         read(tmp_path / "run.json")
 
 
@@ -274,5 +274,5 @@ def test_python_functions(library, tmp_path):
     )
     assert vectors.embeddings["embedding"][0].shape == (64,)
     assert len(vectors.tags) == 0
-    with pytest.raises(UsageError, match="no output of audiopatch"):
+    with pytest.raises(UsageError, match="there are no tables in"):
         audiopatch.read(library)

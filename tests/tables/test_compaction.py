@@ -75,7 +75,7 @@ def test_a_folder_in_use_or_of_something_else_is_left_alone(tmp_path):
     _output(tmp_path / "out", 3)
     with locked(tmp_path / "out"), pytest.raises(OutputMismatchError, match="in use by another run"):
         compact_folder(tmp_path / "out")
-    with pytest.raises(UsageError, match="no output of audiopatch"):
+    with pytest.raises(UsageError, match="there are no tables in"):
         compact_folder(tmp_path / "music")
     assert not (tmp_path / "music").exists()
 

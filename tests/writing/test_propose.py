@@ -190,5 +190,5 @@ def test_a_line_that_is_no_change_says_which_and_why(line, said):
 def test_tables_without_tags_are_answered_in_words(song, tables, tmp_path):
     out = tables(song, scores={"song.flac": [0.0] * 9})
     assert len(audiopatch.propose_changes(out)) == 0
-    with pytest.raises(UsageError, match="no output of audiopatch"):
+    with pytest.raises(UsageError, match="there are no tables in"):
         audiopatch.propose_changes(tmp_path / "nowhere")

@@ -14,6 +14,7 @@ import typer
 from audiopatch.cli import options as o
 from audiopatch.cli.console import rich_console, say, stop_on_signals
 from audiopatch.cli.progress import showing
+from audiopatch.errors import missing_extra
 from audiopatch.zoo import DEFAULT_MODEL
 
 if TYPE_CHECKING:
@@ -164,7 +165,7 @@ def _draw(report: Report, folder: Path) -> None:
     try:
         from audiopatch.bench.plots import plot
     except ImportError:
-        say("no plot: matplotlib is missing; pip install 'audiopatch[plots]'")
+        say(f"no plot: {missing_extra('a picture', 'plots')}")
         return
     plot(report.rows, folder, title=machine(report))
 

@@ -202,7 +202,7 @@ def errors_to_words() -> Iterator[None]:
                 raise
             _say_origin(error)
             context, words = getattr(error, "ctx", None), _usage(error)
-            cure = "" if context is None or words.endswith("?") else f"; see: {context.command_path} --help"
+            cure = "" if context is None or words.endswith(("?", "...")) else f"; see: {context.command_path} --help"
             say(f"audiopatch: {words}{cure}")
             raise typer.Exit(2) from None
         say(traceback.format_exc().rstrip())
@@ -222,8 +222,11 @@ def _surroundings(error: FileNotFoundError) -> str:
 def _usage(error: Any) -> str:
     """What is wrong with what was typed, in our words."""
     if type(error).__name__ == "NoSuchOption":
-        known = nearest(error.option_name, error.possibilities or (), otherwise="")
-        return f"unknown option '{error.option_name}'" + (f"; {known}" if known else "")
+        option, of_program = error.option_name, error.ctx.find_root().command.params if error.ctx else ()
+        if any(option in param.opts for param in of_program):
+            return f"{option} stands before the command: audiopatch {option} ... {error.ctx.info_name} ..."
+        known = nearest(option, error.possibilities or (), otherwise="")
+        return f"unknown option '{option}'" + (f"; {known}" if known else "")
     option = getattr(error, "param", None)
     name = option.opts[0] if option is not None else ""
     found = getattr(error.__cause__, "errors", list)()

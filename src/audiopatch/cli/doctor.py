@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from audiopatch.cli.console import printable, rich_console
+from audiopatch.errors import install_command
 
 _BROKEN = 6
 _LITTLE_SPACE_GB = 1.0
@@ -100,7 +101,7 @@ def _stores() -> Iterator[Finding]:
         try:
             found = f"{package} {version(package)}"
         except PackageNotFoundError:
-            found = f"not installed: pip install 'audiopatch[{scheme}]'"
+            found = f"not installed: {install_command(scheme)}"
         yield Finding("store", f"{scheme}://", None, found)
 
 

@@ -29,9 +29,9 @@ def export(
 ) -> None:
     """Export a model with a patchout baked in.
 
-    [bold]audiopatch export audiopatch-music --onnx m.onnx[/bold]                  for ONNX runtimes
-    [bold]audiopatch export audiopatch-music --patchout F3T2 --onnx f.onnx[/bold]  keeps a third
-    [bold]audiopatch export audiopatch-small --int8 ~/Music[/bold]                 for --dtype int8
+    [bold]audiopatch export audiopatch-music --onnx m.onnx[/bold]                  for ONNX
+    [bold]audiopatch export audiopatch-music --patchout F3T2 --onnx f.onnx[/bold]  a third
+    [bold]audiopatch export audiopatch-small --int8 ~/Music[/bold]                 int8 (CPU)
     """
     if not (onnx or calibrate):
         raise UsageError("nothing to export: give --onnx FILE, --int8 FOLDER, or both")

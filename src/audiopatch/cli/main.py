@@ -158,7 +158,7 @@ def _colour(wanted: str) -> str:
 def audiopatch(
     ctx: typer.Context,
     version: Annotated[
-        bool, typer.Option("--version", "-V", help="Print the version.", callback=_print_version, is_eager=True)
+        bool, typer.Option("--version", "-V", help="Print the version.", callback=_print_version)
     ] = False,
     json: Annotated[bool, typer.Option("--json", is_eager=True, help="With --version: print JSON.")] = False,
     color: Annotated[

@@ -13,7 +13,7 @@ import numpy as np
 
 from audiopatch.datasets.recipe import Dataset
 from audiopatch.datasets.waves import Waves, decode_waves, with_audio
-from audiopatch.errors import EnvironmentProblem, UsageError
+from audiopatch.errors import UsageError, missing_extra
 from audiopatch.evaluation import metrics
 from audiopatch.evaluation.evaluate import Evaluation, compare, evaluate
 from audiopatch.evaluation.report import Report
@@ -29,9 +29,8 @@ from audiopatch.zoo.load import load_model
 
 def require_training_extra() -> None:
     """Training and evaluation need packages that tagging does not."""
-    missing = [name for name in ("sklearn", "matplotlib", "lightning_fabric") if find_spec(name) is None]
-    if missing:
-        raise EnvironmentProblem(f"this needs {', '.join(missing)}: pip install 'audiopatch[train]'")
+    if any(find_spec(name) is None for name in ("sklearn", "matplotlib", "lightning_fabric")):
+        raise missing_extra("this command", "train")
 
 
 def evaluate_model(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from audiopatch.errors import EnvironmentProblem
+from audiopatch.errors import missing_extra
 from audiopatch.models.card import TransformerConfig
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ def _figure(width: float, height: float) -> Figure:
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise EnvironmentProblem("pictures need matplotlib: pip install 'audiopatch[plots]'") from error
+        raise missing_extra("a picture", "plots") from error
     return Figure(figsize=(width, height), dpi=110, layout="constrained")
 
 

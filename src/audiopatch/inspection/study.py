@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from audiopatch.errors import EnvironmentProblem, UsageError
+from audiopatch.errors import UsageError, missing_extra
 from audiopatch.models.card import TransformerConfig
 from audiopatch.models.tagger import Prediction, Tagger
 from audiopatch.models.transformer import mel_patches
@@ -124,7 +124,7 @@ class Clusters:
         try:
             from sklearn.cluster import KMeans
         except ImportError as error:
-            raise EnvironmentProblem("a study needs scikit-learn and scipy: pip install 'audiopatch[plots]'") from error
+            raise missing_extra("a study", "plots") from error
         chosen = np.random.default_rng(0).permutation(values)[:_FIT_AT_MOST, None]
         n_clusters = min(N_CLUSTERS, len(np.unique(chosen)))
         fitted = KMeans(n_clusters, n_init=4, random_state=0).fit(chosen)  # type: ignore[arg-type]  # a number is fine

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from audiopatch.errors import EnvironmentProblem, UsageError, first_line
+from audiopatch.errors import UsageError, first_line, missing_extra
 
 if TYPE_CHECKING:
     from audiopatch.tables.read import Tables
@@ -22,7 +22,7 @@ def select(tables: Tables, *, where: str | None = None, order: str | None = None
     try:
         import duckdb
     except ImportError as error:
-        raise EnvironmentProblem("filters need DuckDB: pip install 'audiopatch[duckdb]'") from error
+        raise missing_extra("a filter", "duckdb") from error
     order = f"{order} desc" if order and order.strip().lower() in _BEST_FIRST else order or "path"
     tracks, tags = tables.arrow("tracks"), tables.arrow("tags", _TAG_COLUMNS)
     with duckdb.connect(

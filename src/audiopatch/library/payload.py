@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from audiopatch.errors import EnvironmentProblem
+from audiopatch.errors import missing_extra
 from audiopatch.library.vectors import Vectors
 from audiopatch.zoo.cards import least_scores
 from audiopatch.zoo.labels import group_of
@@ -190,7 +190,7 @@ def _tsne(points: np.ndarray, seed: int) -> np.ndarray:
     try:
         from sklearn.manifold import TSNE
     except ImportError as error:
-        raise EnvironmentProblem("the map needs scikit-learn: pip install 'audiopatch[plots]'") from error
+        raise missing_extra("the map", "plots") from error
     perplexity = min(30.0, (len(points) - 1) / 3)
     tsne = TSNE(init="pca", perplexity=perplexity, random_state=seed, learning_rate="auto")
     return tsne.fit_transform(points + 1e-7 * np.random.default_rng(seed).normal(size=points.shape))

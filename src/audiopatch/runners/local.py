@@ -50,7 +50,7 @@ class Local:
         assert self._tagger is not None
         n_threads, n_decoders = torch.get_num_threads(), runtime.n_workers
         threads = "1 thread" if n_threads == 1 else f"{n_threads} threads"
-        decoders = "1 decoder" if n_decoders == 1 else f"up to {n_decoders} decoders"
+        decoders = {0: "decoding in this process", 1: "1 decoder"}.get(n_decoders, f"up to {n_decoders} decoders")
         return f"{self._tagger.device}, {threads}, {decoders}"
 
     def finished(self, job: Job, work: WorkList, stop: threading.Event, *, once: bool = False) -> Generator[Finished]:

@@ -16,7 +16,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from typing import Any, Self
 
-from audiopatch.errors import EnvironmentProblem, UsageError
+from audiopatch.errors import EnvironmentProblem, UsageError, missing_extra
 from audiopatch.inference.runner import Job
 from audiopatch.inference.settings import Analysis, Runtime
 from audiopatch.inference.stages import Finished
@@ -48,10 +48,8 @@ class Connection:
             import ray
             from ray.exceptions import RayError
         except ImportError as error:
-            asked = (
-                "--runner ray needs" if self._gpus is None else "several --devices are Ray's to share out; that needs"
-            )
-            raise EnvironmentProblem(f"{asked} a package: pip install 'audiopatch[ray]'") from error
+            asked = "--runner ray" if self._gpus is None else "sharing several devices out"
+            raise missing_extra(asked, "ray") from error
         if ray.is_initialized():
             return
         _probe(self._address)

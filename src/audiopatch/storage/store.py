@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 from zlib import crc32
 
-from audiopatch.errors import AudioPatchError, EnvironmentProblem, UsageError
+from audiopatch.errors import AudioPatchError, EnvironmentProblem, UsageError, missing_extra
 from audiopatch.storage.place import is_remote, scheme_of, without_secrets
 
 T = TypeVar("T")
@@ -100,8 +100,9 @@ def store(scheme: str) -> Any:
     try:
         fs = fsspec.filesystem(scheme, use_listings_cache=False, **_OPTIONS.get(scheme, {}))
     except ImportError as error:
-        cure = f"pip install 'audiopatch[{_EXTRAS[scheme]}]'" if scheme in _EXTRAS else str(error)
-        raise EnvironmentProblem(f"{scheme}:// needs a package that is not installed: {cure}") from error
+        if scheme in _EXTRAS:
+            raise missing_extra(f"{scheme}://", _EXTRAS[scheme]) from error
+        raise EnvironmentProblem(f"{scheme}:// needs a package that is not installed: {error}") from error
     except ValueError as error:
         raise UsageError(f"{scheme}:// is no file system that fsspec knows") from error
     except OSError as error:  # hdfs without Java

@@ -7,8 +7,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from audiopatch.errors import UsageError
-from audiopatch.tables.output import RUN_FILE, folder_at, open_output, read_run
+from audiopatch.tables.output import folder_at, open_output, require_run
 from audiopatch.tables.parts import PartStore
 
 PART_BYTES = 64 << 20
@@ -25,9 +24,7 @@ class Compacted:
 
 def compact_folder(place: str | os.PathLike[str], *, part_bytes: int = PART_BYTES) -> Compacted:
     """Merge whatever small parts an output folder has; refused while a run is at work there."""
-    run = read_run(folder_at(place))
-    if run is None:
-        raise UsageError(f"{place} is no output of audiopatch: it has no {RUN_FILE}")
+    run = require_run(folder_at(place))
     with open_output(place, run["parameters"]) as output:
         n_before = len(output.store.names())
         gone = compact(output.store, output.fingerprint, at_least=2, part_bytes=part_bytes)

@@ -150,6 +150,17 @@ def open_output(
         yield replace(output, notes=tuple(note for note in notes if note))
 
 
+def require_run(folder: Folder) -> dict[str, Any]:
+    """``read_run``; a folder without tables is a UsageError."""
+    run = read_run(folder)
+    if run is None:
+        raise UsageError(
+            f"there are no tables in {folder} ({RUN_FILE} is missing); name the folder that a run wrote, "
+            "or make tables: audiopatch tag ~/Music"
+        )
+    return run
+
+
 def read_run(folder: Folder) -> dict[str, Any] | None:
     """``run.json``, or None where there is none; one of another program is an OutputMismatchError."""
     try:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from audiopatch.errors import EnvironmentProblem, UsageError
+from audiopatch.errors import EnvironmentProblem
 from audiopatch.tables import FORMATS
 from audiopatch.tables.folder import Folder
-from audiopatch.tables.output import RUN_FILE, folder_at, read_run
+from audiopatch.tables.output import folder_at, require_run
 from audiopatch.tables.parts import PartStore, joined
 from audiopatch.tables.schema import ERRORS, TAGS, TRACKS
 
@@ -132,7 +132,4 @@ def _sorted(rows: pa.Table) -> pd.DataFrame:
 def read(place: str | os.PathLike[str] = "audiopatch.out", *, keep: Any = None) -> Tables:
     """The tables in an output folder; ``read("audiopatch.out").tags`` is a pandas frame."""
     folder = folder_at(place)
-    run = read_run(folder)
-    if run is None:
-        raise UsageError(f"{folder} is no output of audiopatch: it has no {RUN_FILE}")
-    return Tables(folder, run, keep)
+    return Tables(folder, require_run(folder), keep)

@@ -256,7 +256,7 @@ def open_dataset(name: str, root: Path | None, options: Mapping[str, Any], *, al
     """The dataset called ``name`` under ``root``; options that its recipe lacks are a UsageError."""
     recipe = DATASETS.load(name)
     if root is None:
-        raise UsageError(f"where does the data lie? Add --data-dir DIR ({recipe.title}: {recipe.url})")
+        raise UsageError(f"where is the data? Name its folder, as in: {name} ~/data ({recipe.title}: {recipe.url})")
     unknown = options.keys() - {entry.name for entry in fields(recipe)}
     if unknown:
         raise UsageError(f"{name} has no option '{min(unknown)}'")

@@ -17,7 +17,7 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from audiopatch.catalog import unknown_name
+from audiopatch.catalog import nearest, unknown_name
 from audiopatch.datasets import DATASETS
 from audiopatch.errors import UsageError
 from audiopatch.training.config import ProbeConfig, TrainConfig, from_values
@@ -81,7 +81,8 @@ def find_recipe(name: str, *, keep_rate: float | None = None, follow: str | None
     ``keep_rate`` (0..1) is another than the recipe's own, where it prunes; ``follow`` is "paper" or "code".
     """
     if name not in recipes():
-        raise UsageError(unknown_name("recipe", name, recipes()))
+        cure = nearest(name, recipes(), otherwise="'audiopatch train --list' names them all")
+        raise UsageError(f"unknown recipe '{name}'; {cure}")
     if keep_rate is None and follow is None:
         return recipes()[name]
     file = next(file for file in _files() if name in file["rows"])

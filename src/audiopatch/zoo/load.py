@@ -64,7 +64,8 @@ def find_device(device: str) -> torch.device:
     if place.type == "cuda" and not torch.cuda.is_available():
         raise EnvironmentProblem("--device cuda was asked for, but torch sees no GPU; use --device cpu or auto")
     if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
-        raise EnvironmentProblem(f"--device {device} was asked for, but torch sees {torch.cuda.device_count()} GPUs")
+        last = f"cuda:{torch.cuda.device_count() - 1}"
+        raise EnvironmentProblem(f"--device {device} was asked for, but the last GPU that torch sees is {last}")
     return place
 
 

@@ -44,7 +44,10 @@ def matches(folder: Path) -> bool:
 
 def read(folder: Path) -> Published:
     """The card, the weights in float32, and the labels of a native folder."""
-    card = ModelCard.from_json(_text(folder / CARD_FILE))
+    try:
+        card = ModelCard.from_json(_text(folder / CARD_FILE))
+    except WeightsError as error:
+        raise WeightsError(f"{folder}: {error}") from error
     state = read_checkpoint(folder / WEIGHTS_FILE)
     as_float = {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
     return Published(card, as_float, read_labels(folder))

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from audiopatch.errors import EnvironmentProblem, UsageError
+from audiopatch.errors import UsageError, missing_extra
 from audiopatch.models.engines.traced import check_fixed
 from audiopatch.models.tagger import Tagger
 from audiopatch.reducers.plan import NO_REDUCTION, Plan
@@ -42,7 +42,7 @@ def export_onnx(tagger: Tagger, path: Path, plan: Plan = NO_REDUCTION, taps: Seq
     try:
         import onnxscript  # noqa: F401  torch.onnx uses it
     except ImportError as error:
-        raise EnvironmentProblem("export to ONNX needs packages: pip install 'audiopatch[onnx]'") from error
+        raise missing_extra("export to ONNX", "onnx") from error
     frontend = tagger.frontend
     n_frames = frontend.frames_of(round(tagger.card.segment_s * frontend.sample_rate))
     names = ["scores", "features", *(f"stack{block}" for block in taps)]

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from audiopatch import __version__
-from audiopatch.errors import EnvironmentProblem, UsageError, first_line
+from audiopatch.errors import UsageError, first_line, missing_extra
 from audiopatch.models.engines.traced import Traceable, check_fixed, code_of, identity, trace
 from audiopatch.models.features import Features
 from audiopatch.models.processor import processor
@@ -139,7 +139,7 @@ def quantise(model: Any, mel: Tensor) -> Any:
         with _without_telemetry():
             import nncf
     except ImportError as error:
-        raise EnvironmentProblem("int8 needs the package nncf: pip install nncf") from error
+        raise missing_extra("--dtype int8", "openvino") from error
     clips = nncf.Dataset([clip[None] for clip in mel.numpy()])
     return nncf.quantize(model, clips, model_type=nncf.ModelType.TRANSFORMER, subset_size=len(mel))
 
@@ -151,7 +151,7 @@ def openvino() -> ModuleType:
             import openvino
             import openvino.tools.ovc.convert_impl  # now, and not when a model is converted
     except ImportError as error:
-        raise EnvironmentProblem("--engine openvino needs a package: pip install 'audiopatch[openvino]'") from error
+        raise missing_extra("--engine openvino", "openvino") from error
     return openvino
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO, Protocol
 
 from audiopatch.audio.packets import Packets, packets_of
-from audiopatch.errors import EnvironmentProblem, first_line
+from audiopatch.errors import first_line, missing_extra
 from audiopatch.writing.containers.pieces import id3v2_size
 from audiopatch.writing.replace import Refused
 
@@ -83,7 +83,7 @@ def check_installed() -> None:
     try:
         import mutagen  # noqa: F401
     except ImportError:
-        raise EnvironmentProblem("writing tags needs mutagen: pip install 'audiopatch[write]'") from None
+        raise missing_extra("writing tags", "write") from None
 
 
 def _id3(kind: str) -> Callable[[str, bool], Tags]:
