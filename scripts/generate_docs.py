@@ -1,13 +1,14 @@
-"""Write the pages of the documentation that come from the code: commands, tables, Python, changes.
+"""Write what comes from the code: pages on commands, tables, JSON and Python, and the JSON Schemas in the package.
 
-python scripts/generate_docs.py           # writes docs/reference/*.md
-python scripts/generate_docs.py --check   # exits with 1, and names them, where pages differ from the code
+python scripts/generate_docs.py           # writes docs/reference/*.md and src/audiopatch/documents.schema.json
+python scripts/generate_docs.py --check   # exits with 1, and names them, where files differ from the code
 """
 
 from __future__ import annotations
 
 import argparse
 import inspect
+import json
 import re
 import sys
 from collections.abc import Iterator
@@ -19,9 +20,11 @@ import typer
 
 import audiopatch
 from audiopatch.cli.main import COMMANDS, app, find_command
+from audiopatch.documents import DOCUMENTS, EVENTS, SCHEMA_FILE, SPEC_VERSION
+from audiopatch.documents import schema as document_schema
 from audiopatch.tables import schema
 
-REFERENCE = Path(__file__).parents[1] / "docs/reference"
+ROOT = Path(__file__).parents[1]
 MADE = "<!-- made by scripts/generate_docs.py: change the code, not this page -->"
 MARKUP = re.compile(r"\[/?(?:bold|dim|italic|green|red|yellow|cyan)\]")
 
@@ -141,18 +144,98 @@ def cell(text: str) -> str:
     return MARKUP.sub("", " ".join(text.split())).replace("|", "\\|").replace("\\[", "[")
 
 
-PAGES = {"commands.md": commands_page, "tables.md": tables_page, "python.md": python_page}
+def json_page() -> Iterator[str]:
+    """Every document that commands print for programs, and what it consists of."""
+    parts = document_schema()["$defs"]
+    yield "# JSON"
+    yield MADE
+    yield (
+        "With `--json` a command prints one document on stdout; words stay on stderr, and exit codes are the same. "
+        f"`spec_version`, now {SPEC_VERSION}, grows when a program that reads a document must change; keys may be "
+        "added at any time. A number that there is none for is `null`."
+    )
+    yield (
+        f"Their JSON Schema (2020-12) is in the package, as `{SCHEMA_FILE}`, and on this site: "
+        f"[{SCHEMA_FILE}](https://audiopatch.github.io/audiopatch/{SCHEMA_FILE}); the tests hold real output to it."
+    )
+    yield f"""```python
+import json
+from importlib.resources import files
+
+schema = json.loads(files("audiopatch").joinpath("{SCHEMA_FILE}").read_text())
+print(*schema["$defs"])
+```"""
+    yield "| document | printed by |\n|---|---|\n" + "\n".join(
+        f"| [`{name}`](#{name}_) | `{cell(one.command)}` |" for name, one in DOCUMENTS.items()
+    )
+    for name in DOCUMENTS:
+        yield f"## {name} {{#{name}_}}"
+        yield from described(parts.pop(name))
+    yield "## Events"
+    yield (
+        "`tag` and `embed` with `--progress json` write an object per line on stderr; which one is said by `event`. "
+        "The last one is `ended`."
+    )
+    for name in EVENTS:
+        yield f"### {name} {{#event-{name}}}"
+        yield from described(parts.pop(f"event-{name}"))
+    yield "## Parts"
+    for name, kind in parts.items():
+        yield f"### {name} {{#{name}}}"
+        yield from described(kind)
+
+
+def described(kind: dict[str, Any]) -> Iterator[str]:
+    """An object of the schemas, or one of several: what it is, and its keys."""
+    for one in kind.get("anyOf", ()):
+        yield from described(one)
+    if "anyOf" in kind:
+        return
+    yield kind.get("description", "")
+    rows = [f"| `{key}` | {value_of(inner)} |" for key, inner in kind["properties"].items()]
+    yield "\n".join(["| key | value |", "|---|---|", *rows])
+
+
+def value_of(kind: dict[str, Any]) -> str:
+    """A schema in words."""
+    if "$ref" in kind:
+        name = kind["$ref"].rpartition("/")[2]
+        return f"[{name}](#{name})"
+    if "const" in kind:
+        return f"`{kind['const']}`"
+    if "enum" in kind:
+        return ", ".join(f"`{value}`" for value in kind["enum"])
+    if "anyOf" in kind:
+        return " or ".join(map(value_of, kind["anyOf"]))
+    if "prefixItems" in kind:
+        return f"list of {', '.join(map(value_of, kind['prefixItems']))}"
+    if "items" in kind:
+        return f"list of {value_of(kind['items'])}"
+    if "additionalProperties" in kind:
+        return f"object of {value_of(kind['additionalProperties'])}"
+    found = kind.get("type", "anything")
+    return " or ".join(found) if isinstance(found, list) else found
+
+
+PAGES = {"commands.md": commands_page, "tables.md": tables_page, "json.md": json_page, "python.md": python_page}
+
+
+def files() -> Iterator[tuple[Path, str]]:
+    """Every file that comes from the code, and what it should hold."""
+    for name, page in PAGES.items():
+        yield ROOT / "docs/reference" / name, "\n\n".join(part for part in page() if part) + "\n"
+    schemas = json.dumps(document_schema(), indent=2, ensure_ascii=False) + "\n"
+    yield ROOT / "src/audiopatch" / SCHEMA_FILE, schemas
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 where a page is not current")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 where a file is not current")
     check = parser.parse_args().check
     stale = []
-    for name, page in PAGES.items():
-        text, path = "\n\n".join(part for part in page() if part) + "\n", REFERENCE / name
+    for path, text in files():
         if not path.exists() or path.read_text(encoding="utf-8") != text:
-            stale.append(name)
+            stale.append(path.name)
             if not check:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(text, encoding="utf-8")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
 from audiopatch import events
 from audiopatch.cli.options import ProgressKind
 from audiopatch.cli.progress import showing
+from audiopatch.documents import SPEC_VERSION
 from audiopatch.types import Failed, Track
+from printed import printed
 
 FAILED = Failed(Track("/music/caf\udce9.mp3", "/music", "0" * 16, 1, 1), "E_DECODE", "open", "no audio in it")
 COUNTS = events.Counts(n_found=3, n_ok=1, n_failed=1)
@@ -24,7 +24,7 @@ EVENTS = [
     events.Measured({"kind": "step", "step": 4, "loss": 0.5, "lr": 1e-3}),
     events.Measured({"kind": "epoch", "step": 8, "epoch": 1, "valid_map_macro": 0.25}),
     events.Finished(COUNTS),
-    events.Ended({"exit_code": 3}),
+    events.Ended({"exit_code": 4, "error": "no audio found"}),
 ]
 
 
@@ -38,13 +38,12 @@ def test_programs_read_every_event_with_its_version(capsys):
     with showing(ProgressKind.json) as observer:
         for event in EVENTS:
             observer(event)
-    read = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
-    assert [found["event"] for found in read] == [event.event for event in EVENTS]
-    assert all(found["spec_version"] == events.SPEC_VERSION for found in read)
+    lines = capsys.readouterr().err.splitlines()
+    read = [printed(f"event-{event.event}", line) for event, line in zip(EVENTS, lines, strict=True)]
     track = next(found for found in read if found["event"] == "track")
     assert track["path"] == "/music/caf\ufffd.mp3" and (track["status"], track["code"]) == ("failed", "E_DECODE")
     assert track["counts"]["n_left"] == 1 and "started" not in track["counts"]
-    assert read[-1] == {"spec_version": events.SPEC_VERSION, "event": "ended", "exit_code": 3}
+    assert read[-1] == {"spec_version": SPEC_VERSION, "event": "ended", "exit_code": 4, "error": "no audio found"}
 
 
 @pytest.mark.parametrize("kind", [ProgressKind.plain, ProgressKind.bar, ProgressKind.none])

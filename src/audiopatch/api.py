@@ -200,8 +200,8 @@ def train(
     from audiopatch.training.experiment import Run, run_recipe
 
     run = Run(Path(data_dir), Path(output), allow_missing, device, devices, workers, resume, force, evaluate, silent)
-    run_recipe(recipe, run, model=model, settings=_written(settings), fold=None if fold is None else str(fold))
-    return Path(output) / "model" if fold is None else Path(output) / f"fold{fold}" / "model"
+    on = None if fold is None else str(fold)
+    return run_recipe(recipe, run, model=model, settings=_written(settings), fold=on)[0].model
 
 
 def distill(

@@ -5,13 +5,35 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, ClassVar
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, ClassVar, Literal, TypedDict
 
+from audiopatch.documents import document
 from audiopatch.types import Failed, TrackRow
 
-SPEC_VERSION = 1  # of every JSON document and event; it grows when a program that reads one must change
 _ETA_AFTER_S, _ETA_SHARE = 5.0, 0.01  # the first batches are no measure: threads and decoders only just start
+
+
+class CountsValues(TypedDict):
+    """``Counts`` as programs read them, with what is left to do and the seconds that will take, null while unknown."""
+
+    n_found: int
+    n_up_to_date: int
+    n_failed_before: int
+    n_ok: int
+    n_damaged: int
+    n_repeats: int
+    n_failed: int
+    n_left_out: int
+    n_inferences: int
+    n_missing: int
+    n_removed: int
+    audio_s: float
+    todo_bytes: int
+    done_bytes: int
+    elapsed_s: float
+    n_left: int
+    eta_s: float | None
 
 
 @dataclass
@@ -64,10 +86,10 @@ class Counts:
         names = [name.name for name in fields(self) if name.name != "started"]
         return replace(self, **{name: getattr(self, name) + getattr(other, name) for name in names})
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> CountsValues:
         """All counts, with what is left, and the time that will take."""
-        values = {name: value for name, value in asdict(self).items() if name != "started"}
-        return values | {"n_left": self.n_left, "eta_s": self.eta_s}
+        values: Any = {name: getattr(self, name) for name in CountsValues.__annotations__}
+        return values
 
     def add(self, row: TrackRow | Failed) -> None:
         """One more track is finished."""
@@ -98,10 +120,10 @@ class Event:
     event: ClassVar[str]
 
     def to_json(self) -> dict[str, Any]:
-        """As a program reads it: ``{"spec_version": 1, "event": "note", "text": ...}``."""
-        return {"spec_version": SPEC_VERSION, "event": self.event, **self.values()}
+        """As a program reads it: ``{"spec_version": 2, "event": "note", "text": ...}``."""
+        return document({"event": self.event, **self.values()})
 
-    def values(self) -> dict[str, Any]:
+    def values(self) -> Mapping[str, Any]:
         """The fields as JSON knows them."""
         values = {name.name: getattr(self, name.name) for name in fields(self)}
         return {name: value.to_json() if isinstance(value, Counts) else value for name, value in values.items()}
@@ -141,6 +163,18 @@ class Planned(Event):
     counts: Counts
 
 
+class TrackValues(TypedDict):
+    """A track that is finished: ``code`` and ``message`` say why it failed, ``duration_s`` how long it is if not."""
+
+    path: str
+    track_id: str
+    status: Literal["ok", "damaged", "failed"]
+    duration_s: float | None
+    code: str | None
+    message: str | None
+    counts: CountsValues
+
+
 @dataclass(frozen=True)
 class TrackDone(Event):
     """A track is finished: analysed (``status`` ok or damaged) or failed."""
@@ -149,16 +183,19 @@ class TrackDone(Event):
     row: TrackRow | Failed
     counts: Counts
 
-    def values(self) -> dict[str, Any]:
+    def values(self) -> TrackValues:
         """Path and id, how it went, and the counts; the row itself is in the tables."""
-        track = self.row.track
-        path = track.path.encode(errors="surrogateescape").decode(errors="replace")
-        if isinstance(self.row, Failed):
-            how = {"status": "failed", "code": self.row.code, "message": self.row.message}
-        else:
-            decoded = self.row.decoded
-            how = {"status": "damaged" if decoded.damaged else "ok", "duration_s": decoded.duration_s}
-        return {"path": path, "track_id": track.track_id, **how, "counts": self.counts.to_json()}
+        failed = self.row if isinstance(self.row, Failed) else None
+        decoded = None if isinstance(self.row, Failed) else self.row.decoded
+        return TrackValues(
+            path=self.row.track.path.encode(errors="surrogateescape").decode(errors="replace"),
+            track_id=self.row.track.track_id,
+            status="failed" if decoded is None else "damaged" if decoded.damaged else "ok",
+            duration_s=decoded and decoded.duration_s,
+            code=failed and failed.code,
+            message=failed and failed.message,
+            counts=self.counts.to_json(),
+        )
 
 
 @dataclass(frozen=True)
@@ -198,9 +235,9 @@ class Ended(Event):
     event: ClassVar[str] = "ended"
     summary: Mapping[str, Any]
 
-    def values(self) -> dict[str, Any]:
+    def values(self) -> Mapping[str, Any]:
         """The summary's own keys."""
-        return dict(self.summary)
+        return self.summary
 
 
 Observer = Callable[[Event], None]

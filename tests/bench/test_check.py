@@ -3,6 +3,7 @@
 transformers' AST is the package that tests have. The others are run by whoever has a network (``models check``).
 """
 
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -13,10 +14,12 @@ import soundfile
 import torch
 
 from audiopatch.bench.check import Check, Difference, _compare, check_model
+from audiopatch.documents import document
 from audiopatch.errors import EnvironmentProblem, UsageError
 from audiopatch.models.card import Weights
 from audiopatch.zoo import CARDS
 from hub_server import hub_of
+from printed import printed
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +77,8 @@ def test_agreement_needs_every_output_and_the_labels():
     close, far = Difference(1e-3, 4e-5), Difference(1e-5, 6e-5)
     for part, labels, agrees in (("logits", True, True), ("logits", None, True), ("logits", False, False)):
         assert Check("a", 1, {"mel": far, part: close}, labels, {}).agrees == agrees
-    assert not Check("a", 1, {"scores": close, "features": far}, True, {}).agrees
+    differs = Check("a", 1, {"scores": close, "features": far}, True, {})
+    assert not differs.agrees and not printed("models-check", json.dumps(document(differs)))["agrees"]
 
 
 def test_differences_are_over_all_clips():

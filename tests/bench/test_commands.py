@@ -15,6 +15,7 @@ import typer
 
 from audiopatch.cli.console import errors_to_words
 from audiopatch.cli.main import find_command
+from printed import printed
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "XDG_CONFIG_HOME": "/nonexistent"}
 
@@ -40,7 +41,8 @@ def test_bench_leaves_figures_and_a_plot(music, tmp_path):
     engines = ["--engine", "torch:float32", "--engine", "torch:bfloat16"]
     how = ["--block", "1", "--baseline", "efficientat", "--repeats", "1", "--no-whole", "--json", "--budget", "300"]
     done = audiopatch("bench", music, "-m", "tiny-random", *engines, *how, cwd=tmp_path)
-    report = json.loads(done.stdout)
+    report = printed("bench", done.stdout)
+    assert report == json.loads((tmp_path / "audiopatch.bench" / "bench.json").read_text())
     table = pd.read_parquet(tmp_path / "audiopatch.bench" / "bench.parquet")
     assert len(report["rows"]) == len(table) == 2 * 2 * 8 + 1  # engines, logits or embedding, patchouts; a baseline
     assert report["machine"]["cpu"] and "load_average" in report["machine"]
@@ -102,7 +104,7 @@ def bench_command(words, **how):
 def test_estimate_proposes_a_command_that_runs(music, tmp_path):
     options = ["-m", "tiny-random", "--finish-in", "1h", "--engine", "torch", "--budget", "5"]
     done = audiopatch("estimate", music, *options, "--json", cwd=tmp_path)
-    found = json.loads(done.stdout)
+    found = printed("estimate", done.stdout)
     assert found["library"]["n_tracks"] == 2 and found["chosen"]["tried"]
     assert found["chosen"]["row"]["quality"] == max(option["row"]["quality"] for option in found["options"])
     audiopatch(*shlex.split(found["command"])[1:], "-q", cwd=tmp_path)

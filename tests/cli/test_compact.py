@@ -5,6 +5,7 @@ from typer.testing import CliRunner
 
 import audiopatch
 from audiopatch.cli.main import app
+from printed import printed
 
 
 def _compact(*arguments: object):
@@ -20,6 +21,8 @@ def test_compact_merges_says_so_and_changes_no_row(library, tmp_path):
     assert done.exit_code == 0 and f"Merged 2 parts into 1 → {out}/" in done.stderr
     pd.testing.assert_frame_equal(audiopatch.read(out).tags, before)
     assert f"Nothing to merge in {out}/" in _compact(out).stderr
+    again = printed("compact", _compact(out, "--json").stdout)
+    assert (again["parts_before"], again["parts_after"]) == (1, 1)
 
 
 def test_compact_refuses_what_is_no_output(tmp_path):

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from printed import printed
+
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "XDG_CONFIG_HOME": "/nonexistent", "COLUMNS": "120"}
 
 
@@ -27,9 +29,10 @@ def test_one_track_becomes_a_page_and_is_not_replaced_unasked(library, tmp_path)
 
 
 def test_a_folder_becomes_a_study_of_what_can_be_decoded(library, tmp_path):
-    run = inspect(library, "--tracks", "20", "-o", "study", "--patchout", "topk:0.5@1", cwd=tmp_path)
+    run = inspect(library, "--tracks", "20", "-o", "study", "--patchout", "topk:0.5@1", "--json", cwd=tmp_path)
     assert run.returncode == 3  # two of the files are no audio
     assert "empty.mp3" in run.stderr and "text.ogg" in run.stderr
+    assert len(printed("inspect", run.stdout)["failed"]) == 2
     assert "9 of 11 tracks" in (tmp_path / "study" / "index.html").read_text(encoding="utf-8")
 
 

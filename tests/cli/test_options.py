@@ -26,6 +26,7 @@ from audiopatch.inference.extract import find_plan
 from audiopatch.inference.settings import Analysis, Runtime
 from audiopatch.option import options_of
 from audiopatch.zoo import DEFAULT_MODEL, load_model
+from printed import printed
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -75,8 +76,8 @@ def test_a_configuration_file_is_made_shown_and_described(tmp_path, monkeypatch)
     text = (tmp_path / "audiopatch.toml").read_text()
     assert tomllib.loads(text) == {"tag": {}, "embed": {}, "evaluate": {}}  # every option stands there as a comment
     (tmp_path / "audiopatch.toml").write_text(text.replace("# top = 10\n", "top = 7\n"))
-    facts = json.loads(cli.invoke(app, ["config", "show", "tag", "--json"]).stdout)
-    found = {one["option"]: (one["value"], one["from"]) for one in facts["options"]}
+    facts = printed("config-show", cli.invoke(app, ["config", "show", "tag", "--json"]).stdout)
+    found = {one["name"]: (one["value"], one["source"]) for one in facts["options"]}
     assert found["top"] == (7, "audiopatch.toml") and found["pool"][0] == "max" and found["seed"] == (0, "default")
     schema = json.loads(cli.invoke(app, ["config", "schema"]).stdout)
     assert schema["properties"]["tag"]["properties"]["format"]["enum"] == ["parquet", "jsonl", "csv"]

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from audiopatch.cli.main import app
 from audiopatch.models.card import ModelCard
+from printed import printed
 
 MINI = Path(__file__).parents[1] / "mini"
 
@@ -32,8 +33,10 @@ QUICK = ("--set", "epochs=8", "--set", "lrs=[1e-2]", "--set", "n_hidden=16", "--
 
 
 def test_folders_of_music_become_a_model_that_tags(home):
-    result = run("train", "folder", MINI / "folder", "-o", "mine", *QUICK)
+    result = run("train", "folder", MINI / "folder", "-o", "mine", *QUICK, "--json")
     assert result.exit_code == 0, result.output
+    (trained,) = printed("train", result.stdout)["runs"]
+    assert trained["model"] == "mine/model" and trained["figures"]["accuracy"] is not None
     assert "audiopatch tag ~/Music --model mine/model" in result.output
     files = {path.name for path in (home / "mine").iterdir()}
     assert {"config.toml", "environment.json", "metrics.jsonl", "grid.csv", "map.png", "left_out.tsv", "model"} <= files
@@ -55,7 +58,8 @@ def test_evaluate_writes_a_report_and_keeps_thresholds(home, monkeypatch):
     assert run("train", "csv", MINI / "csv", "-o", "b", "--set", "seed=3", "--no-evaluate", *QUICK).exit_code == 0
     result = run("evaluate", "csv", MINI / "csv", "--model", "a/model", "--resamples", 50, "-o", "report", "--json")
     assert result.exit_code == 0, result.output
-    facts = json.loads((home / "report" / "evaluation.json").read_text())
+    facts = printed("evaluate", result.stdout)
+    assert facts == json.loads((home / "report" / "evaluation.json").read_text())
     assert facts["thresholds_from"] == "valid" and facts["n_clips"] == 2
     card = ModelCard.from_json((home / "a" / "model" / "card.json").read_text())
     (measured,) = card.thresholds
@@ -75,7 +79,7 @@ def test_evaluate_writes_a_report_and_keeps_thresholds(home, monkeypatch):
     monkeypatch.setenv("AUDIOPATCH_MODEL", "tiny-random")  # two models named beat one that is set
     result = run("evaluate", "csv", MINI / "csv", "--compare", "a/model", "b/model", "--resamples", 50, "-o", "both")
     assert result.exit_code == 0 and "b/model minus a/model" in result.output
-    assert json.loads((home / "both" / "evaluation.json").read_text())["compared"]["accuracy"]["p_value"] <= 1
+    assert printed("evaluate", (home / "both" / "evaluation.json").read_text())["compared"]["accuracy"]["p_value"] <= 1
 
 
 def test_all_folds_give_a_mean(home):
@@ -100,7 +104,7 @@ def test_fine_tuning_from_the_command_line(home):
 
 
 def test_the_list_names_every_row_with_its_result():
-    rows = json.loads(run("train", "--list", "--json").stdout)
+    rows = printed("train-list", run("train", "--list", "--json").stdout)["recipes"]
     found = {row["name"]: row for row in rows}
     assert found["passt-s"]["published"] == {"map_macro": 0.471}
     assert found["esc50"]["command"] == "audiopatch train esc50 --data-dir DIR"

@@ -17,6 +17,7 @@ from audiopatch.distill.student import new_student
 from audiopatch.models.card import FrontendConfig, HeadConfig, MobileNetConfig, ModelCard, TransformerConfig
 from audiopatch.zoo import native
 from audiopatch.zoo.load import load_model, random_tagger
+from printed import printed
 
 LABELS = tuple(f"sound {number}" for number in range(10))
 TEACHER = ModelCard(
@@ -54,8 +55,9 @@ def test_from_music_to_a_model_that_tags(folder):
     options = "--teacher teacher --student card.json --held-out c --segments 16 --device cpu -o mine"
     small = ("batch_size=4", "n_calibration=2", "n_calibration_clips=24", "log_every=2", "n_evaluations=2")
     words = options.split() + [word for setting in small for word in ("--set", setting)]
-    done = run("train", "distill", "music", *words)
+    done = run("train", "distill", "music", *words, "--json")
     assert done.exit_code == 0, done.output
+    assert printed("train-distill", done.stdout)["model"] == "mine/model"
     assert "GB in mine" in done.output and "1 of 5 tracks left out" in done.output
     tagger = load_model(folder / "mine/model", device="cpu")
     assert tagger.labels == LABELS and tagger.card.name == "mine"

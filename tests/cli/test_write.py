@@ -9,6 +9,7 @@ from audiopatch.cli.main import app
 from audiopatch.writing.containers import open_tags
 from containers import make, state
 from made_tables import make_tables
+from printed import printed
 
 
 @pytest.fixture
@@ -30,7 +31,7 @@ def test_a_preview_shows_and_changes_nothing(place):
     assert shown.exit_code == 0 and state(place / "music") == before
     assert "Heavy metal; Drum and bass" in shown.stdout and "genre: Heavy metal 2, Drum and bass 2" in shown.stdout
     assert "4 fields of 2 files would change; the same command with --apply does it" in shown.stderr
-    found = json.loads(_call("write", "--in", place / "out", "--json").stdout)
+    found = printed("write-preview", _call("write", "--in", place / "out", "--json").stdout)
     assert found["counts"] == {"tracks": 2, "changes": 2, "files": 2, "kept": 0, "same": 0, "refused": 0}
     assert found["changes"][0]["new"] == ["Heavy metal", "Drum and bass"]
 
@@ -43,9 +44,11 @@ def test_apply_then_undo(place):
     assert again.exit_code == 0 and "Nothing written" in again.stderr
     listed = _call("undo", "--in", place / "out", "--list").stdout
     assert "2 files" in listed and "written" in listed
-    assert json.loads(_call("undo", "--in", place / "out", "--list", "--json").stdout)[0]["state"] == "written"
-    tried = _call("undo", "--in", place / "out", "--dry-run")
+    (past,) = printed("undo-list", _call("undo", "--in", place / "out", "--list", "--json").stdout)["writes"]
+    tried = _call("undo", "--in", place / "out", "--dry-run", "--json")
     assert "Would undo" in tried.stderr and state(place / "music") != before
+    would = printed("undo", tried.stdout)
+    assert past["state"] == "written" and would["write"] == past["name"] and would["counts"]["restored"] == 2
     undone = _call("undo", "--in", place / "out")
     assert (
         undone.exit_code == 0 and "2 files have their old bytes" in undone.stderr and state(place / "music") == before
@@ -64,7 +67,8 @@ def test_a_reviewed_file_is_what_is_written(place):
     lines[0]["new"] = ["My own"]
     changes.write_text(json.dumps(lines[0]) + "\n")
     done = _call("write", "--in", place / "out", "--changes", changes, "--apply", "--json")
-    assert json.loads(done.stdout)["counts"] == {"written": 1, "unchanged": 0, "kept": 0, "refused": 0}
+    counts = printed("write", done.stdout)["counts"]
+    assert counts == {"written": 1, "unchanged": 0, "kept": 0, "refused": 0}
     assert open_tags(lines[0]["path"])[1].read("GENRE") == ("My own",)
     assert not open_tags(str(place / "music" / "song.mp3"))[1].read("GENRE")
     changes.write_text("{}\n")

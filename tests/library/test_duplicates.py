@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import json
-
 import numpy as np
 from typer.testing import CliRunner
 
@@ -10,6 +8,7 @@ from audiopatch.cli.main import app
 from audiopatch.library.vectors import close_pairs
 from fabricate import encode, music
 from made_library import Made, spread, write_output
+from printed import printed
 
 
 def test_close_pairs_are_those_of_all_with_all():
@@ -46,7 +45,8 @@ def test_groups_and_what_tells_them_apart(tmp_path):
         and "copy.flac" in shown.stdout
         and "2 recordings are here more than once: 3 files" in shown.stderr
     )
-    answer = json.loads(CliRunner().invoke(app, ["duplicates", "--in", str(tmp_path / "out"), "--json"]).stdout)
+    said = CliRunner().invoke(app, ["duplicates", "--in", str(tmp_path / "out"), "--json"])
+    answer = printed("duplicates", said.stdout)["groups"]
     assert answer[0][0]["path"] == "/music/copy.flac"
 
 

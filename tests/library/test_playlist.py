@@ -14,6 +14,7 @@ from audiopatch.errors import UsageError
 from audiopatch.library.playlist import Entry
 from audiopatch.library.playlist_files import m3u8
 from made_library import Made, spread, write_output
+from printed import printed
 
 
 @pytest.fixture
@@ -157,7 +158,7 @@ def test_the_command(out, tmp_path):
     mix = tmp_path / "mix.m3u8"
     done = _run("--like", "1/01.mp3", "--not", "2/02.mp3", "--length", "20m", "--in", out, "-o", mix, "--json")
     assert done.exit_code == 0, done.output
-    chosen = [entry["path"] for entry in json.loads(done.stdout)]
+    chosen = [entry["path"] for entry in printed("playlist", done.stdout)["tracks"]]
     assert [line for line in mix.read_text().splitlines() if line[0] != "#"] == chosen and str(mix) in done.stderr
     assert _run("--like", "1/01.mp3", "--in", out, "--tracks", 2).stdout.startswith("#EXTM3U\n#EXTINF:")
     refused = _run("--like", "1/01.mp3", "--in", out, "--relative")

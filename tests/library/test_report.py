@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterator
 from typing import Any
@@ -19,6 +18,7 @@ from audiopatch.library.vectors import read_vectors
 from audiopatch.tables.read import read
 from audiopatch.types import Failed, Track
 from made_library import Made, spread, write_output
+from printed import printed
 
 HOSTILE = (
     "<img src=x onerror=window.hacked=1>.mp3",
@@ -207,7 +207,7 @@ def test_the_command(tmp_path):
     page = tmp_path / "library.html"
     done = CliRunner().invoke(app, ["report", "--in", str(tmp_path / "out"), "-o", str(page), "--json"])
     assert done.exit_code == 0 and f"open {page}" in done.stderr
-    about = json.loads(done.stdout)
+    about = printed("report", done.stdout)
     assert about["n_tracks"] == 12 and about["size_bytes"] == page.stat().st_size and about["has_map"]
     assert CliRunner().invoke(app, ["report", "--in", str(tmp_path)]).exit_code == 2
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 
 import numpy as np
@@ -18,6 +17,7 @@ from audiopatch.library.show import glance, label_tracks, show, track_tags
 from audiopatch.models.card import Thresholds
 from audiopatch.types import Failed, Track
 from audiopatch.zoo import cards
+from printed import printed
 
 VECTOR = np.ones(4, np.float32)
 
@@ -116,5 +116,7 @@ def test_the_command_prints_and_is_json(folder):
     assert "3 tracks, 9 min, 1 damaged, 1 that could not be read" in said and "Jazz" in said
     one = CliRunner().invoke(app, ["show", "b.mp3", "--in", str(folder)]).stdout
     assert "damaged" in one and "Jazz 0.70" in one
-    facts = json.loads(CliRunner().invoke(app, ["show", "jazz", "--in", str(folder), "--json"]).stdout)
+    facts = printed("show", CliRunner().invoke(app, ["show", "jazz", "--in", str(folder), "--json"]).stdout)
+    for words in ([], ["a.mp3"]):
+        assert printed("show", CliRunner().invoke(app, ["show", *words, "--in", str(folder), "--json"]).stdout)
     assert facts["label"] == "Jazz" and len(facts["tracks"]) == 3

@@ -12,6 +12,7 @@ from audiopatch.errors import UsageError
 from audiopatch.library.vectors import nearest_first, read_vectors
 from audiopatch.tables.read import read
 from made_library import Made, spread, write_output
+from printed import printed
 
 
 def _library(tmp_path, n=40, **kept):
@@ -97,7 +98,7 @@ def test_another_model_of_the_same_name_is_refused(tone, tmp_path):
 def test_the_command(tmp_path):
     out, _ = _library(tmp_path)
     said = CliRunner().invoke(app, ["similar", "1/05.mp3", "--in", str(out), "-k", "3", "--json"])
-    answer = json.loads(said.stdout)
+    answer = printed("similar", said.stdout)
     assert said.exit_code == 0 and answer["kind"] == "embedding" and len(answer["neighbours"]) == 3
     assert answer["neighbours"][0].keys() >= {"path", "distance", "shared", "title", "duration_s"}
     shown = CliRunner().invoke(app, ["similar", "1/05.mp3", "--in", str(out)], env={"COLUMNS": "200"})

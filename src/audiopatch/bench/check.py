@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -43,7 +43,7 @@ class Check:
     """What came out: ``differences`` by part (mel, logits or scores, features), of ``n_clips`` clips of one segment.
 
     ``labels`` tells whether the package names its classes in our order; None where it names none. ``environment``
-    is the interpreter that ran the package: its versions.
+    is the interpreter that ran the package: its versions. ``agrees`` follows from the differences and the labels.
     """
 
     name: str
@@ -51,11 +51,12 @@ class Check:
     differences: dict[str, Difference]
     labels: bool | None
     environment: dict[str, str]
+    agrees: bool = field(init=False)
 
-    @property
-    def agrees(self) -> bool:
+    def __post_init__(self) -> None:
         outputs = [self.differences[part] for part in _PARTS[1:] if part in self.differences]
-        return self.labels is not False and all(one.relative <= _TOLERANCE for one in outputs)
+        agrees = self.labels is not False and all(one.relative <= _TOLERANCE for one in outputs)
+        object.__setattr__(self, "agrees", agrees)
 
 
 def check_model(

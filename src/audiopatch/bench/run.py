@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import islice, product
 from pathlib import Path
@@ -17,6 +17,7 @@ from audiopatch.bench.contender import Case
 from audiopatch.bench.measure import describe
 from audiopatch.bench.sweep import Row, Settings, Skipped, sweep
 from audiopatch.bench.whole import WholeRun, measure_whole, real_segments
+from audiopatch.documents import document
 from audiopatch.events import Doing, Note, Observer, silent
 from audiopatch.inference.extract import check_stack, find_plan
 from audiopatch.inference.settings import Runtime
@@ -36,22 +37,12 @@ class Report:
     whole_runs: Sequence[WholeRun]
     machine: dict[str, Any]
     clock: str
-
-    def to_json(self) -> dict[str, Any]:
-        """As written to ``bench.json`` and printed by ``--json``."""
-        return {
-            "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
-            "machine": self.machine,
-            "clock": self.clock,
-            "whole_runs": [asdict(run) for run in self.whole_runs],
-            "skipped": [asdict(skipped) for skipped in self.skipped],
-            "rows": [asdict(row) for row in self.rows],
-        }
+    measured_at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
 
     def write(self, folder: Path) -> None:
         """Write both files, replacing earlier ones."""
         folder.mkdir(parents=True, exist_ok=True)
-        values = self.to_json()
+        values = document(self)
         (folder / "bench.json").write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         table = pa.Table.from_pylist(values.pop("rows"))
         ParquetSink().write(table.replace_schema_metadata({"audiopatch": json.dumps(values)}), folder / "bench.parquet")

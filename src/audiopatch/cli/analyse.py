@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
@@ -17,8 +17,9 @@ from audiopatch.cli import console
 from audiopatch.cli.console import after_words, audio, last_line, number, watched_line
 from audiopatch.cli.options import FailOn, Format, ProgressKind, Sources, Talk, Target
 from audiopatch.cli.progress import showing
+from audiopatch.documents import plain
 from audiopatch.errors import AudioPatchError, UsageError
-from audiopatch.events import SPEC_VERSION, Counts, Doing, Ended, Note, Observer, RunResult
+from audiopatch.events import Counts, Doing, Ended, Note, Observer, RunResult
 from audiopatch.inference.request import run_if_current
 from audiopatch.inference.settings import Analysis, Runtime
 from audiopatch.storage.place import is_remote
@@ -29,6 +30,57 @@ from audiopatch.tables.parts import PartStore
 
 STDOUT = "-"
 _SHOWN_TRACKS = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """How a run ended. Of the tracks found each is ok, up to date, failed (now or earlier), or left for another run.
+
+    Of the ok ones some are damaged, and repeats took the rows of another file with the same audio. ``left_out`` are
+    hidden or no recordings, ``missing`` rows of files that are gone, ``removed`` those that --prune took away.
+    """
+
+    output: str
+    exit_code: int
+    interrupted: bool
+    found: int
+    ok: int
+    up_to_date: int
+    failed: int
+    damaged: int
+    repeats: int
+    left_out: int
+    left: int
+    missing: int
+    removed: int
+    inferences: int
+    audio_s: float
+    elapsed_s: float
+    times_real_time: float
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A run that did not come to its end, and why."""
+
+    exit_code: int
+    error: str
+
+
+Ending = Summary | Refused
+
+
+@dataclass(frozen=True, kw_only=True)
+class Foreseen:
+    """What a run would do: tracks found, to do, current, failed earlier, and about how much audio that is."""
+
+    found: int
+    to_do: int
+    current: int
+    failed_earlier: int
+    audio_s: float
+    output: str
+    model: str
 
 
 def analyse(verb: str, sources: Sources, analysis: Analysis, target: Target, runtime: Runtime, talk: Talk) -> None:
@@ -52,14 +104,14 @@ def analyse(verb: str, sources: Sources, analysis: Analysis, target: Target, run
         try:
             result, code = _run(inputs, analysis, target, runtime, observer)
         except AudioPatchError as error:
-            observer(Ended({"exit_code": error.exit_code, "error": console.as_typed(str(error))}))
+            observer(Ended(plain(Refused(error.exit_code, console.as_typed(str(error))))))
             if not for_program:
                 raise
             raise typer.Exit(error.exit_code) from error
         summary = _summary(result.counts, target.output, code, result.interrupted)
-        observer(Ended(summary))
+        observer(Ended(plain(summary)))
     if target.json:
-        print(json.dumps({"spec_version": SPEC_VERSION, **summary}))
+        console.print_json(summary)
     if not (for_program or talk.quiet):
         _tell(verb, result, analysis, target)
     raise typer.Exit(code)
@@ -115,17 +167,17 @@ def _foresee(inputs: Inputs, analysis: Analysis, target: Target, runtime: Runtim
     tracks = inputs.tracks(root=before["root"] if before else None)
     with list_work(tracks, known, folder=None, retry_failed=runtime.retry_failed) as work:
         found = survey(list(work), CutSpec(16_000, segment_s=10.0))
-        facts = {
-            "found": work.n_found,
-            "to_do": work.n_todo,
-            "current": work.n_up_to_date,
-            "failed_earlier": work.n_failed_before,
-            "audio_s": round(found.audio_s, 1),
-            "output": target.output,
-            "model": analysis.model,
-        }
+        foreseen = Foreseen(
+            found=work.n_found,
+            to_do=work.n_todo,
+            current=work.n_up_to_date,
+            failed_earlier=work.n_failed_before,
+            audio_s=round(found.audio_s, 1),
+            output=target.output,
+            model=analysis.model,
+        )
     if target.json:
-        console.print_json(facts)
+        console.print_json(foreseen)
         return
     rest = f"; {number(work.n_up_to_date)} current" if work.n_up_to_date else ""
     rest += f", {number(work.n_failed_before)} failed earlier" if work.n_failed_before else ""
@@ -188,26 +240,26 @@ def exit_code(counts: Counts, fail_on: FailOn) -> int:
     return 0 if tolerated[fail_on] else console.SOME_FAILED
 
 
-def _summary(counts: Counts, output: str, code: int, interrupted: bool) -> dict[str, object]:
-    return {
-        "output": output,
-        "exit_code": code,
-        "interrupted": interrupted,
-        "found": counts.n_found,
-        "ok": counts.n_ok,
-        "up_to_date": counts.n_up_to_date,
-        "failed": counts.n_failed + counts.n_failed_before,
-        "damaged": counts.n_damaged,
-        "repeats": counts.n_repeats,
-        "left_out": counts.n_left_out,
-        "left": counts.n_left,
-        "missing": counts.n_missing,
-        "removed": counts.n_removed,
-        "inferences": counts.n_inferences,
-        "audio_s": round(counts.audio_s, 3),
-        "elapsed_s": round(counts.elapsed_s, 3),
-        "times_real_time": round(counts.times_real_time, 2),
-    }
+def _summary(counts: Counts, output: str, code: int, interrupted: bool) -> Summary:
+    return Summary(
+        output=output,
+        exit_code=code,
+        interrupted=interrupted,
+        found=counts.n_found,
+        ok=counts.n_ok,
+        up_to_date=counts.n_up_to_date,
+        failed=counts.n_failed + counts.n_failed_before,
+        damaged=counts.n_damaged,
+        repeats=counts.n_repeats,
+        left_out=counts.n_left_out,
+        left=counts.n_left,
+        missing=counts.n_missing,
+        removed=counts.n_removed,
+        inferences=counts.n_inferences,
+        audio_s=round(counts.audio_s, 3),
+        elapsed_s=round(counts.elapsed_s, 3),
+        times_real_time=round(counts.times_real_time, 2),
+    )
 
 
 def _show(target: Target, counts: Counts) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_text
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from audiopatch.cli import options as o
-from audiopatch.cli.console import rich_console, say, stop_on_signals
+from audiopatch.cli.console import print_json, rich_console, say, stop_on_signals
 from audiopatch.cli.progress import showing
 from audiopatch.errors import missing_extra
 from audiopatch.zoo import DEFAULT_MODEL
@@ -154,7 +153,7 @@ def bench(
         report.write(Path(output))
         _draw(report, Path(output))
     if json:
-        typer.echo(json_text.dumps(report.to_json(), indent=2, ensure_ascii=False))
+        print_json(report)
     else:
         print_report(report, output)
     if stop.is_set():

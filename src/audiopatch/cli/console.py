@@ -20,8 +20,9 @@ from typing import Any
 import typer
 
 from audiopatch.catalog import nearest
+from audiopatch.documents import document
 from audiopatch.errors import AudioPatchError
-from audiopatch.events import SPEC_VERSION, Counts, Current
+from audiopatch.events import Counts, Current
 
 
 def number(value: int) -> str:
@@ -290,13 +291,11 @@ def _silence_stdout() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def print_json(result: Any) -> None:
-    """A result of the library, dataclasses and lists of them, as JSON on stdout; an object says its version."""
-    import dataclasses
+def print_json(result: Any, key: str = "") -> None:
+    """A result as one of ``DOCUMENTS`` on stdout; what is no object, such as a list, stands under ``key``."""
     import json
 
-    value = json.loads(json.dumps(result, default=dataclasses.asdict))
-    print(json.dumps({"spec_version": SPEC_VERSION, **value} if isinstance(value, dict) else value, indent=2))
+    print(json.dumps(document(result, key), indent=2))
 
 
 def grid(title: str, *columns: str) -> Any:

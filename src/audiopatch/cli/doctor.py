@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-import json as json_text
+import locale
 import os
+import platform
 import shutil
+import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from audiopatch.cli.console import printable, rich_console
+from audiopatch.cli import config
+from audiopatch.cli.console import print_json, printable, rich_console
 from audiopatch.errors import install_command
 
 _BROKEN = 6
+_PACKAGES = ("numpy", "pyarrow", "pandas", "soxr", "typer", "rich", "mutagen", "openvino", "ray")
 _LITTLE_SPACE_GB = 1.0
 
 
@@ -42,13 +47,29 @@ def doctor(
     [bold]audiopatch doctor --json[/bold]      the same for programs
     [bold]audiopatch doctor -o /mnt/out[/bold] look at the disk of another output folder
     """
-    findings = [*_formats(), *_compute(), *_storage(output), *_stores()]
+    findings = [*_software(), *_formats(), *_compute(), *_storage(output), *_stores()]
     if json:
-        typer.echo(json_text.dumps([asdict(finding) for finding in findings], indent=2))
+        print_json(findings, "findings")
     else:
         _print(findings)
     if any(finding.fine is False for finding in findings):
         raise typer.Exit(_BROKEN)
+
+
+def _software() -> Iterator[Finding]:
+    from audiopatch import __version__
+
+    yield Finding("software", "audiopatch", None, f"{__version__} in {Path(__file__).parents[1]}")
+    yield Finding("software", "python", None, f"{platform.python_version()}, {sys.executable}")
+    yield Finding("software", "system", None, f"{platform.platform()}, {locale.getpreferredencoding(False)}")
+    for package in _PACKAGES:
+        with suppress(PackageNotFoundError):
+            yield Finding("software", package, None, version(package))
+    if names := sorted(name for name in os.environ if name.startswith("AUDIOPATCH_")):
+        yield Finding("software", "environment", None, ", ".join(names))
+    for file in (Path(config.PROJECT_FILE), config.user_file()):
+        if file.exists():
+            yield Finding("software", "configuration", None, str(file.absolute()))
 
 
 def _formats() -> Iterator[Finding]:

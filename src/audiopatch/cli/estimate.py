@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json as json_text
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from audiopatch.cli import options as o
 from audiopatch.cli.bench import engine
-from audiopatch.cli.console import rich_console
+from audiopatch.cli.console import print_json, rich_console
 from audiopatch.cli.options import parse_duration
 from audiopatch.cli.progress import showing
 from audiopatch.zoo import DEFAULT_MODEL
@@ -79,7 +77,7 @@ def estimate(
             observer=observer,
         )
     if json:
-        typer.echo(json_text.dumps(asdict(found), indent=2))
+        print_json(found)
     else:
         _print(found)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +12,16 @@ import typer
 from audiopatch.cli import options as o
 from audiopatch.cli.console import print_json, say
 from audiopatch.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was made of a model: the ONNX file, and whether the int8 program is in the cache now."""
+
+    model: str
+    patchout: str
+    onnx: str | None
+    int8: bool
 
 
 def export(
@@ -58,4 +69,4 @@ def export(
             tagger.backbone.calibrate(mel, plan, taps, last=last)  # type: ignore[operator]  # the int8 engine's own
         say(f"int8 program for patchout {plan} made from {len(mel)} segments and kept in the cache")
     if json:
-        print_json({"model": model, "patchout": patchout or "none", "onnx": onnx, "int8": bool(calibrate)})
+        print_json(Exported(model, patchout or "none", onnx, bool(calibrate)))

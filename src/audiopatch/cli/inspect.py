@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +13,23 @@ from audiopatch.cli import console
 from audiopatch.cli import options as o
 from audiopatch.errors import OutputMismatchError, UsageError
 from audiopatch.zoo import DEFAULT_MODEL
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """A track that could not be decoded, and why."""
+
+    path: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Looked:
+    """The page that was written (null where no track could be decoded) and the plan it shows."""
+
+    page: Path | None
+    plan: str
+    failed: tuple[Unreadable, ...]
 
 
 def inspect(
@@ -58,9 +76,8 @@ def inspect(
     for bad in inspected.failed:
         console.say(console.printable(f"{bad.track.path}: {bad.message}"))
     if json:
-        failed = [{"path": bad.track.path, "message": bad.message} for bad in inspected.failed]
-        page = str(inspected.page) if inspected.page else None
-        console.print_json({"page": page, "plan": str(plan), "failed": failed})
+        failed = tuple(Unreadable(bad.track.path, bad.message) for bad in inspected.failed)
+        console.print_json(Looked(inspected.page, str(plan), failed))
     elif inspected.page:
         console.say(f"open {inspected.page}")
     if inspected.failed:

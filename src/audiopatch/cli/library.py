@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Annotated
@@ -149,7 +150,7 @@ def playlist(
         for path in written.left_out:
             console.say(f"left out, its name fits no line of UTF-8 text: {path}")
     if json:
-        console.print_json(entries)
+        console.print_json(entries, "tracks")
     elif output is None:
         print(m3u8(entries), end="")
     total_s = sum(entry.duration_s for entry in entries)
@@ -170,7 +171,7 @@ def duplicates(tables: o.Tables = "audiopatch.out", json: o.JsonResult = False) 
 
     groups = find(tables)
     if json:
-        console.print_json(groups)
+        console.print_json(groups, "groups")
         return
     grid = console.grid("Recordings that are here more than once", "length", "format", "kbit/s", "alike", "file")
     for group in groups:
@@ -208,7 +209,7 @@ def labels(
 
     found = find(model, tables=tables, words=words)
     if json:
-        console.print_json(found)
+        console.print_json(found, "labels")
         return
     out = console.rich_console(stderr=False)
     for group, several in groupby(found, key=lambda label: label.group):
@@ -236,9 +237,18 @@ def report(
 
     page = write(output, tables)
     if json:
-        console.print_json({**vars(page), "path": str(page.path)})
+        console.print_json(page)
     without = "" if page.has_map else ", without a map: the tables hold no vectors (tag --embeddings)"
     console.say(f"{number(page.n_tracks)} tracks, {page.size_bytes / 1e6:.1f} MB{without}: open {page.path}")
+
+
+@dataclass(frozen=True)
+class Compacted:
+    """How many parts a folder had, and has now."""
+
+    folder: str
+    parts_before: int
+    parts_after: int
 
 
 def compact(
@@ -258,7 +268,7 @@ def compact(
 
     done = compact_folder(folder, part_bytes=part_mb << 20)
     if json:
-        console.print_json({"folder": folder, "parts_before": done.n_before, "parts_after": done.n_after})
+        console.print_json(Compacted(folder, done.n_before, done.n_after))
     elif done.n_after == done.n_before:
         console.say(f"Nothing to merge in {folder}/")
     else:

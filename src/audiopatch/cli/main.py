@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from typing import Annotated, Any
@@ -131,6 +132,14 @@ app = typer.Typer(
 )
 
 
+@dataclass(frozen=True)
+class Version:
+    """The versions of audiopatch and of the Python that runs it."""
+
+    audiopatch: str
+    python: str
+
+
 def _print_version(ctx: typer.Context, wanted: bool) -> None:
     if wanted:
         from audiopatch import __version__
@@ -138,7 +147,7 @@ def _print_version(ctx: typer.Context, wanted: bool) -> None:
         if ctx.params.get("json"):
             import platform
 
-            console.print_json({"audiopatch": __version__, "python": platform.python_version()})
+            console.print_json(Version(__version__, platform.python_version()))
         else:
             typer.echo(f"audiopatch {__version__}")
         raise typer.Exit

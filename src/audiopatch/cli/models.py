@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import json as json_text
 import sys
 from collections.abc import Callable
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from audiopatch.cli.console import printable, rich_console
+from audiopatch.cli.console import print_json, printable, rich_console
 from audiopatch.storage.place import at_home
 from audiopatch.zoo import DEFAULT_MODEL
 
@@ -35,6 +35,23 @@ def models() -> None:
     [bold]audiopatch models info mn04_as[/bold]               labels, licence, scores
     [bold]audiopatch models compare ced-mini mn10_as[/bold]   side by side, with their speed
     """
+
+
+@dataclasses.dataclass(frozen=True)
+class Downloaded:
+    """Where the weights of a model are on this machine."""
+
+    name: str
+    path: Path
+
+
+@dataclasses.dataclass(frozen=True)
+class Verified:
+    """A model whose weights load and whose scores are numbers."""
+
+    name: str
+    weights_sha256: str
+    n_labels: int
 
 
 class Licence(StrEnum):
@@ -61,7 +78,7 @@ def list_models(
 
     cards = select_cards(licence=licence, domain=domain)
     if json:
-        typer.echo(json_text.dumps([_facts(card) for card in cards], indent=2))
+        print_json(cards, "models")
         return
     # Whole names and one line per model, even in the 80 columns that Rich takes a pipe for.
     grid = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
@@ -104,7 +121,7 @@ def compare(
 
     models = compare_models(names, measure=speed)
     if json:
-        typer.echo(json_text.dumps([dataclasses.asdict(model) for model in models], indent=2))
+        print_json(models, "models")
         return
     grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for heading in ("", *(model.name for model in models)):
@@ -137,10 +154,11 @@ def _published(scores: dict[str, float], n_shown: int = 3) -> str:
 @app.command()
 def info(name: Name, json: Json = False) -> None:
     """Everything a model's card says."""
-    facts = _facts(_find(name))
+    card = _find(name)
     if json:
-        typer.echo(json_text.dumps(facts, indent=2))
+        print_json(card)
         return
+    facts = dataclasses.asdict(card)
     width = max(map(len, facts))
     for key, value in facts.items():
         if not value or key in _INSIDES:
@@ -154,17 +172,21 @@ def info(name: Name, json: Json = False) -> None:
 
 
 @app.command()
-def download(name: Annotated[str, typer.Argument(help="A name from the list.")]) -> None:
+def download(name: Annotated[str, typer.Argument(help="A name from the list.")], json: Json = False) -> None:
     """Bring a model's published weights into the cache; its licence is shown first."""
     from audiopatch.zoo import fetch, find_card
     from audiopatch.zoo.cards import shipped_folder
 
     card = find_card(name)
-    typer.echo(shipped_folder(name) or fetch.download(card, progress=fetch.progress_bar(card)))
+    place = shipped_folder(name) or fetch.download(card, progress=fetch.progress_bar(card))
+    if json:
+        print_json(Downloaded(name, place))
+    else:
+        typer.echo(place)
 
 
 @app.command()
-def verify(name: Name) -> None:
+def verify(name: Name, json: Json = False) -> None:
     """Check a model's sha256 where one is published, load its weights strictly, and run the network once."""
     import torch
 
@@ -181,7 +203,10 @@ def verify(name: Name) -> None:
         logits = tagger(tagger.frontend(wave)).logits
     if not logits.isfinite().all():
         raise WeightsError(f"{name}: its scores of silence are not finite numbers")
-    typer.echo(f"{printable(tagger.card.name)}: sound; sha256 {tagger.weights_sha256}, {len(tagger.labels)} labels")
+    if json:
+        print_json(Verified(tagger.card.name, tagger.weights_sha256, len(tagger.labels)))
+    else:
+        typer.echo(f"{printable(tagger.card.name)}: sound; sha256 {tagger.weights_sha256}, {len(tagger.labels)} labels")
 
 
 @app.command()
@@ -209,7 +234,7 @@ def check(
         find_card(name), music or ["examples/music"], python=python, note=lambda said: typer.echo(said, err=True)
     )
     if json:
-        typer.echo(json_text.dumps(dataclasses.asdict(result) | {"agrees": result.agrees}, indent=2))
+        print_json(result)
     else:
         for part, found in result.differences.items():
             typer.echo(f"{part:<8}  largest difference {found.max:.1e}, relative {found.relative:.1e}")
@@ -243,10 +268,6 @@ def _told(name: str) -> list[str]:
         return []
     lines = readme.read_text(encoding="utf-8", errors="replace").splitlines()
     return ["", *(line for line in lines if not line.startswith("<!--"))]  # marks for whoever writes the file
-
-
-def _facts(card: ModelCard) -> dict[str, Any]:
-    return dataclasses.asdict(card)
 
 
 def _line(value: Any) -> str:

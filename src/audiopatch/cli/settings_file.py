@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json as json_text
 from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
@@ -16,6 +17,38 @@ app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode="rich", add_c
 
 _COMMANDS = ("tag", "embed", "evaluate")  # whose options people keep
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
+
+
+@dataclass(frozen=True)
+class Written:
+    """The configuration file that was made."""
+
+    path: Path
+
+
+@dataclass(frozen=True)
+class Shown:
+    """The options of a command as a run without flags would have them."""
+
+    command: str
+    options: tuple[config.Effective, ...]
+
+
+@dataclass(frozen=True)
+class Place:
+    """A file or folder, which need not be there."""
+
+    path: Path
+    exists: bool
+
+
+@dataclass(frozen=True)
+class Places:
+    """The configuration file of this folder, your own, and the cache."""
+
+    project: Place
+    user: Place
+    cache: Place
 
 
 @app.callback()
@@ -34,6 +67,7 @@ def main() -> None:
 def init(
     user: Annotated[bool, typer.Option("--user", help="Your own file for all folders instead.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace one that is there.")] = False,
+    json: Json = False,
 ) -> None:
     """Write a configuration file in which every option stands, commented out, with its default and its meaning."""
     from audiopatch.errors import OutputMismatchError
@@ -43,6 +77,8 @@ def init(
         raise OutputMismatchError(f"{file} exists; add --force to replace it")
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(_template(), encoding="utf-8")
+    if json:
+        console.print_json(Written(file))
     console.say(f"wrote {file}; take the # from the lines you want to change")
 
 
@@ -60,8 +96,7 @@ def show(
         raise UsageError(unknown_name("command", command, COMMANDS))
     found = config.effective(command, options_of, COMMANDS)
     if json:
-        facts = [{"option": one.name, "value": _plain(one.value), "from": one.source} for one in found]
-        typer.echo(json_text.dumps({"command": command, "options": facts}, indent=2))
+        console.print_json(Shown(command, tuple(found)))
         return
     grid = console.grid("", "option", "value", "from")
     for one in found:
@@ -81,8 +116,7 @@ def path(json: Json = False) -> None:
         "cache": cache_folder(),
     }
     if json:
-        facts = {name: {"path": str(file), "exists": file.exists()} for name, file in places.items()}
-        typer.echo(json_text.dumps(facts, indent=2))
+        console.print_json(Places(**{name: Place(file, file.exists()) for name, file in places.items()}))
         return
     for name, file in places.items():
         typer.echo(f"{name:<8} {console.printable(str(file))}{'' if file.exists() else '  (not there)'}")

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json as json_text
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from audiopatch.cli import options as o
-from audiopatch.cli.console import rich_console, say, stop_on_signals
+from audiopatch.cli.console import print_json, rich_console, say, stop_on_signals
 from audiopatch.cli.options import ProgressKind
 from audiopatch.cli.progress import showing
 from audiopatch.events import Measured, Note, Observer, counted
@@ -24,6 +23,13 @@ if TYPE_CHECKING:
 
 DATA, RUN = "Data", "Run"
 _SHORT = {"map_macro": "mAP", "roc_auc_macro": "ROC-AUC", "accuracy": "accuracy"}
+
+
+@dataclass(frozen=True)
+class Distilled:
+    """The folder of the model that was learnt."""
+
+    model: Path
 
 
 class Recipes(TyperGroup):
@@ -141,6 +147,7 @@ def recipe(
         int, typer.Option("--devices", min=1, help="Processes, one per GPU.", rich_help_panel=o.MACHINE)
     ] = 1,
     workers: o.Workers = None,
+    json: o.JsonResult = False,
     quiet: o.Quiet = False,
 ) -> None:
     """Train by a recipe (the word [bold]recipe[/bold] may be left out).
@@ -157,7 +164,11 @@ def recipe(
         run = Run(
             data or data_dir, output, allow_missing, device, devices, workers, resume, force, not no_evaluate, observer
         )
-        run_recipe(name, run, model=model, settings=settings or [], fold=fold, keep_rate=keep_rate, follow=follow)
+        found = run_recipe(
+            name, run, model=model, settings=settings or [], fold=fold, keep_rate=keep_rate, follow=follow
+        )
+    if json:
+        print_json(found, "runs")
 
 
 @app.command()
@@ -182,6 +193,7 @@ def probe(
     no_evaluate: NoEvaluate = False,
     device: o.Device = "auto",
     workers: o.Workers = None,
+    json: o.JsonResult = False,
     quiet: o.Quiet = False,
 ) -> None:
     """Probe a frozen model: a small classifier on every block × tokens, and the map of which is best.
@@ -196,7 +208,9 @@ def probe(
     chosen += [f"patchout={patchout!r}"] if patchout else []
     with _training(quiet=quiet) as observer:
         run = Run(data or data_dir, output, allow_missing, device, 1, workers, False, force, not no_evaluate, observer)
-        run_probe(dataset, run, model=model, settings=[*chosen, *(settings or [])], fold=fold)
+        found = run_probe(dataset, run, model=model, settings=[*chosen, *(settings or [])], fold=fold)
+    if json:
+        print_json(found, "runs")
 
 
 @app.command()
@@ -252,6 +266,7 @@ def distill(
     resume: Resume = False,
     force: Force = False,
     device: o.Device = "auto",
+    json: o.JsonResult = False,
     quiet: o.Quiet = False,
 ) -> None:
     """Distil a large model into a small fast one on your own music, which needs no labels.
@@ -295,6 +310,8 @@ def distill(
     if not finished:
         tell("stopped and saved; go on with the same command and --resume")
         raise typer.Exit(stop.exit_code)
+    if json:
+        print_json(Distilled(folder / "model"))
     tell(f"the model and its report: {folder / 'model'}; use it: audiopatch tag ~/Music --model {folder / 'model'}")
 
 
@@ -317,7 +334,7 @@ def _print_recipes(*, as_json: bool) -> None:
     from audiopatch.training.recipes import recipes
 
     if as_json:
-        typer.echo(json_text.dumps([_facts(found) for found in recipes().values()], indent=2, ensure_ascii=False))
+        print_json([found.listed for found in recipes().values()], "recipes")
         return
     from rich.table import Table
 
@@ -340,17 +357,3 @@ def _print_recipes(*, as_json: bool) -> None:
 
 def _published(found: TrainRecipe) -> str:
     return ", ".join(f"{_SHORT[name]} {value:.4g}" for name, value in found.published.items())
-
-
-def _facts(found: TrainRecipe) -> dict[str, object]:
-    return {
-        "name": found.name,
-        "title": found.title,
-        "dataset": found.config.dataset,
-        "paper": found.paper,
-        "note": found.note,
-        "follows": found.follows,
-        "published": found.published,
-        "figures": [asdict(figure) for figure in found.figures],
-        "command": found.command,
-    }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated
 
@@ -12,9 +13,28 @@ from audiopatch.cli import console
 from audiopatch.cli import options as o
 from audiopatch.cli.console import number, size
 from audiopatch.cli.progress import showing
-from audiopatch.cli.write import HOW, BreakLinks, say_refused
+from audiopatch.cli.write import HOW, BreakLinks, Refusal, say_refused
 from audiopatch.errors import UsageError
 from audiopatch.events import Doing
+
+
+@dataclass(frozen=True)
+class UndoCounts:
+    """Files that got their old bytes back, had them already, or were left as they are."""
+
+    restored: int
+    unchanged: int
+    refused: int
+
+
+@dataclass(frozen=True)
+class TakenBack:
+    """What an undo did, or would do, to the files of a write."""
+
+    write: str
+    dry_run: bool
+    counts: UndoCounts
+    refused: tuple[Refusal, ...]
 
 
 def undo(
@@ -53,7 +73,7 @@ def undo(
         _list(tables, json)
         return
     if forget_before is not None:
-        _forget(tables, forget_before)
+        _forget(tables, forget_before, json)
         return
     with console.stop_on_signals() as stop, showing(quiet=quiet) as observer:
         done = itertools.count(1)
@@ -68,9 +88,9 @@ def undo(
         )
     refused = [(outcome.path, outcome.reason) for outcome in undone.outcomes if outcome.what == "refused"]
     if json:
-        files = [{"path": path, "reason": reason} for path, reason in refused]
-        counts = {what: undone.n(what) for what in ("restored", "unchanged", "refused")}
-        console.print_json({"write": undone.name, "dry_run": dry_run, "counts": counts, "refused": files})
+        counts = UndoCounts(undone.n("restored"), undone.n("unchanged"), len(refused))
+        files = tuple(Refusal(path, reason) for path, reason in refused)
+        console.print_json(TakenBack(undone.name, dry_run, counts, files))
     if not quiet:
         say_refused(refused)
         rest = [f"{number(undone.n('unchanged'))} are as they were"] if undone.n("unchanged") else []
@@ -94,7 +114,7 @@ def _list(tables: str, as_json: bool) -> None:
 
     past = list_writes(tables)
     if as_json:
-        console.print_json(past)
+        console.print_json(past, "writes")
         return
     for one in past:
         typer.echo(f"{one.name}  {number(one.n_files)} files  {size(one.journal_bytes)}  {one.state}")
@@ -102,7 +122,7 @@ def _list(tables: str, as_json: bool) -> None:
         console.say(f"Nothing was written from {tables}/ yet")
 
 
-def _forget(tables: str, date: str) -> None:
+def _forget(tables: str, date: str, as_json: bool) -> None:
     from audiopatch.writing.undo import forget_before
 
     try:
@@ -110,5 +130,7 @@ def _forget(tables: str, date: str) -> None:
     except ValueError:
         raise UsageError(f"--forget-before takes a date, as in 2027-01-31, not '{date}'") from None
     past = forget_before(tables, moment)
+    if as_json:
+        console.print_json(past, "writes")
     freed = size(sum(one.journal_bytes for one in past))
     console.say(f"Forgot {number(len(past))} {'write' if len(past) == 1 else 'writes'} ({freed}), for good")

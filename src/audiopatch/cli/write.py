@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,15 +18,66 @@ from audiopatch.cli.console import number, size
 from audiopatch.cli.progress import showing
 from audiopatch.errors import UsageError
 from audiopatch.events import Doing, counted
+from audiopatch.writing.changes import Change, read_changes
 
 if TYPE_CHECKING:
     from audiopatch.writing.apply import Written
-    from audiopatch.writing.changes import Change
     from audiopatch.writing.propose import Proposal
 
 
 WHICH, HOW = "What goes where", "How it is written"
 _SHOWN_TRACKS, _SHOWN_VALUES, _SHOWN_REFUSED = 40, 8, 10
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A file that was left as it is, and why."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class PreviewCounts:
+    """Tracks looked at; fields and files that would change; fields kept as they are or right already; refused files."""
+
+    tracks: int
+    changes: int
+    files: int
+    kept: int
+    same: int
+    refused: int
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What a write would change."""
+
+    changes: tuple[Change, ...]
+    refused: tuple[Refusal, ...]
+    counts: PreviewCounts
+
+
+@dataclass(frozen=True)
+class WriteCounts:
+    """Files that were written, held the values already, hold others of the user's, or were refused."""
+
+    written: int
+    unchanged: int
+    kept: int
+    refused: int
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What a write did: its name is what undo takes, ``fields`` how many were written."""
+
+    write: str
+    counts: WriteCounts
+    fields: int
+    refused: tuple[Refusal, ...]
+    journal_bytes: int
+    interrupted: bool
 
 
 def _best(what: str) -> Any:
@@ -158,10 +211,6 @@ def write(
 
 
 def _read(source: str) -> list[Change]:
-    import sys
-
-    from audiopatch.writing.changes import read_changes
-
     if source == "-":
         return list(read_changes(sys.stdin, "stdin"))
     try:
@@ -179,7 +228,7 @@ def _preview(proposal: Proposal | None, changes: str | None, tables: str, *, as_
     elif changes is not None:
         Path(changes).write_text("".join(f"{change.line()}\n" for change in proposal), encoding="utf-8")
     elif as_json:
-        console.print_json(_as_dict(proposal))
+        console.print_json(_preview_of(proposal))
     elif len(proposal) and not quiet:
         _print_table(proposal)
     if not quiet:
@@ -189,19 +238,16 @@ def _preview(proposal: Proposal | None, changes: str | None, tables: str, *, as_
         console.say(_preview_line(proposal, changes, tables))
 
 
-def _as_dict(proposal: Proposal) -> dict[str, Any]:
-    return {
-        "changes": list(proposal),
-        "refused": [{"path": path, "reason": reason} for path, reason in proposal.refused],
-        "counts": {
-            "tracks": proposal.n_tracks,
-            "changes": len(proposal),
-            "files": len({change.path for change in proposal}),
-            "kept": proposal.n_kept,
-            "same": proposal.n_same,
-            "refused": len(proposal.refused),
-        },
-    }
+def _preview_of(proposal: Proposal) -> Preview:
+    counts = PreviewCounts(
+        tracks=proposal.n_tracks,
+        changes=len(proposal),
+        files=len({change.path for change in proposal}),
+        kept=proposal.n_kept,
+        same=proposal.n_same,
+        refused=len(proposal.refused),
+    )
+    return Preview(tuple(proposal), tuple(Refusal(path, reason) for path, reason in proposal.refused), counts)
 
 
 def _print_table(proposal: Proposal) -> None:
@@ -265,10 +311,10 @@ def _tell(written: Written, proposal: Proposal | None, tables: str, *, as_json: 
     refused = [(outcome.path, outcome.reason) for outcome in written.outcomes if outcome.what == "refused"]
     refused += proposal.refused if proposal is not None else []
     if as_json:
-        counts = {what: written.n(what) for what in ("written", "unchanged", "kept")} | {"refused": len(refused)}
-        files = [{"path": path, "reason": reason} for path, reason in refused]
-        summary = {"write": written.name, "counts": counts, "fields": written.n_fields, "refused": files}
-        console.print_json(summary | {"journal_bytes": written.journal_bytes, "interrupted": written.interrupted})
+        counts = WriteCounts(written.n("written"), written.n("unchanged"), written.n("kept"), len(refused))
+        files = tuple(Refusal(path, reason) for path, reason in refused)
+        done = Applied(written.name, counts, written.n_fields, files, written.journal_bytes, written.interrupted)
+        console.print_json(done)
     if quiet:
         return
     say_refused(refused)

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from audiopatch.documents import MaybeNaN
+
 Weighted = Callable[[np.ndarray], float]  # weights (N,) -> a figure
 
 
@@ -19,19 +21,19 @@ Weighted = Callable[[np.ndarray], float]  # weights (N,) -> a figure
 class Interval:
     """A figure with its 95 % percentile interval."""
 
-    value: float
-    low: float
-    high: float
+    value: MaybeNaN
+    low: MaybeNaN
+    high: MaybeNaN
 
 
 @dataclass(frozen=True)
 class Difference:
     """``b - a`` with its 95 % interval; ``p_value`` is two-sided: twice the share of resamples beyond zero."""
 
-    value: float
-    low: float
-    high: float
-    p_value: float
+    value: MaybeNaN
+    low: MaybeNaN
+    high: MaybeNaN
+    p_value: MaybeNaN
 
 
 def interval(

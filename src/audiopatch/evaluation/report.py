@@ -10,12 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 import pandas as pd
 
 from audiopatch.datasets.recipe import LeftOut
+from audiopatch.documents import MaybeNaN, document
 from audiopatch.evaluation import metrics
 from audiopatch.evaluation.bootstrap import Difference, Interval
 from audiopatch.evaluation.evaluate import Evaluation, calibration, figures
@@ -41,6 +42,42 @@ _ABOUT = {
     "ece": "calibration error",
     "thresholds_from": "thresholds from",
 }
+
+
+class Gap(TypedDict):
+    """A clip that took no part, and why."""
+
+    path: str
+    split: str
+    reason: str
+
+
+class Evaluated(TypedDict):
+    """What evaluation.json says. ``figures`` are of clips ("clip") and, where clips share tracks, of those ("track").
+
+    ``ece`` is the expected calibration error; ``published`` are a paper's figures for this very model, ``compared`` the
+    differences to the model ``compared_to``.
+    """
+
+    model: str
+    weights_sha256: str
+    dataset: str
+    split: str
+    plan: str
+    pool: str
+    overlap: float
+    thresholds_from: str
+    compared_to: str | None
+    n_clips: int
+    n_tracks: int
+    n_classes: int
+    n_classes_map: int
+    classes_without_both_outcomes: list[str]
+    figures: dict[str, dict[str, Interval]]
+    ece: MaybeNaN
+    published: dict[str, float]
+    compared: dict[str, Difference]
+    left_out: list[Gap]
 
 
 @dataclass(frozen=True)
@@ -78,7 +115,7 @@ class Report:
             "compared": {name: asdict(value) for name, value in self.compared.items()},
             "left_out": [{"path": str(gap.path), "split": gap.split, "reason": gap.reason} for gap in self.left_out],
         }
-        text = json.dumps(_finite(facts), indent=2, ensure_ascii=False, allow_nan=False)
+        text = json.dumps(document(facts), indent=2, ensure_ascii=False, allow_nan=False)
         (folder / "evaluation.json").write_text(text + "\n", encoding="utf-8")
         classes.to_parquet(folder / "classes.parquet", index=False)
         score_table(clips).to_parquet(folder / "scores.parquet", index=False)
@@ -150,15 +187,6 @@ def wrong_clips(evaluation: Evaluation) -> list[WrongClip]:
         if true != said
     ]
     return sorted(found, key=lambda clip: clip.score_true - clip.score_said)
-
-
-def _finite(value: Any) -> Any:
-    """NaN and infinities as null, which JSON lacks numbers for."""
-    if isinstance(value, dict):
-        return {key: _finite(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_finite(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _page(

@@ -64,13 +64,13 @@ def evaluate_model(
     source, thresholds = _thresholds(tagger, whole, split, found, how, **work)
     about = {
         "model": model, "weights_sha256": tagger.weights_sha256, "dataset": dataset.name, "split": split,
-        "plan": str(how["plan"]), "pool": pool, "overlap": overlap, "thresholds_from": source,
+        "plan": str(how["plan"]), "pool": pool, "overlap": overlap, "thresholds_from": source, "compared_to": against,
     }  # fmt: skip
     compared = {}
     if against is not None:
         model_b = load_model(against, device=device)
         other, _ = _score(model_b, dataset, split, how | {"plan": find_plan(model_b, plan)}, **work)
-        compared, about["compared_to"] = compare(other, found, n_resamples=n_resamples), against
+        compared = compare(other, found, n_resamples=n_resamples)
     title = f"{tagger.card.name} on {dataset.name} ({split})"
     gaps = [*(gap for gap in whole.left_out if gap.split == split), *found.left_out]
     facts = Report(title, about, found, thresholds, gaps, published or {}, compared, n_resamples).write(folder)

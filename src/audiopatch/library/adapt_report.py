@@ -6,14 +6,42 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
+
+from audiopatch.documents import document
+from audiopatch.evaluation.bootstrap import Interval
+from audiopatch.library.fit import Judged
 
 FILE, PAGE = "own-labels.json", "report.html"
 
 
+class Unlikely(TypedDict):
+    """A track whose own tag the model finds unlikely: labels and scores that its file has, and that the model says."""
+
+    path: str
+    has: list[tuple[str, float]]
+    says: tuple[str, float]
+
+
+class OwnLabels(TypedDict):
+    """What ``adapt`` learnt from a field of the files, on the vectors of ``model``, and how well."""
+
+    folder: str
+    model: str
+    field: str
+    n_tracks: int
+    n_artists: int
+    strength: float
+    labels: list[Judged]
+    figures: dict[str, Interval]
+    left_out: list[str]
+    disagreements: list[Unlikely]
+    by_segments: bool
+
+
 def write_report(folder: Path, values: Mapping[str, Any], *, name: str) -> None:
     """``values`` of ``adapt.report_of`` in three files in ``folder``; ``name`` is where the model will be."""
-    text = json.dumps(values, indent=2, ensure_ascii=False)
+    text = json.dumps(document(values), indent=2, ensure_ascii=False)
     (folder / FILE).write_text(text + "\n", encoding="utf-8")
     (folder / PAGE).write_text(_page(values, name), encoding="utf-8")
     (folder / "README.md").write_text(_readme(values, name), encoding="utf-8")

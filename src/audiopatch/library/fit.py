@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from audiopatch.datasets.recipe import Item, grouped_split
+from audiopatch.documents import MaybeNaN
 from audiopatch.evaluation import metrics
 from audiopatch.evaluation.bootstrap import Interval, interval, weighted_roc_auc
 
@@ -105,7 +106,7 @@ class Judged:
     threshold: float
     precision: Interval
     recall: Interval
-    average_precision: float
+    average_precision: MaybeNaN
     roc_auc: Interval
     confused: tuple[tuple[str, float], ...]
 

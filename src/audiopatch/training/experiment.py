@@ -14,6 +14,7 @@ import torch
 from audiopatch.datasets import DATASETS
 from audiopatch.datasets.recipe import Dataset
 from audiopatch.datasets.waves import Waves, decode_waves, with_audio
+from audiopatch.documents import MaybeNaN
 from audiopatch.errors import UsageError
 from audiopatch.evaluation.run import evaluate_model, require_training_extra
 from audiopatch.events import Measured, Note, Observer, counted
@@ -58,6 +59,15 @@ class Rows:
 
 
 @dataclass(frozen=True)
+class Trained:
+    """A finished run: the folder of its model, and its figures on the test split beside the published ones."""
+
+    model: Path
+    figures: dict[str, MaybeNaN]
+    published: dict[str, float]
+
+
+@dataclass(frozen=True)
 class Run:
     """What every kind of run shares."""
 
@@ -89,7 +99,7 @@ def run_recipe(
     fold: str | None,
     keep_rate: float | None = None,
     follow: str | None = None,
-) -> None:
+) -> tuple[Trained, ...]:
     """Train by the recipe called ``name``, on one fold or on all (``keep_rate``, ``follow``: see ``find_recipe``)."""
     found = find_recipe(name, keep_rate=keep_rate, follow=follow)
     if found.follows:
@@ -102,7 +112,7 @@ def run_recipe(
     config = with_overrides(found.config, changes)
     if isinstance(config, TrainConfig) and "precision" not in changes:
         config = native_precision(config, run)
-    _run_folds(replace(found, config=_resolved(config)), run, fold)
+    return _run_folds(replace(found, config=_resolved(config)), run, fold)
 
 
 def native_precision(config: TrainConfig, run: Run) -> TrainConfig:
@@ -116,11 +126,13 @@ def native_precision(config: TrainConfig, run: Run) -> TrainConfig:
     return replace(config, precision="fp32")
 
 
-def run_probe(dataset: str, run: Run, *, model: str | None, settings: Sequence[str], fold: str | None) -> None:
+def run_probe(
+    dataset: str, run: Run, *, model: str | None, settings: Sequence[str], fold: str | None
+) -> tuple[Trained, ...]:
     """Probe a model on a dataset that has no recipe for it."""
     DATASETS[dataset]  # an unknown one says so before anything else
     config = with_overrides(ProbeConfig(dataset, model=model or "default"), overrides(settings))
-    _run_folds(TrainRecipe(f"probe-{dataset}", "an MLP on frozen features", _resolved(config)), run, fold)
+    return _run_folds(TrainRecipe(f"probe-{dataset}", "an MLP on frozen features", _resolved(config)), run, fold)
 
 
 def _resolved(config: TrainConfig | ProbeConfig) -> TrainConfig | ProbeConfig:
@@ -131,22 +143,22 @@ def _resolved(config: TrainConfig | ProbeConfig) -> TrainConfig | ProbeConfig:
     return replace(config, model=replace(chosen, base=DEFAULT_MODEL)) if chosen.base == "default" else config
 
 
-def _run_folds(recipe: TrainRecipe, run: Run, fold: str | None) -> None:
+def _run_folds(recipe: TrainRecipe, run: Run, fold: str | None) -> tuple[Trained, ...]:
     require_training_extra()
     folder = run.output or Path("runs") / _run_name(recipe, run)
     if fold is None:
-        _one(recipe, run, folder)
-        return
+        return (_one(recipe, run, folder),)
     n_folds = _n_folds(recipe.config.dataset)
     numbers = range(1, n_folds + 1) if fold == "all" else [fold_option(recipe.config.dataset, fold)["fold"]]
-    found = [_one(_on_fold(recipe, number), run, folder / f"fold{number}") for number in numbers]
+    found = tuple(_one(_on_fold(recipe, number), run, folder / f"fold{number}") for number in numbers)
     if len(found) > 1 and run.evaluate:
-        table = pd.DataFrame(found, index=pd.Index(numbers, name="fold"))
+        table = pd.DataFrame([one.figures for one in found], index=pd.Index(numbers, name="fold"))
         table.to_csv(folder / "folds.csv")
         for name in table.columns:
             mean, spread = table[name].mean(), table[name].std()
             said = f"; published {recipe.published[name]:.4f}" if name in recipe.published else ""
             run.say(f"{name} over {n_folds} folds: {mean:.4f} ± {spread:.4f}{said}")
+    return found
 
 
 def _run_name(recipe: TrainRecipe, run: Run) -> str:
@@ -174,8 +186,8 @@ def _on_fold(recipe: TrainRecipe, number: int) -> TrainRecipe:
     return replace(recipe, config=replace(recipe.config, options={**recipe.config.options, "fold": number}))
 
 
-def _one(recipe: TrainRecipe, run: Run, folder: Path) -> dict[str, float]:
-    """One run with everything around it -> its figures on the test split."""
+def _one(recipe: TrainRecipe, run: Run, folder: Path) -> Trained:
+    """One run with everything around it."""
     config = recipe.config
     work = _probe if isinstance(config, ProbeConfig) else _train
     dataset = open_dataset(config.dataset, run.data, config.options, allow_missing=run.allow_missing)
@@ -183,7 +195,7 @@ def _one(recipe: TrainRecipe, run: Run, folder: Path) -> dict[str, float]:
     RunFolder(folder).save_recipe(recipe)
     figures = _evaluate(recipe, run, dataset, waves, folder)
     run.say(f"the model: {folder / 'model'}; use it: audiopatch tag ~/Music --model {folder / 'model'}")
-    return figures
+    return Trained(folder / "model", figures, recipe.published)
 
 
 def _train(recipe: TrainRecipe, run: Run, dataset: Dataset, folder: Path) -> tuple[Dataset, Waves]:

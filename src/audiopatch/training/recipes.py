@@ -12,7 +12,7 @@ from __future__ import annotations
 import csv
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -34,6 +34,21 @@ class Figure:
     metric: str
     value: float
     where: str
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A recipe as a list shows it: ``published`` is for the recipe as it stands, ``figures`` are also of variants."""
+
+    name: str
+    title: str
+    dataset: str
+    paper: str
+    note: str
+    follows: str
+    published: dict[str, float]
+    figures: tuple[Figure, ...]
+    command: str
 
 
 @dataclass(frozen=True)
@@ -67,6 +82,11 @@ class TrainRecipe:
     def command(self) -> str:
         """What reproduces it."""
         return f"audiopatch train {self.name} --data-dir DIR"
+
+    @property
+    def listed(self) -> Listed:
+        own = {entry.name: getattr(self, entry.name) for entry in fields(Listed) if entry.name != "dataset"}
+        return Listed(dataset=self.config.dataset, **own)
 
 
 @cache

@@ -15,6 +15,7 @@ from audiopatch.models.engines.openvino import _relative_error
 from audiopatch.models.engines.traced import code_of, identity
 from audiopatch.reducers.plan import parse_plan
 from audiopatch.zoo import load_model
+from printed import printed
 
 pytest.importorskip("openvino")
 
@@ -60,6 +61,7 @@ def test_a_signal_after_models_have_gone_is_only_a_signal():
     code = """
 import gc, os, signal, sys, torch
 from audiopatch.zoo import load_model
+from printed import printed
 taggers = []
 for _ in range(3):
     taggers.append(load_model("random/tiny-random", device="cpu", dtype="float32", engine="openvino"))
@@ -172,14 +174,15 @@ def test_int8_is_calibrated_first(mel):
 
 
 @torch.inference_mode()
-def test_export_makes_what_tag_and_embed_ask_for_after_a_block(mel, tone, tmp_path, monkeypatch):
+def test_export_makes_what_tag_and_embed_ask_for_after_a_block(mel, tone, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("audiopatch.models.engines.openvino.quantise", lambda model, mel: model)
     tagger = with_openvino("int8")
     with pytest.raises(UsageError, match="--patchout PLAN --block 1 --int8 FOLDER"):
         tagger.stacks(mel, (1,))
     tone(tmp_path / "a.wav", seconds=11)
-    words = ["random/tiny-random", "--block", "1", "--int8", str(tmp_path)]
+    words = ["random/tiny-random", "--block", "1", "--int8", str(tmp_path), "--json"]
     find_command("export").main(words, standalone_mode=False)
+    assert printed("export", capsys.readouterr().out)["int8"]
     assert torch.isfinite(tagger.stacks(mel, (1,))[1]).all()
     assert torch.isfinite(tagger(mel, taps=(1,)).logits).all()
 

@@ -1,0 +1,184 @@
+"""What commands print for programs: each document by its name, its version, its values, and its JSON Schema."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from enum import Enum
+from importlib import import_module
+from operator import attrgetter
+from pathlib import PurePath
+from types import FunctionType, NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints, is_typeddict
+
+SPEC_VERSION = 2  # of every document and event; it grows when a program that reads one must change
+SCHEMA_FILE = "documents.schema.json"  # beside this file; scripts/generate_docs.py writes it
+
+MaybeNaN = Annotated[float, "null in JSON where it is NaN"]
+
+
+@dataclass(frozen=True)
+class Document:
+    """``command`` prints what ``source`` ("module:name") is or, of a function, returns: under ``key``, or as it is."""
+
+    command: str
+    source: str
+    key: str = ""
+
+
+_CLI, _LIBRARY = "audiopatch.cli", "audiopatch.library"
+DOCUMENTS = {
+    "version": Document("--version", f"{_CLI}.main:Version"),
+    "tag": Document("tag ..., embed ...", f"{_CLI}.analyse:Summary"),
+    "tag-dry-run": Document("tag ... --dry-run, embed ... --dry-run", f"{_CLI}.analyse:Foreseen"),
+    "show": Document("show [TRACK|LABEL]", f"{_LIBRARY}.show:show"),
+    "labels": Document("labels", f"{_LIBRARY}.label_names:labels", "labels"),
+    "similar": Document("similar TRACK", f"{_LIBRARY}.similar:similar"),
+    "playlist": Document("playlist ...", f"{_LIBRARY}.playlist:playlist", "tracks"),
+    "duplicates": Document("duplicates", f"{_LIBRARY}.duplicates:duplicates", "groups"),
+    "report": Document("report", f"{_LIBRARY}.report:report"),
+    "adapt": Document("adapt ..., own-labels.json", f"{_LIBRARY}.adapt_report:OwnLabels"),
+    "train": Document("train RECIPE ..., train probe ...", "audiopatch.training.experiment:run_recipe", "runs"),
+    "train-distill": Document("train distill ...", f"{_CLI}.train:Distilled"),
+    "train-list": Document("train --list", "audiopatch.training.recipes:Listed", "recipes"),
+    "evaluate": Document("evaluate ..., evaluation.json", "audiopatch.evaluation.report:Evaluated"),
+    "inspect": Document("inspect ...", f"{_CLI}.inspect:Looked"),
+    "bench": Document("bench, bench.json", "audiopatch.bench.run:Report"),
+    "estimate": Document("estimate FOLDER", "audiopatch.bench.estimate:estimate"),
+    "export": Document("export ...", f"{_CLI}.export:Exported"),
+    "write-preview": Document("write", f"{_CLI}.write:Preview"),
+    "write": Document("write --apply", f"{_CLI}.write:Applied"),
+    "undo": Document("undo", f"{_CLI}.undo:TakenBack"),
+    "undo-list": Document("undo --list, undo --forget-before DATE", "audiopatch.writing.undo:list_writes", "writes"),
+    "compact": Document("compact", f"{_CLI}.library:Compacted"),
+    "config-init": Document("config init", f"{_CLI}.settings_file:Written"),
+    "config-show": Document("config show COMMAND", f"{_CLI}.settings_file:Shown"),
+    "config-path": Document("config path", f"{_CLI}.settings_file:Places"),
+    "models-list": Document("models list", "audiopatch.zoo.cards:select_cards", "models"),
+    "models-compare": Document("models compare A B", "audiopatch.bench.compare:compare_models", "models"),
+    "models-info": Document("models info MODEL", "audiopatch.zoo.cards:find_card"),
+    "models-download": Document("models download MODEL", f"{_CLI}.models:Downloaded"),
+    "models-verify": Document("models verify MODEL", f"{_CLI}.models:Verified"),
+    "models-check": Document("models check MODEL", "audiopatch.bench.check:check_model"),
+    "doctor": Document("doctor", f"{_CLI}.doctor:Finding", "findings"),
+}
+
+_EVENTS = "audiopatch.events"
+EVENTS = {
+    "note": f"{_EVENTS}:Note",
+    "passed_over": f"{_EVENTS}:PassedOver",
+    "doing": f"{_EVENTS}:Doing",
+    "planned": f"{_EVENTS}:Planned",
+    "track": f"{_EVENTS}:TrackDone.values",
+    "current": f"{_EVENTS}:Current",
+    "measured": f"{_EVENTS}:Measured",
+    "finished": f"{_EVENTS}:Finished",
+    "ended": f"{_CLI}.analyse:Ending",
+}
+"""Name -> source, as above: the lines of ``--progress json``."""
+
+
+def document(result: Any, key: str = "") -> dict[str, Any]:
+    """A result as plain values for JSON, its version first; what is no object stands under ``key``."""
+    values = plain(result)
+    return {"spec_version": SPEC_VERSION, **({key: values} if key else values)}
+
+
+def plain(value: Any) -> Any:
+    """Dataclasses as objects, tuples as lists, paths as text, and null for what is no finite number."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {entry.name: plain(getattr(value, entry.name)) for entry in fields(value)}
+    if isinstance(value, Mapping):
+        return {key: plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(inner) for inner in value]
+    if isinstance(value, Enum | PurePath):
+        return value.value if isinstance(value, Enum) else str(value)
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema (2020-12): ``$defs`` has documents by name, events as ``event-NAME``, and what is in them."""
+    made = _Schemas()
+    found = {name: made.whole(one.source, {}, one.key) for name, one in DOCUMENTS.items()}
+    found |= {f"event-{name}": made.whole(source, {"event": Literal[name]}) for name, source in EVENTS.items()}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": f"https://audiopatch.github.io/audiopatch/{SCHEMA_FILE}",
+        "title": "What audiopatch prints for programs",
+        "anyOf": [{"$ref": f"#/$defs/{name}"} for name in found],
+        "$defs": found | dict(sorted(made.parts.items())),
+    }
+
+
+_SIMPLE = {str: "string", bool: "boolean", int: "integer", float: "number", NoneType: "null"}
+
+
+@dataclass
+class _Schemas:
+    """Turns types into schemas; ``parts`` are those of the classes met, each once, by their names."""
+
+    parts: dict[str, dict[str, Any]] = field(default_factory=dict)
+    names: dict[type, str] = field(default_factory=dict)
+
+    def whole(self, source: str, first: Mapping[str, Any], key: str = "") -> dict[str, Any]:
+        """What ``source`` is or returns, with its version and ``first`` before it, perhaps under a key."""
+        module, _, name = source.partition(":")
+        found = attrgetter(name)(import_module(module))
+        returned = isinstance(found, FunctionType)
+        kind = get_type_hints(found, include_extras=True)["return"] if returned else found
+        first = {"spec_version": Literal[SPEC_VERSION], **first}
+        if key:
+            return self._object({**first, key: kind if returned else tuple[found, ...]})
+        kinds = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
+        several = [self._class(inner, first) for inner in kinds]
+        return several[0] if len(several) == 1 else {"anyOf": several}
+
+    def _class(self, kind: type, first: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """An object with the fields of a dataclass or TypedDict, ``first`` before them, and what its docstring says."""
+        hints = get_type_hints(kind, include_extras=True)
+        named = hints if is_typeddict(kind) else {entry.name: hints[entry.name] for entry in fields(kind)}
+        about = " ".join((kind.__doc__ or "").replace("``", "`").split())
+        return {"description": about, **self._object({**(first or {}), **named})}
+
+    def _object(self, named: Mapping[str, Any]) -> dict[str, Any]:
+        properties = {name: self._of(kind) for name, kind in named.items()}
+        return {"type": "object", "properties": properties, "required": list(named)}
+
+    def _of(self, kind: Any) -> dict[str, Any]:
+        """The schema of a value of some type."""
+        origin, inner = get_origin(kind), get_args(kind)
+        if kind is Any or kind is object:
+            return {}
+        if kind in _SIMPLE:
+            return {"type": _SIMPLE[kind]}
+        if kind == MaybeNaN:
+            return {"type": ["number", "null"]}
+        if origin is Literal:
+            return {"const": inner[0]} if len(inner) == 1 else {"enum": list(inner)}
+        if origin in (Union, UnionType):
+            return {"anyOf": [self._of(one) for one in inner]}
+        if origin is tuple and inner[-1] is not ...:
+            return {"type": "array", "prefixItems": [self._of(one) for one in inner], "items": False}
+        if isinstance(origin, type):
+            if issubclass(origin, Mapping):
+                return {"type": "object", "additionalProperties": self._of(inner[1])}
+            return {"type": "array", "items": self._of(inner[0])}
+        if issubclass(kind, Enum):
+            return {"enum": [choice.value for choice in kind]}
+        return {"type": "string"} if issubclass(kind, PurePath) else self._part(kind)
+
+    def _part(self, kind: type) -> dict[str, Any]:
+        """A reference to a class: by its name, with its module's before it where another has the same.
+
+        A class that has a form of its own in JSON says so by what its ``to_json`` returns.
+        """
+        if hasattr(kind, "to_json") and is_typeddict(form := get_type_hints(kind.to_json)["return"]):
+            kind = form
+        if kind not in self.names:
+            short = kind.__name__
+            name = f"{kind.__module__.rpartition('.')[2]}.{short}" if short in self.names.values() else short
+            self.names[kind] = name
+            self.parts[name] = self._class(kind)
+        return {"$ref": f"#/$defs/{self.names[kind]}"}
