@@ -132,3 +132,12 @@ def test_every_folder_and_top_level_file_has_a_floor_here_and_in_contributing():
     said = {name: len(floors) - number for number, names in enumerate(floors) for name in names}
     assert said.keys() == rooms
     assert all((said[a] < said[b]) == (FLOORS[a] < FLOORS[b]) for a in rooms for b in rooms)
+
+
+def test_no_two_public_classes_have_one_name():
+    places: dict[str, list[str]] = {}
+    for path in MODULES:
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places.setdefault(node.name, []).append(_name(path))
+    assert not {name: found for name, found in places.items() if len(found) > 1}

@@ -20,7 +20,7 @@ from audiopatch.zoo import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from audiopatch.bench.estimate import Estimate
-    from audiopatch.bench.run import Report as BenchReport
+    from audiopatch.bench.run import BenchReport
     from audiopatch.inspection.inspect import Inspected
 
 AnyPath = str | os.PathLike[str]
@@ -197,9 +197,11 @@ def train(
     ``settings`` change the recipe, as in ``{"optimizer.lr": 2e-5}``. Raises UsageError for a setting that there is not
     and OutputMismatchError where ``output`` holds another run.
     """
-    from audiopatch.training.experiment import Run, run_recipe
+    from audiopatch.training.experiment import TrainRun, run_recipe
 
-    run = Run(Path(data_dir), Path(output), allow_missing, device, devices, workers, resume, force, evaluate, silent)
+    run = TrainRun(
+        Path(data_dir), Path(output), allow_missing, device, devices, workers, resume, force, evaluate, silent
+    )
     on = None if fold is None else str(fold)
     return run_recipe(recipe, run, model=model, settings=_written(settings), fold=on)[0].model
 
@@ -279,11 +281,11 @@ def estimate(
     budget_s: float = 60.0,
 ) -> Estimate:
     """How long a library takes, and the ``command`` that tags it in ``finish_in_s`` seconds or at ``min_quality``."""
-    from audiopatch.bench.estimate import Library, Wish
+    from audiopatch.bench.estimate import ToTag, Wish
     from audiopatch.bench.estimate import estimate as find
 
     place = os.fspath(folder)
-    library = Library(tracks=list(Inputs([place]).tracks()), folder=place, model=model, n_segments=segments)
+    library = ToTag(tracks=list(Inputs([place]).tracks()), folder=place, model=model, n_segments=segments)
     wish = Wish(finish_in_s=finish_in_s, min_quality=min_quality)
     return find(library, wish, engines=engines, device=device, budget_s=budget_s)
 

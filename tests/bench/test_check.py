@@ -13,7 +13,7 @@ import pytest
 import soundfile
 import torch
 
-from audiopatch.bench.check import Check, Difference, _compare, check_model
+from audiopatch.bench.check import Check, OutputDifference, _compare, check_model
 from audiopatch.documents import document
 from audiopatch.errors import EnvironmentProblem, UsageError
 from audiopatch.models.card import Weights
@@ -74,7 +74,7 @@ def test_the_published_code_and_ours_agree_on_the_same_audio(card, music):
 
 
 def test_agreement_needs_every_output_and_the_labels():
-    close, far = Difference(1e-3, 4e-5), Difference(1e-5, 6e-5)
+    close, far = OutputDifference(1e-3, 4e-5), OutputDifference(1e-5, 6e-5)
     for part, labels, agrees in (("logits", True, True), ("logits", None, True), ("logits", False, False)):
         assert Check("a", 1, {"mel": far, part: close}, labels, {}).agrees == agrees
     differs = Check("a", 1, {"scores": close, "features": far}, True, {})
@@ -85,7 +85,7 @@ def test_differences_are_over_all_clips():
     ours = {"mel_0": np.zeros((2, 5), np.float32), "logits_0": np.array([1.0, 2.0]), "logits_1": np.array([2.0, 0.0])}
     theirs = {"mel_0": np.zeros((2, 4)), "logits_0": np.array([1.0, 1.0]), "logits_1": np.array([1.0, 1.0])}
     found = _compare(ours, theirs)
-    assert found == {"mel": Difference(0.0, 0.0), "logits": Difference(1.0, pytest.approx(3**0.5 / 2))}
+    assert found == {"mel": OutputDifference(0.0, 0.0), "logits": OutputDifference(1.0, pytest.approx(3**0.5 / 2))}
 
 
 def test_a_family_without_a_package_is_said():

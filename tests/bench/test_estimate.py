@@ -8,7 +8,7 @@ from fsspec import filesystem
 
 from audiopatch.audio.survey import length_s, survey
 from audiopatch.audio.walk import walk
-from audiopatch.bench.estimate import Option, Wish, _corrected
+from audiopatch.bench.estimate import Choice, Wish, _corrected
 from audiopatch.bench.sweep import Row
 from audiopatch.bench.whole import command_of, decode_all
 from audiopatch.cli.main import find_command
@@ -24,7 +24,7 @@ ROW = Row(
     memory_mb=None, error=0.0, quality=1.0, quality_name="", baseline=None, times_baseline=None, published="",
 )  # fmt: skip
 SLOW, MIDDLE, FAST = (
-    Option(replace(ROW, patchout=patchout, quality=quality), eta_s)
+    Choice(replace(ROW, patchout=patchout, quality=quality), eta_s)
     for patchout, quality, eta_s in (("F0T0", 1.0, 1000.0), ("F3T2", 0.97, 400.0), ("F4T10", 0.8, 100.0))
 )
 

@@ -16,7 +16,7 @@ from audiopatch.datasets.waves import decode_waves
 from audiopatch.errors import UsageError
 from audiopatch.evaluation import metrics
 from audiopatch.evaluation.evaluate import Evaluation, compare, evaluate, figures
-from audiopatch.evaluation.report import Report
+from audiopatch.evaluation.report import EvaluationReport
 from audiopatch.training.config import ModelChoice
 from audiopatch.training.initialise import build_tagger
 
@@ -90,7 +90,7 @@ def test_the_report_is_complete(tmp_path, multilabel):
     thresholds = metrics.best_thresholds(silent.truth, silent.scores)
     other = compare(made(right=0.1, multilabel=multilabel), silent, n_resamples=50)
     about = {"model": "<m>", "dataset": "d", "split": "test", "compared_to": "other"}
-    report = Report("a & b", about, silent, thresholds, (), {"map_macro": 0.5}, other, n_resamples=50)
+    report = EvaluationReport("a & b", about, silent, thresholds, (), {"map_macro": 0.5}, other, n_resamples=50)
     facts = report.write(tmp_path)
     written = json.loads((tmp_path / "evaluation.json").read_text())
     assert written["figures"]["clip"]["map_macro"]["value"] == facts["figures"]["clip"]["map_macro"]["value"]

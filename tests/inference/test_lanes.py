@@ -14,7 +14,7 @@ import torch
 from audiopatch.errors import TrackError, UsageError
 from audiopatch.inference.extract import Extractor, Lanes
 from audiopatch.inference.settings import Analysis
-from audiopatch.inference.stages import Ended, Feed, Inferred
+from audiopatch.inference.stages import Feed, Inferred, TrackEnd
 from audiopatch.types import Failed, Segment, Track
 from audiopatch.zoo import load_model
 
@@ -88,7 +88,7 @@ def test_everything_fed_comes_back_once(three_threads):
         yield Failed(segments[5].track, "E_DECODE", "decode", "")
 
     fed = list(_fed(decoding(), _extractor()))
-    ends = [one for one in fed if isinstance(one, Ended)]
+    ends = [one for one in fed if isinstance(one, TrackEnd)]
     batches = [one for one in fed if isinstance(one, Inferred)]
     assert [end.n_segments for end in ends] == [5, 2]
     came = [id(segment) for one in batches for segment in one.batch]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from audiopatch.errors import UsageError
 from audiopatch.inference.extract import Outputs
 from audiopatch.inference.settings import POOLS, Analysis, find_pool
-from audiopatch.inference.stages import Batcher, Collector, Ended
+from audiopatch.inference.stages import Batcher, Collector, TrackEnd
 from audiopatch.types import Decoded, Failed, Segment, Track, TrackRow
 
 SCORES = np.array([[0.2, 0.8], [0.4, 0.0], [0.9, 0.1]], np.float32)
@@ -22,8 +22,8 @@ def _segment(index: int, track: Track | None = None) -> Segment:
     return Segment(track or _track(), index, 5.0 * index, 5.0 * index + 10, np.zeros(4, np.float32))
 
 
-def _ended(n_segments: int, track: Track | None = None) -> Ended:
-    return Ended(Decoded(track or _track(), n_segments, 20.0, 16_000, 1, "wav", ""), n_segments)
+def _ended(n_segments: int, track: Track | None = None) -> TrackEnd:
+    return TrackEnd(Decoded(track or _track(), n_segments, 20.0, 16_000, 1, "wav", ""), n_segments)
 
 
 def _collector(**options) -> Collector:
@@ -85,7 +85,7 @@ def test_a_track_whose_decoding_fails_late_fails_once():
     collector = _collector()
     assert collector.inferred([_segment(0)], _outputs(0)) == []
     failed = Failed(_track(), "E_WORKER_CRASH", "decode", "died")
-    assert collector.ended(Ended(failed, 2)) == []
+    assert collector.ended(TrackEnd(failed, 2)) == []
     assert collector.inferred([_segment(1)], _outputs(1)) == [failed]
 
 

@@ -14,7 +14,7 @@ from audiopatch.cli.main import app
 from audiopatch.errors import UsageError
 from audiopatch.library.label_names import find_labels, labels
 from audiopatch.library.show import glance, label_tracks, show, track_tags
-from audiopatch.models.card import Thresholds
+from audiopatch.models.thresholds import Thresholds
 from audiopatch.types import Failed, Track
 from audiopatch.zoo import cards
 from printed import printed

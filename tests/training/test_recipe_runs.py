@@ -15,7 +15,7 @@ from audiopatch.models.processor import Processor
 from audiopatch.reducers.plan import parse_plan
 from audiopatch.training import experiment
 from audiopatch.training.config import ProbeConfig, Sampling
-from audiopatch.training.experiment import Run
+from audiopatch.training.experiment import TrainRun
 from audiopatch.training.probe import probe
 from audiopatch.training.recipes import find_recipe, recipes
 from audiopatch.training.train import train
@@ -147,6 +147,6 @@ def test_a_recipe_is_not_computed_in_an_emulated_format(has_bfloat16, precision,
     kind = Processor(isa="any", bfloat16=has_bfloat16, int8=False, amx=False)
     monkeypatch.setattr(experiment, "processor", lambda: kind)
     config = find_recipe("esc50-topk").config
-    run = Run(None, None, False, "cpu", 1, None, False, False, True, silent)
+    run = TrainRun(None, None, False, "cpu", 1, None, False, False, True, silent)
     assert experiment.native_precision(config, run).precision == precision
     assert experiment.native_precision(find_recipe("passt-s").config, run).precision == "fp32"  # fp16 never is native

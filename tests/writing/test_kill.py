@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import audiopatch
-from audiopatch.writing.journal import Journal, Write
+from audiopatch.writing.journal import Write, WriteJournal
 from audiopatch.writing.undo import list_writes
 from containers import CONTAINERS, make, state
 
@@ -163,7 +163,7 @@ def test_the_command_killed_at_any_time(tables, tmp_path, record_property):
 
 def test_a_journal_torn_at_any_byte_keeps_the_records_before(tmp_path):
     write = Write(tmp_path)
-    with Journal(write) as journal:
+    with WriteJournal(write) as journal:
         for number in range(3):
             journal.append(os.urandom(50), kind="file", number=number)
     path = tmp_path / "journal"
@@ -172,7 +172,7 @@ def test_a_journal_torn_at_any_byte_keeps_the_records_before(tmp_path):
     for size in range(0, len(whole), 7):
         path.write_bytes(whole[:size])
         assert len(list(write.records())) == sum(end <= size for end in ends)
-        with Journal(write) as journal:
+        with WriteJournal(write) as journal:
             journal.append(b"more", kind="file", number=99)
         assert [record.said["number"] for record in write.records()][-1] == 99
         assert list(write.records())[-1].content() == b"more"

@@ -10,7 +10,7 @@ import pytest
 
 import audiopatch
 from audiopatch.errors import UsageError
-from audiopatch.models.card import Thresholds
+from audiopatch.models.thresholds import Thresholds
 from audiopatch.writing.changes import read_changes
 from audiopatch.writing.containers import open_tags
 from audiopatch.writing.propose import Scored, decide

@@ -11,22 +11,22 @@ from itertools import chain
 from typing import Any
 
 import av
-import numpy as np
 from av.audio.frame import AudioFrame
 from av.error import FFmpegError
 
 from audiopatch.audio.file import AudioFile
 from audiopatch.audio.source import (
-    Block,
     Damage,
+    DecodedBlock,
+    DecoderRefused,
     Header,
-    Refused,
     check_rate,
     is_believable,
     measure_by_decoding,
     mono,
     named_hash,
     own_tags,
+    planes_of,
 )
 from audiopatch.audio.surroundings import DELIMITED, after_tags, bounds
 from audiopatch.audio.wav import loose_pcm
@@ -126,7 +126,7 @@ class AvSource:
         self.damage = Damage()
         self._hash = hashlib.blake2b(digest_size=16)
 
-    def blocks(self) -> Iterator[Block]:
+    def blocks(self) -> Iterator[DecodedBlock]:
         """The whole track from its first sample."""
         self._start_over()
         yield from self._blocks(self._frames(hashing=True))
@@ -157,7 +157,7 @@ class AvSource:
         codecs = _SEEKABLE.get(self._container.format.name, ())
         return not self._uneven and self.header.codec.startswith(tuple(codecs))
 
-    def blocks_from(self, position: int) -> Iterator[Block]:
+    def blocks_from(self, position: int) -> Iterator[DecodedBlock]:
         """Blocks from exactly the native sample ``position`` on; only the pre-roll is decoded before it."""
         rate = self.header.sample_rate
         clock = self._stream.time_base or Fraction(1, rate)
@@ -171,7 +171,7 @@ class AvSource:
         for block in self._blocks(chain(opening, frames)):
             begin, at = max(0, position - at), at + block.wave.size
             if begin < block.wave.size:
-                yield Block(block.sample_rate, block.wave[begin:])
+                yield DecodedBlock(block.sample_rate, block.wave[begin:])
 
     def audio_hash(self) -> str | None:
         """A hash of all packets: what the file says of itself (FLAC's MD5 of its samples) outlives the samples."""
@@ -187,7 +187,7 @@ class AvSource:
     def _best_stream(self) -> av.AudioStream:
         kind = self._container.format.name
         if kind in _NOT_A_RECORDING:
-            raise Refused("E_DECODE", "open", f"not a recording: FFmpeg takes it for {kind}")
+            raise DecoderRefused("E_DECODE", "open", f"not a recording: FFmpeg takes it for {kind}")
         stream = self._container.streams.best("audio")
         if not isinstance(stream, av.AudioStream):
             raise TrackError("E_DECODE", "open", f"no audio stream in it ({kind})")
@@ -240,7 +240,7 @@ class AvSource:
             self.damage.n_good += len(frames)
             yield from frames
 
-    def _blocks(self, frames: Iterator[AudioFrame]) -> Iterator[Block]:
+    def _blocks(self, frames: Iterator[AudioFrame]) -> Iterator[DecodedBlock]:
         """Frames of 576 to 100 000 samples -> blocks of about a second: numpy is costly per call, not per sample."""
         group: list[AudioFrame] = []
         kind: tuple[str, str, int] = "", "", 0
@@ -256,12 +256,12 @@ class AvSource:
         if group:
             yield self._block(group)
 
-    def _block(self, frames: list[AudioFrame]) -> Block:
-        first, planes = frames[0], _planes(frames)
+    def _block(self, frames: list[AudioFrame]) -> DecodedBlock:
+        first, planes = frames[0], planes_of(frames)
         n_channels = first.layout.nb_channels
         channels = planes if first.format.is_planar else list(planes[0].reshape(-1, n_channels).T)
         places = [channel.name for channel in first.layout.channels] if n_channels > 2 else ()
-        return Block(first.sample_rate, mono(channels, places))
+        return DecodedBlock(first.sample_rate, mono(channels, places))
 
 
 class _Tags:
@@ -305,26 +305,6 @@ class _Clock:
     @property
     def duration_s(self) -> float:
         return float(((self._end or self._origin) - self._origin) * self._base)
-
-
-_PCM = {"u8": np.uint8, "s16": np.int16, "s32": np.int32, "s64": np.int64, "flt": np.float32, "dbl": np.float64}
-
-
-def _planes(frames: list[AudioFrame]) -> list[np.ndarray]:
-    """Frames of one kind -> a plane (S,) per channel, or one (S * C,) with the samples of all channels side by side.
-
-    Read straight from the buffers: ``to_ndarray`` takes three times as long per frame, which a decoded MP3 notices.
-    """
-    form = frames[0].format
-    n_channels = frames[0].layout.nb_channels
-    n_planes, width = (n_channels, 1) if form.is_planar else (1, n_channels)
-    pcm = _PCM[form.name.removesuffix("p")]
-    pieces = [
-        # beyond eight planes PyAV counts some that are none
-        [np.frombuffer(memoryview(plane), pcm, frame.samples * width) for plane in frame.planes[:n_planes]]  # type: ignore[arg-type]
-        for frame in frames
-    ]
-    return [np.concatenate(plane) for plane in zip(*pieces, strict=True)]
 
 
 def _first_second(frames: Iterator[AudioFrame], rate: int) -> list[AudioFrame]:

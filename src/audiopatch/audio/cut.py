@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import soxr
 
-from audiopatch.audio.source import Block
+from audiopatch.audio.source import DecodedBlock
 from audiopatch.types import CutSpec
 
 
@@ -124,7 +124,7 @@ class Resampler:
         self._native_rate = 0
         self._stream: soxr.ResampleStream | None = None
 
-    def feed(self, block: Block) -> Iterator[np.ndarray]:
+    def feed(self, block: DecodedBlock) -> Iterator[np.ndarray]:
         if block.sample_rate != self._native_rate:
             yield from self.finish()
             self._native_rate = block.sample_rate

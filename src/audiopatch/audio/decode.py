@@ -14,7 +14,7 @@ from audiopatch.audio.av_source import PRE_ROLL_S, AvSource
 from audiopatch.audio.cut import Cutter, Picker, Resampler, segment_starts
 from audiopatch.audio.fallbacks import FfmpegSource, SoundfileSource
 from audiopatch.audio.file import AudioFile, opened, os_code
-from audiopatch.audio.source import Block, Damage, Refused, Source, silence_nonsense
+from audiopatch.audio.source import Damage, DecodedBlock, DecoderRefused, Source, silence_nonsense
 from audiopatch.errors import TrackError
 from audiopatch.types import CutSpec, Decoded, Failed, Segment, Track
 
@@ -77,7 +77,7 @@ def _first_that_works(
         except TrackError as error:
             if file.trouble is not None:
                 raise file.trouble from None
-            if n_delivered or isinstance(error, Refused):
+            if n_delivered or isinstance(error, DecoderRefused):
                 raise
             reasons.append(error)
     raise reasons[0]
@@ -128,7 +128,7 @@ def _cut(chunks: Iterator[np.ndarray], cutter: Cutter | Picker) -> Iterator[tupl
     yield from cutter.finish()
 
 
-def _chunks(blocks: Iterator[Block], sample_rate: int, tally: Tally) -> Generator[np.ndarray]:
+def _chunks(blocks: Iterator[DecodedBlock], sample_rate: int, tally: Tally) -> Generator[np.ndarray]:
     """Native blocks -> chunks (S,) at ``sample_rate``, nonsense silenced before the resampler can smear it."""
     resampler = Resampler(sample_rate)
     for block in blocks:
@@ -164,9 +164,9 @@ def _refuse_garbage(damage: Damage, tally: Tally) -> None:
     """What decodes by accident: random bytes pass for MP3, and text for AMR, if one packet in a few will do."""
     if damage.n_errors > damage.n_good > 0:
         text = f"{damage.n_errors} packets fail to decode and only {damage.n_good} do not{_because(damage)}"
-        raise Refused("E_DECODE", "decode", text)
+        raise DecoderRefused("E_DECODE", "decode", text)
     if tally.n_nonsense > tally.n_samples / 2:
-        raise Refused("E_NAN", "decode", f"{tally.n_nonsense} of {tally.n_samples} samples are not numbers")
+        raise DecoderRefused("E_NAN", "decode", f"{tally.n_nonsense} of {tally.n_samples} samples are not numbers")
 
 
 def _nothing_usable(source: Source, spec: CutSpec, tally: Tally) -> TrackError:
@@ -181,10 +181,10 @@ def _nothing_usable(source: Source, spec: CutSpec, tally: Tally) -> TrackError:
     return TrackError("E_EMPTY", "decode", f"no audio in it that can be decoded{_because(damage)}")
 
 
-def too_short(duration_s: float, spec: CutSpec) -> Refused:
+def too_short(duration_s: float, spec: CutSpec) -> DecoderRefused:
     """What is said of sound audio that the model cannot take, wherever it came from."""
     text = f"{duration_s * 1000:.0f} ms of audio; the model needs {spec.min_s * 1000:.0f} ms"
-    return Refused("E_TOO_SHORT", "decode", text)
+    return DecoderRefused("E_TOO_SHORT", "decode", text)
 
 
 def _is_of_a_decoder(error: BaseException) -> bool:

@@ -12,7 +12,16 @@ from io import BufferedReader
 import numpy as np
 
 from audiopatch.audio.file import AudioFile
-from audiopatch.audio.source import Block, Damage, Header, check_rate, measure_by_decoding, mono, named_hash, own_tags
+from audiopatch.audio.source import (
+    Damage,
+    DecodedBlock,
+    Header,
+    check_rate,
+    measure_by_decoding,
+    mono,
+    named_hash,
+    own_tags,
+)
 from audiopatch.errors import TrackError
 
 
@@ -44,11 +53,11 @@ class SoundfileSource:
         """Seconds of audio."""
         return measure_by_decoding(self, beat)
 
-    def blocks_from(self, position: int) -> Iterator[Block]:
+    def blocks_from(self, position: int) -> Iterator[DecodedBlock]:
         """Not offered."""
         raise NotImplementedError
 
-    def blocks(self) -> Iterator[Block]:
+    def blocks(self) -> Iterator[DecodedBlock]:
         """The whole track from its first sample, a second at a time."""
         rate = self.header.sample_rate
         try:
@@ -66,7 +75,7 @@ class SoundfileSource:
                 return
             self._hash.update(channels.data)
             self.damage.n_good += 1
-            yield Block(rate, mono(channels.T))
+            yield DecodedBlock(rate, mono(channels.T))
 
     def audio_hash(self) -> str:
         """A hash of the decoded samples: libsndfile shows no packets."""
@@ -103,11 +112,11 @@ class FfmpegSource:
         """Seconds of audio."""
         return measure_by_decoding(self, beat)
 
-    def blocks_from(self, position: int) -> Iterator[Block]:
+    def blocks_from(self, position: int) -> Iterator[DecodedBlock]:
         """Not offered."""
         raise NotImplementedError
 
-    def blocks(self) -> Iterator[Block]:
+    def blocks(self) -> Iterator[DecodedBlock]:
         """The whole track from its first sample, a second at a time."""
         self.damage, self._hash = Damage(), hashlib.blake2b(digest_size=16)
         with tempfile.TemporaryFile() as complaints:
@@ -120,7 +129,7 @@ class FfmpegSource:
                     self._hash.update(data)
                     self.damage.n_good += 1
                     stereo = np.frombuffer(data, np.float32, len(data) // 8 * 2).reshape(-1, 2)
-                    yield Block(_RATE, mono(stereo.T))
+                    yield DecodedBlock(_RATE, mono(stereo.T))
                 if process.wait() != 0:
                     complaints.seek(0)
                     said = complaints.read(4000).decode(errors="replace").strip().splitlines()

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
 from audiopatch.errors import TrackError
 
+if TYPE_CHECKING:
+    from av import AudioFrame
+
 # Rates outside this are lies of a damaged header, and would make the resampler allocate without bound.
 MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 1_000, 6_144_000
 
 
-class Block(NamedTuple):
+class DecodedBlock(NamedTuple):
     """Some consecutive samples: ``wave`` (S,) float32 mono at ``sample_rate`` Hz, which may change within a file."""
 
     sample_rate: int
@@ -32,7 +35,7 @@ class Header:
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
-class Refused(TrackError):
+class DecoderRefused(TrackError):
     """A file that is understood well enough to say that no other decoder should be asked."""
 
 
@@ -55,7 +58,7 @@ class Source(Protocol):
     header: Header
     damage: Damage
 
-    def blocks(self) -> Iterator[Block]:
+    def blocks(self) -> Iterator[DecodedBlock]:
         """The whole track from its first sample, whatever was read before."""
         ...
 
@@ -68,7 +71,7 @@ class Source(Protocol):
         """Whether ``blocks_from`` gives exactly the samples ``blocks`` would."""
         ...
 
-    def blocks_from(self, position: int) -> Iterator[Block]:
+    def blocks_from(self, position: int) -> Iterator[DecodedBlock]:
         """The track from native sample ``position`` on."""
         ...
 
@@ -159,7 +162,7 @@ def is_believable(sample_rate: int) -> bool:
 def check_rate(sample_rate: int) -> None:
     """Refuse a file whose header tells a sample rate no recording has."""
     if not is_believable(sample_rate):
-        raise Refused("E_DECODE", "open", f"not a believable sample rate: {sample_rate} Hz")
+        raise DecoderRefused("E_DECODE", "open", f"not a believable sample rate: {sample_rate} Hz")
 
 
 # Beyond this a float sample is a flipped exponent, not music (a float file at 16-bit scale stays below it).
@@ -193,3 +196,23 @@ def own_tags(metadata: Mapping[str, str]) -> dict[str, str]:
     """A file's artist, album, title, genre where it has them, at a length a table can bear."""
     found = {key.lower(): value.replace("\0", " ").strip() for key, value in metadata.items()}
     return {name: found[name][:1000] for name in _TAG_NAMES if found.get(name)}
+
+
+_PCM = {"u8": np.uint8, "s16": np.int16, "s32": np.int32, "s64": np.int64, "flt": np.float32, "dbl": np.float64}
+
+
+def planes_of(frames: list[AudioFrame]) -> list[np.ndarray]:
+    """Frames of one kind -> a plane (S,) per channel, or one (S * C,) with the samples of all channels side by side.
+
+    Read straight from the buffers: ``to_ndarray`` takes three times as long per frame, which a decoded MP3 notices.
+    """
+    form = frames[0].format
+    n_channels = frames[0].layout.nb_channels
+    n_planes, width = (n_channels, 1) if form.is_planar else (1, n_channels)
+    pcm = _PCM[form.name.removesuffix("p")]
+    pieces = [
+        # beyond eight planes PyAV counts some that are none
+        [np.frombuffer(memoryview(plane), pcm, frame.samples * width) for plane in frame.planes[:n_planes]]  # type: ignore[arg-type]
+        for frame in frames
+    ]
+    return [np.concatenate(plane) for plane in zip(*pieces, strict=True)]

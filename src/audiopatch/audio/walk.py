@@ -33,7 +33,7 @@ from audiopatch.types import Track
 
 # Of the ignore files above a folder, the nearest first: how much of a path is above the file, and its rules.
 Scopes = tuple[tuple[int, GitIgnoreSpec], ...]
-Report = Callable[[str, OSError], None]
+OnError = Callable[[str, OSError], None]
 
 # What nanoseconds in 64 bits can tell: from 1677 to 2262. File systems know times before and after.
 _OLDEST_NS, _NEWEST_NS = -(2**63), 2**63 - 1
@@ -48,7 +48,7 @@ def walk(
     exclude: Sequence[str] = (),
     root: str | None = None,
     area: Area | None = None,
-    report: Report = lambda path, error: None,
+    report: OnError = lambda path, error: None,
     left_out: Callable[[str], None] = lambda path: None,
 ) -> Iterator[Track]:
     """The tracks of all inputs, lazily, each path once, in an order that does not change between runs.
@@ -117,7 +117,7 @@ class _Walk:
         include: GitIgnoreSpec,
         exclude: GitIgnoreSpec,
         area: Area | None,
-        report: Report,
+        report: OnError,
         left_out: Callable[[str], None],
     ):
         self._base, self._include, self._exclude, self._area = base, include, exclude, area

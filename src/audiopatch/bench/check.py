@@ -31,7 +31,7 @@ _PARTS = ("mel", "logits", "scores", "features")
 
 
 @dataclass(frozen=True)
-class Difference:
+class OutputDifference:
     """Over all clips: the largest absolute difference, and the L2 norm of the difference over that of the reference."""
 
     max: float
@@ -48,7 +48,7 @@ class Check:
 
     name: str
     n_clips: int
-    differences: dict[str, Difference]
+    differences: dict[str, OutputDifference]
     labels: bool | None
     environment: dict[str, str]
     agrees: bool = field(init=False)
@@ -176,7 +176,7 @@ def _run_ours(tagger: Tagger, waves: Sequence[np.ndarray]) -> dict[str, np.ndarr
     return found
 
 
-def _compare(ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray]) -> dict[str, Difference]:
+def _compare(ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray]) -> dict[str, OutputDifference]:
     differences = {}
     for part in _PARTS:
         keys = [key for key in theirs if key.rpartition("_")[0] == part]
@@ -184,7 +184,7 @@ def _compare(ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray]) -> dict
             pairs = [_as_long(ours[key], theirs[key]) for key in keys]
             found, expected = (np.concatenate([pair[side].ravel() for pair in pairs]) for side in (0, 1))
             distance = float(np.linalg.norm(found - expected))
-            differences[part] = Difference(
+            differences[part] = OutputDifference(
                 float(np.abs(found - expected).max()), distance / float(np.linalg.norm(expected) or 1)
             )
     return differences

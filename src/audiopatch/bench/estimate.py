@@ -30,7 +30,7 @@ _MEASURE = 0.6  # of the time that is given
 
 
 @dataclass(frozen=True)
-class Option:
+class Choice:
     """One way to run: its measured row, the time it should take in all, and whether a trial run says so."""
 
     row: Row
@@ -47,8 +47,8 @@ class Estimate:
     """What the library holds, the options worth taking from fast to slow, the one to take, and its command line."""
 
     library: Survey
-    options: Sequence[Option]
-    chosen: Option
+    options: Sequence[Choice]
+    chosen: Choice
     command: str
 
 
@@ -59,7 +59,7 @@ class Wish:
     finish_in_s: float | None = None
     min_quality: float = 0.0
 
-    def choose(self, options: Sequence[Option]) -> Option:
+    def choose(self, options: Sequence[Choice]) -> Choice:
         """With a deadline the best quality that meets it, else the fastest that keeps the quality."""
         good = [option for option in options if option.quality >= self.min_quality]
         if not good:
@@ -70,7 +70,7 @@ class Wish:
             return min(good, key=lambda option: option.eta_s)
         return max(timely, key=lambda option: (option.quality, -option.eta_s))
 
-    def check(self, chosen: Option) -> None:
+    def check(self, chosen: Choice) -> None:
         """UsageError where even the choice comes too late."""
         if self.finish_in_s is not None and chosen.eta_s > self.finish_in_s:
             raise UsageError(
@@ -81,7 +81,7 @@ class Wish:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Library:
+class ToTag:
     """What is to be tagged, and with what: ``folder`` as the user wrote it, ``n_segments`` as ``tag --segments``."""
 
     tracks: Sequence[Track]
@@ -91,7 +91,7 @@ class Library:
 
 
 def estimate(
-    library: Library,
+    library: ToTag,
     wish: Wish,
     *,
     engines: Sequence[str],
@@ -114,7 +114,7 @@ def estimate(
     rows = _measure(tagger, segments, library.model, engines, device, budget_s, observer)
     sound = [segment.track for segment in segments[:_N_DECODED]]
     pricing = _Pricing(size, spec.segment_s, decode_all(sound, spec).rate)
-    options = [Option(row, pricing.predicted_s(row)) for row in rows]
+    options = [Choice(row, pricing.predicted_s(row)) for row in rows]
     for done in range(_N_TRIALS):
         observer(Doing("trial runs", done, _N_TRIALS))
         chosen = wish.choose(options)
@@ -186,7 +186,7 @@ class _Pricing:
         return min(n_cpus(), max(Runtime().n_workers, math.ceil(1.25 * needed)))
 
 
-def _settings(row: Row, library: Library, device: str, pricing: _Pricing) -> tuple[Analysis, Runtime]:
+def _settings(row: Row, library: ToTag, device: str, pricing: _Pricing) -> tuple[Analysis, Runtime]:
     analysis = Analysis(model=library.model, patchout=row.patchout, segments=library.n_segments)
     workers = pricing.n_workers(row)
     return analysis, Runtime(device=device, dtype=row.dtype, engine=row.engine, workers=workers)
@@ -200,7 +200,7 @@ def _tried_s(
     return startup_s(sound_one, analysis, runtime) + library.n_segments / segments_per_s
 
 
-def _corrected(options: Sequence[Option], tried: Option, eta_s: float) -> list[Option]:
+def _corrected(options: Sequence[Choice], tried: Choice, eta_s: float) -> list[Choice]:
     """The options with what a trial of one has shown: its own time, and by how much the others' must be off, too."""
     ratio = eta_s / tried.eta_s
     return [

@@ -19,7 +19,7 @@ from audiopatch.evaluation import metrics
 from audiopatch.inference.clips import clip_rows
 from audiopatch.storage.place import cache_folder
 from audiopatch.training.config import ProbeConfig
-from audiopatch.training.probe import POOLED, Features, Fit, fitting_split
+from audiopatch.training.probe import POOLED, ClipFeatures, Fit, fitting_split
 from audiopatch.types import Segment
 from audiopatch.zoo.load import load_model
 
@@ -121,7 +121,7 @@ class Labelled:
         rows = clip_rows(tagger, waves.clips(items), analysis).require_all([item.path for item in items])
         x = rows.embeddings  # (N, E)
         cell = (POOLED, ("pooled",))
-        features = Features((POOLED,), ("pooled",), x[: -len(test), None, None])
+        features = ClipFeatures((POOLED,), ("pooled",), x[: -len(test), None, None])
         fit = Fit(config, dataset, train, valid, features, torch.device("cpu"))
         usual = {"weight_decay": config.weight_decays[0], "dropout": config.dropouts[0]}
         best = max((fit(cell, {"lr": lr, **usual}) for lr in config.lrs), key=lambda fitted: fitted.value)

@@ -29,7 +29,7 @@ from audiopatch.zoo.load import find_device, load_model
 
 
 @dataclass(frozen=True)
-class Report:
+class BenchReport:
     """All figures of one run, and what they were measured on."""
 
     rows: Sequence[Row]
@@ -71,7 +71,7 @@ def run_bench(
     n_tracks: int,
     with_whole_runs: bool,
     observer: Observer = silent,
-) -> Report:
+) -> BenchReport:
     """Measure everything wanted on up to ``n_tracks`` tracks of ``music``."""
     tracks = list(islice(Inputs([music]).tracks(), n_tracks))
     cases: list[Case] = []
@@ -89,7 +89,7 @@ def run_bench(
     within = replace(settings, budget_s=(1 - share) * settings.budget_s)
     rows, skipped = sweep(cases, segments, within, wanted.baselines, observer=observer)
     whole_runs = _whole_runs(cases, rows, tracks, settings, observer) if with_whole_runs else []
-    return Report(rows, skipped, whole_runs, describe(find_device(settings.device)), settings.clock)
+    return BenchReport(rows, skipped, whole_runs, describe(find_device(settings.device)), settings.clock)
 
 
 def cases_of(model: str, tagger: Tagger, wanted: Wanted) -> Iterator[Case]:

@@ -60,14 +60,14 @@ class Summary:
 
 
 @dataclass(frozen=True)
-class Refused:
+class RunRefused:
     """A run that did not come to its end, and why."""
 
     exit_code: int
     error: str
 
 
-Ending = Summary | Refused
+Ending = Summary | RunRefused
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +104,7 @@ def analyse(verb: str, sources: Sources, analysis: Analysis, target: Target, run
         try:
             result, code = _run(inputs, analysis, target, runtime, observer)
         except AudioPatchError as error:
-            observer(Ended(plain(Refused(error.exit_code, console.as_typed(str(error))))))
+            observer(Ended(plain(RunRefused(error.exit_code, console.as_typed(str(error))))))
             if not for_program:
                 raise
             raise typer.Exit(error.exit_code) from error

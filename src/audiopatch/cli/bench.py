@@ -17,7 +17,7 @@ from audiopatch.errors import missing_extra
 from audiopatch.zoo import DEFAULT_MODEL
 
 if TYPE_CHECKING:
-    from audiopatch.bench.run import Report
+    from audiopatch.bench.run import BenchReport
     from audiopatch.bench.sweep import Row
 
 
@@ -160,7 +160,7 @@ def bench(
         raise typer.Exit(stop.exit_code)
 
 
-def _draw(report: Report, folder: Path) -> None:
+def _draw(report: BenchReport, folder: Path) -> None:
     try:
         from audiopatch.bench.plots import plot
     except ImportError:
@@ -178,7 +178,7 @@ class _Column(NamedTuple):
     means: str = ""
 
 
-def print_report(report: Report, output: str) -> None:
+def print_report(report: BenchReport, output: str) -> None:
     """Rows by model from slow to fast, what the figures mean, and the stages of whole runs, on stdout."""
     console = rich_console(stderr=False, width=None if sys.stdout.isatty() else 120)
     console.print(machine(report), style="bold")
@@ -197,7 +197,7 @@ def print_report(report: Report, output: str) -> None:
     console.print(f"figures and plot: {output}/")
 
 
-def machine(report: Report) -> str:
+def machine(report: BenchReport) -> str:
     """What it was measured on, in one line."""
     about = report.machine
     where = about["gpu"] or f"{about['cpu']}, {about['threads']} threads"
@@ -264,7 +264,7 @@ def _table(rows: Sequence[Row], columns: Sequence[_Column]) -> Any:
     return table
 
 
-def _whole_runs(report: Report) -> Any:
+def _whole_runs(report: BenchReport) -> Any:
     from rich import box
     from rich.table import Table
 

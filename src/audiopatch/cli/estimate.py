@@ -58,7 +58,7 @@ def estimate(
     [bold]audiopatch estimate ~/Music --min-quality 0.98[/bold]  the fastest that keeps 98 %
     """
     from audiopatch.audio.inputs import Inputs
-    from audiopatch.bench.estimate import Library, Wish
+    from audiopatch.bench.estimate import ToTag, Wish
     from audiopatch.bench.estimate import estimate as run
     from audiopatch.models.engines import available_engines
     from audiopatch.zoo.load import find_device
@@ -66,7 +66,7 @@ def estimate(
     finish_in_s = None if finish_in is None else parse_duration(finish_in)
     if min_quality is None:
         min_quality = 0.95 if finish_in is None else 0.0
-    library = Library(tracks=list(Inputs([folder]).tracks()), folder=folder, model=model, n_segments=segments)
+    library = ToTag(tracks=list(Inputs([folder]).tracks()), folder=folder, model=model, n_segments=segments)
     with showing() as observer:
         found = run(
             library,

@@ -243,7 +243,7 @@ def report(
 
 
 @dataclass(frozen=True)
-class Compacted:
+class CompactedFolder:
     """How many parts a folder had, and has now."""
 
     folder: str
@@ -268,7 +268,7 @@ def compact(
 
     done = compact_folder(folder, part_bytes=part_mb << 20)
     if json:
-        console.print_json(Compacted(folder, done.n_before, done.n_after))
+        console.print_json(CompactedFolder(folder, done.n_before, done.n_after))
     elif done.n_after == done.n_before:
         console.say(f"Nothing to merge in {folder}/")
     else:

@@ -20,14 +20,14 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on 
 
 
 @dataclass(frozen=True)
-class Written:
+class ConfigWritten:
     """The configuration file that was made."""
 
     path: Path
 
 
 @dataclass(frozen=True)
-class Shown:
+class ConfigShown:
     """The options of a command as a run without flags would have them."""
 
     command: str
@@ -78,7 +78,7 @@ def init(
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(_template(), encoding="utf-8")
     if json:
-        console.print_json(Written(file))
+        console.print_json(ConfigWritten(file))
     console.say(f"wrote {file}; take the # from the lines you want to change")
 
 
@@ -96,7 +96,7 @@ def show(
         raise UsageError(unknown_name("command", command, COMMANDS))
     found = config.effective(command, options_of, COMMANDS)
     if json:
-        console.print_json(Shown(command, tuple(found)))
+        console.print_json(ConfigShown(command, tuple(found)))
         return
     grid = console.grid("", "option", "value", "from")
     for one in found:

@@ -158,10 +158,10 @@ def recipe(
     [bold]audiopatch train esc50 ~/ESC-50 --fold all[/bold]       all five folds and their mean
     [bold]audiopatch train openmic ~/openmic --set optimizer.lr=2e-5[/bold]
     """
-    from audiopatch.training.experiment import Run, run_recipe
+    from audiopatch.training.experiment import TrainRun, run_recipe
 
     with _training(quiet=quiet, devices=devices) as observer:
-        run = Run(
+        run = TrainRun(
             data or data_dir, output, allow_missing, device, devices, workers, resume, force, not no_evaluate, observer
         )
         found = run_recipe(
@@ -202,12 +202,14 @@ def probe(
     [bold]audiopatch train probe folder ~/my-genres --blocks 1,2 --tokens cls+avg[/bold]
     [bold]audiopatch train probe esc10 ~/ESC-10 --fold all --set lrs=[1e-3,1e-4][/bold]
     """
-    from audiopatch.training.experiment import Run, run_probe
+    from audiopatch.training.experiment import TrainRun, run_probe
 
     chosen = [f"blocks=[{'' if blocks == 'all' else blocks}]", f"tokens=[{', '.join(map(repr, tokens.split(',')))}]"]
     chosen += [f"patchout={patchout!r}"] if patchout else []
     with _training(quiet=quiet) as observer:
-        run = Run(data or data_dir, output, allow_missing, device, 1, workers, False, force, not no_evaluate, observer)
+        run = TrainRun(
+            data or data_dir, output, allow_missing, device, 1, workers, False, force, not no_evaluate, observer
+        )
         found = run_probe(dataset, run, model=model, settings=[*chosen, *(settings or [])], fold=fold)
     if json:
         print_json(found, "runs")

@@ -17,7 +17,7 @@ from audiopatch.errors import UsageError
 
 
 @dataclass(frozen=True)
-class Folder:
+class LabelledFolder:
     """ROOT/label/.../track.mp3. Tracks in the same folder below the label (an album) stay on one side of the split."""
 
     name: str = "folder"
@@ -48,7 +48,7 @@ def _item(home: Path, path: Path) -> Item:
     return Item(path, (home.name,), group=group)
 
 
-FOLDER = Folder()
+FOLDER = LabelledFolder()
 
 
 _SPLITS = ("train", "valid", "test")

@@ -24,7 +24,7 @@ from audiopatch.datasets.recipe import Dataset, Item, LeftOut
 from audiopatch.errors import NoAudioError
 from audiopatch.types import Failed, Track
 
-Report = Callable[[int, int], None]  # clips done, clips in all
+OnProgress = Callable[[int, int], None]  # clips done, clips in all
 _SAMPLES, _INDEX = "samples.i16", "index.json"
 
 
@@ -55,7 +55,7 @@ class Waves:
         raw = np.fromfile(self.folder / _SAMPLES, np.int16, length, offset=(first + start) * count)
         return raw.astype(np.float32) / 32768
 
-    def clips(self, items: Sequence[Item], report: Report = quiet) -> Iterator[np.ndarray]:
+    def clips(self, items: Sequence[Item], report: OnProgress = quiet) -> Iterator[np.ndarray]:
         """Whole waveforms (S,) in the order of ``items``; ``report`` hears of each that has been asked for."""
         for number, item in enumerate(items):
             report(number, len(items))
@@ -69,7 +69,7 @@ def decode_waves(
     cache: Path,
     *,
     workers: int = 0,
-    report: Report = quiet,
+    report: OnProgress = quiet,
 ) -> Waves:
     """Decode all clips, or find them decoded in ``cache`` (keyed by rate, paths, sizes and times of change).
 
@@ -121,7 +121,7 @@ def _key(tracks: Iterable[Track], sample_rate: int) -> str:
     return digest.hexdigest()
 
 
-def _write(folder: Path, tracks: list[Track], sample_rate: int, workers: int, report: Report) -> None:
+def _write(folder: Path, tracks: list[Track], sample_rate: int, workers: int, report: OnProgress) -> None:
     """Each track's samples in one run; tracks lie in the order they ended."""
     spans: dict[str, tuple[int, int]] = {}
     failed: dict[str, str] = {}

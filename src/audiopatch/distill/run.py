@@ -25,10 +25,11 @@ from audiopatch.distill.vocabulary import Mixing, Together, in_vocabulary, names
 from audiopatch.errors import EnvironmentProblem
 from audiopatch.evaluation.run import require_training_extra
 from audiopatch.inference.settings import Runtime
-from audiopatch.models.card import ModelCard, Thresholds
+from audiopatch.models.card import ModelCard
 from audiopatch.models.engines.eager import fast_float32
 from audiopatch.models.heads import JointHead
 from audiopatch.models.tagger import Tagger
+from audiopatch.models.thresholds import Thresholds
 from audiopatch.reducers.plan import parse_plan
 from audiopatch.training.config import with_overrides
 from audiopatch.training.plots import plot_distillation

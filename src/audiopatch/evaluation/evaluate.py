@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from audiopatch.datasets.recipe import Dataset, Item, LeftOut, targets
-from audiopatch.datasets.waves import Report, Waves, quiet
+from audiopatch.datasets.waves import OnProgress, Waves, quiet
 from audiopatch.errors import UsageError
 from audiopatch.evaluation import bootstrap, metrics
 from audiopatch.inference.clips import clip_rows
@@ -66,7 +66,7 @@ def evaluate(
     pool: str = "mean",
     overlap: float = 0.5,
     batch_size: int | None = None,
-    report: Report = quiet,
+    report: OnProgress = quiet,
 ) -> Evaluation:
     """Score a split, each clip as ``tag`` scores a track; those it could not tag are left out, for the same reasons.
 

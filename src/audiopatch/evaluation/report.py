@@ -81,7 +81,7 @@ class Evaluated(TypedDict):
 
 
 @dataclass(frozen=True)
-class Report:
+class EvaluationReport:
     """What was measured. ``published`` are the paper's figures; ``compared`` the differences to another model."""
 
     title: str

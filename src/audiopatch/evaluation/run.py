@@ -16,12 +16,12 @@ from audiopatch.datasets.waves import Waves, decode_waves, with_audio
 from audiopatch.errors import UsageError, missing_extra
 from audiopatch.evaluation import metrics
 from audiopatch.evaluation.evaluate import Evaluation, compare, evaluate
-from audiopatch.evaluation.report import Report
+from audiopatch.evaluation.report import EvaluationReport
 from audiopatch.events import Observer, counted, silent
 from audiopatch.inference.extract import find_plan
 from audiopatch.inference.settings import check_overlap
-from audiopatch.models.card import Thresholds
 from audiopatch.models.tagger import Tagger
+from audiopatch.models.thresholds import Thresholds
 from audiopatch.storage.place import cache_folder
 from audiopatch.zoo import native
 from audiopatch.zoo.load import load_model
@@ -73,7 +73,8 @@ def evaluate_model(
         compared = compare(other, found, n_resamples=n_resamples)
     title = f"{tagger.card.name} on {dataset.name} ({split})"
     gaps = [*(gap for gap in whole.left_out if gap.split == split), *found.left_out]
-    facts = Report(title, about, found, thresholds, gaps, published or {}, compared, n_resamples).write(folder)
+    report = EvaluationReport(title, about, found, thresholds, gaps, published or {}, compared, n_resamples)
+    facts = report.write(folder)
     if save_thresholds and native.matches(Path(model)):
         _remember(Path(model), tagger, facts, thresholds, dataset, split)
     return facts

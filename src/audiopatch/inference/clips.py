@@ -11,7 +11,7 @@ import numpy as np
 
 from audiopatch.audio.cut import Resampler, segment_starts
 from audiopatch.audio.decode import Outcome, too_short
-from audiopatch.audio.source import Block, silence_nonsense
+from audiopatch.audio.source import DecodedBlock, silence_nonsense
 from audiopatch.errors import UsageError
 from audiopatch.inference.extract import cut_for
 from audiopatch.inference.settings import TOKENS, Analysis, Stack
@@ -144,5 +144,5 @@ def _at_rate(wave: np.ndarray, sample_rate: int, wanted: int) -> np.ndarray:
     mono = np.array(mono, np.float32)
     silence_nonsense(mono)
     resampler = Resampler(wanted)
-    chunks = [*resampler.feed(Block(sample_rate, mono)), *resampler.finish()]
+    chunks = [*resampler.feed(DecodedBlock(sample_rate, mono)), *resampler.finish()]
     return np.concatenate(chunks) if chunks else mono

@@ -16,9 +16,10 @@ from torch import Tensor
 
 from audiopatch.errors import TrackError, UsageError
 from audiopatch.inference.settings import Analysis, Stack
-from audiopatch.models.card import Thresholds, TransformerConfig, require_thresholds
+from audiopatch.models.card import TransformerConfig
 from audiopatch.models.engines.eager import USERS
 from audiopatch.models.tagger import Tagger
+from audiopatch.models.thresholds import Thresholds, require_thresholds
 from audiopatch.reducers.plan import Plan, parse_plan
 from audiopatch.types import CutSpec, Segment
 from audiopatch.zoo.labels import never_tags
@@ -201,7 +202,8 @@ def find_thresholds(tagger: Tagger, analysis: Analysis) -> Thresholds | None:
     if not analysis.thresholds:
         return None
     plan = str(find_plan(tagger, analysis.patchout))
-    return require_thresholds(tagger.card, plan, analysis.pool, analysis.overlap)
+    card = tagger.card
+    return require_thresholds(card.thresholds, plan, analysis.pool, analysis.overlap, model=card.name)
 
 
 def label_thresholds(tagger: Tagger, thresholds: Thresholds | None) -> tuple[float, ...]:

@@ -29,7 +29,7 @@ from audiopatch.storage.place import is_remote
 from audiopatch.storage.store import exists
 from audiopatch.tables import FORMATS
 from audiopatch.tables.inherit import Heir, inherited, rows_of
-from audiopatch.tables.journal import Journal, Source, WorkList, empty_work, part_name
+from audiopatch.tables.journal import Journal, KnownSource, WorkList, empty_work, part_name
 from audiopatch.tables.output import Output, folder_at, read_run
 from audiopatch.tables.parts import PartStore
 from audiopatch.types import Aside, CutSpec, Decoded, Track
@@ -98,7 +98,7 @@ def _decoded(tracks: Sequence[Track], cut: CutSpec, runtime: Runtime, stop: Call
                 yield outcome
 
 
-def known_rows(store: PartStore, sources: Iterable[Source | None]) -> dict[str, dict[str, Any]]:
+def known_rows(store: PartStore, sources: Iterable[KnownSource | None]) -> dict[str, dict[str, Any]]:
     """What ``tracks`` says of each source that is still there, by its id."""
     wanted: dict[str, set[str]] = {}
     for source in sources:
@@ -145,7 +145,7 @@ def find_root(
         return old, None
     store = PartStore(folder_at(folder), FORMATS.load(run["parameters"]["format"])())
     journal = Journal.of(store)
-    known: dict[str, tuple[Track, Source]] = {}
+    known: dict[str, tuple[Track, KnownSource]] = {}
     for track in islice(itertools.chain([first], tracks), _LOOKED_AT):
         found, source = journal.find(track), journal.rows_under(track.track_id)
         if found is not None and found.unchanged and source is not None:

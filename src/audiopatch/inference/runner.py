@@ -10,7 +10,7 @@ from typing import Protocol, Self
 
 from audiopatch.catalog import Catalog
 from audiopatch.inference.settings import Analysis, Runtime
-from audiopatch.inference.stages import Finished
+from audiopatch.inference.stages import Step
 from audiopatch.models.tagger import Tagger
 from audiopatch.tables.journal import WorkList
 from audiopatch.types import CutSpec
@@ -59,7 +59,7 @@ class Runner(Protocol):
         """What is at work, for people."""
         ...
 
-    def finished(self, job: Job, work: WorkList, stop: threading.Event, *, once: bool = False) -> Generator[Finished]:
+    def finished(self, job: Job, work: WorkList, stop: threading.Event, *, once: bool = False) -> Generator[Step]:
         """Decode and infer the tracks of ``work`` until all are done, each exactly once, or ``stop`` is set.
 
         With ``once`` tracks that begin like an earlier one are set aside, wherever either of them is decoded.

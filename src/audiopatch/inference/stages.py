@@ -22,10 +22,10 @@ from audiopatch.types import Aside, Decoded, Failed, Segment, SegmentRow, Track,
 
 
 @dataclass(frozen=True)
-class Finished:
+class Step:
     """A step of a run: the rows of the tracks that it completed, and how many segments the model saw for it."""
 
-    rows: Sequence[Row]
+    rows: Sequence[StageRow]
     n_inferences: int = 0
 
 
@@ -53,7 +53,7 @@ class Stages:
 
     def finished(
         self, decoding: Generator[Outcome], stop: threading.Event, first: First | None = None
-    ) -> Generator[Finished]:
+    ) -> Generator[Step]:
         """One step per batch and per end of a track, until all are through or ``stop`` is set; closes ``decoding``.
 
         With ``first`` tracks that begin like an earlier one are set aside.
@@ -68,15 +68,15 @@ class Stages:
         try:
             with feed:
                 for fed in feed.until(stop):
-                    if isinstance(fed, Ended):
-                        yield Finished(collector.ended(fed))
+                    if isinstance(fed, TrackEnd):
+                        yield Step(collector.ended(fed))
                     else:
-                        yield Finished(_rows(collector, fed), len(fed.batch))
+                        yield Step(_rows(collector, fed), len(fed.batch))
         finally:
             self._lanes.restore_threads()
 
 
-def _rows(collector: Collector, inferred: Inferred) -> list[Row]:
+def _rows(collector: Collector, inferred: Inferred) -> list[StageRow]:
     try:
         outputs = inferred.outputs.result()
     except TrackError as error:
@@ -112,7 +112,7 @@ class Feed:
         self._decoding = decoding
         self._submit = submit
         self._batcher = Batcher(batch_size, max_waiting=4 * batch_size)
-        self._queue: queue.SimpleQueue[Inferred | Ended | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Inferred | TrackEnd | None] = queue.SimpleQueue()
         self._batches_ahead, self._ends_ahead = threading.Semaphore(ahead), threading.Semaphore(_ENDS_AHEAD)
         self._n_submitted = 0
         self._latest: deque[Future[Outputs]] = deque(maxlen=ahead)
@@ -132,7 +132,7 @@ class Feed:
         for outputs in self._latest:
             outputs.cancel()  # unless begun
 
-    def until(self, stop: threading.Event) -> Iterator[Inferred | Ended]:
+    def until(self, stop: threading.Event) -> Iterator[Inferred | TrackEnd]:
         """Batches and ends, until all are given or ``stop`` is set."""
         n_taken, all_submitted = 0, False
         while not stop.is_set() and not (all_submitted and n_taken == self._n_submitted):
@@ -156,10 +156,10 @@ class Feed:
         try:
             with closing(self._events()) as events:
                 for event in events:
-                    (self._ends_ahead if isinstance(event, Ended) else self._batches_ahead).acquire()
+                    (self._ends_ahead if isinstance(event, TrackEnd) else self._batches_ahead).acquire()
                     if self._left.is_set():
                         break
-                    if isinstance(event, Ended):
+                    if isinstance(event, TrackEnd):
                         self._queue.put(event)
                     else:
                         self._infer(event)
@@ -173,7 +173,7 @@ class Feed:
         self._latest.append(outputs)
         outputs.add_done_callback(lambda done: self._queue.put(Inferred(batch, done)))
 
-    def _events(self) -> Generator[list[Segment] | Ended]:
+    def _events(self) -> Generator[list[Segment] | TrackEnd]:
         n_delivered: Counter[str] = Counter()
         with closing(self._decoding) as decoding:
             for item in decoding:
@@ -184,7 +184,7 @@ class Feed:
                     if batch := self._batcher.add(item):
                         yield batch
                 else:
-                    yield Ended(item, n_delivered.pop(item.track.track_id, 0))
+                    yield TrackEnd(item, n_delivered.pop(item.track.track_id, 0))
             yield from self._batcher.rest()
 
 
@@ -223,11 +223,11 @@ class Batcher:
         return batch
 
 
-Row = TrackRow | Failed | Aside
+StageRow = TrackRow | Failed | Aside
 
 
 @dataclass(frozen=True)
-class Ended:
+class TrackEnd:
     """How the decoding of a track ended, and how many of its segments are in the batches."""
 
     end: Decoded | Failed | Aside
@@ -239,7 +239,7 @@ class _Open:
     """A track on its way: the segments seen so far, its end once known, and what went wrong first."""
 
     rows: list[SegmentRow] = field(default_factory=list)
-    ended: Ended | None = None
+    ended: TrackEnd | None = None
     failed: Failed | None = None
 
     @property
@@ -256,9 +256,9 @@ class Collector:
         self._limit = float(np.finfo(analysis.vectors).max)
         self._open: dict[str, _Open] = {}
 
-    def inferred(self, segments: Sequence[Segment], outputs: Outputs) -> list[Row]:
+    def inferred(self, segments: Sequence[Segment], outputs: Outputs) -> list[StageRow]:
         """Rows of the tracks that these segments completed."""
-        finished: list[Row] = []
+        finished: list[StageRow] = []
         for place, segment in enumerate(segments):
             scores = None if outputs.scores is None else outputs.scores[place]
             embedding = None if outputs.embeddings is None else outputs.embeddings[place]
@@ -266,13 +266,13 @@ class Collector:
             finished += self._add(segment, row, self._problem(scores, embedding))
         return finished
 
-    def refused(self, segments: Sequence[Segment], code: str, message: str) -> list[Row]:
+    def refused(self, segments: Sequence[Segment], code: str, message: str) -> list[StageRow]:
         """Segments that could not be inferred: their tracks fail."""
         empty = [SegmentRow(segment.index, segment.start_s, segment.end_s, None, None) for segment in segments]
         pairs = zip(segments, empty, strict=True)
         return [finished for segment, row in pairs for finished in self._add(segment, row, (code, message))]
 
-    def ended(self, ended: Ended) -> list[Row]:
+    def ended(self, ended: TrackEnd) -> list[StageRow]:
         """The track's row, if all of its segments are inferred already."""
         self._state(ended.end.track).ended = ended
         return self._finish(ended.end.track)
@@ -280,7 +280,7 @@ class Collector:
     def _state(self, track: Track) -> _Open:
         return self._open.setdefault(track.track_id, _Open())
 
-    def _add(self, segment: Segment, row: SegmentRow, problem: tuple[str, str] | None) -> list[Row]:
+    def _add(self, segment: Segment, row: SegmentRow, problem: tuple[str, str] | None) -> list[StageRow]:
         state = self._state(segment.track)
         state.rows.append(row)
         if problem and not state.failed:
@@ -294,7 +294,7 @@ class Collector:
             return "E_NAN", f"the embedding holds numbers that {self._analysis.vectors} cannot"
         return None
 
-    def _finish(self, track: Track) -> list[Row]:
+    def _finish(self, track: Track) -> list[StageRow]:
         state = self._open[track.track_id]
         if not state.complete:
             return []

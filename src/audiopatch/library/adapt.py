@@ -16,11 +16,12 @@ import torch
 from audiopatch.errors import OutputMismatchError, UsageError
 from audiopatch.evaluation import bootstrap
 from audiopatch.library.adapt_report import write_report
-from audiopatch.library.fit import Disagreed, Judged, Linear, Pooled, disagreements, fit, folds, judge, validate
+from audiopatch.library.fit import Classifier, Disagreed, Judged, Pooled, disagreements, fit, folds, judge, validate
 from audiopatch.library.own_labels import Tagged, read_tagged, write_labels
 from audiopatch.library.vectors import Vectors, read_vectors
-from audiopatch.models.card import HeadConfig, Thresholds
+from audiopatch.models.card import HeadConfig
 from audiopatch.models.tagger import Tagger
+from audiopatch.models.thresholds import Thresholds
 from audiopatch.tables.read import Tables, read
 from audiopatch.training.probe import probe_card
 from audiopatch.zoo import load_model, native
@@ -125,7 +126,7 @@ def _pooled(vectors: Vectors, rows: np.ndarray, x: np.ndarray) -> tuple[Pooled, 
         return lambda linear, places: linear.scores(x[places]), False
     segments, start = found
 
-    def mean_of_segments(linear: Linear, places: np.ndarray) -> np.ndarray:
+    def mean_of_segments(linear: Classifier, places: np.ndarray) -> np.ndarray:
         return np.stack(
             [linear.scores(segments[start[p] : start[p + 1]].astype(np.float32)).mean(axis=0) for p in places]
         )
@@ -185,7 +186,7 @@ def _check_place(folder: Path, *, force: bool) -> None:
         raise OutputMismatchError(f"{folder} holds a model already; choose another folder with -o, or add --force")
 
 
-def _write(result: Adapted, vectors: Vectors, tagged: Tagged, linear: Linear, *, model: str | None) -> None:
+def _write(result: Adapted, vectors: Vectors, tagged: Tagged, linear: Classifier, *, model: str | None) -> None:
     """The model and its report, all at once."""
     names = [one.label for one in result.labels]
     tagger = own_tagger(vectors.tables.run["parameters"], result, linear, names, model=model)
@@ -208,7 +209,7 @@ def report_of(result: Adapted, vectors: Vectors) -> dict[str, Any]:
 
 
 def own_tagger(
-    parameters: dict[str, Any], result: Adapted, linear: Linear, labels: Sequence[str], *, model: str | None
+    parameters: dict[str, Any], result: Adapted, linear: Classifier, labels: Sequence[str], *, model: str | None
 ) -> Tagger:
     """The network of a run under a classifier of its embeddings; ``model`` says where it is, if not in the zoo."""
     base = load_model(model or parameters["model"], device="cpu")

@@ -17,11 +17,11 @@ from audiopatch.evaluation.bootstrap import Interval, interval, weighted_roc_auc
 
 N_FOLDS = 5
 STRENGTHS = (1e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0)  # of the penalty on weights of standardised features
-Pooled = Callable[["Linear", np.ndarray], np.ndarray]  # a classifier, numbers of tracks (M,) -> scores (M, C)
+Pooled = Callable[["Classifier", np.ndarray], np.ndarray]  # a classifier, numbers of tracks (M,) -> scores (M, C)
 
 
 @dataclass(frozen=True)
-class Linear:
+class Classifier:
     """Logits of raw embeddings: ``x @ weight.T + bias``; weight (C, D), bias (C,)."""
 
     weight: np.ndarray
@@ -32,7 +32,7 @@ class Linear:
         return 1 / (1 + np.exp(-(x @ self.weight.T + self.bias).clip(-30, 30)))
 
 
-def fit(x: np.ndarray, y: np.ndarray, strength: float) -> Linear:
+def fit(x: np.ndarray, y: np.ndarray, strength: float) -> Classifier:
     """x (M, D), y (M, C) of 0 and 1 -> a logistic regression per class, penalised by ``strength`` on its weights.
 
     Features are standardised inside, and the result takes raw ones.
@@ -53,7 +53,7 @@ def fit(x: np.ndarray, y: np.ndarray, strength: float) -> Linear:
 
     optimizer.step(loss)
     raw = weight.detach().numpy() / std
-    return Linear(raw.astype(np.float32), (bias.detach().numpy() - raw @ mean).astype(np.float32))
+    return Classifier(raw.astype(np.float32), (bias.detach().numpy() - raw @ mean).astype(np.float32))
 
 
 def folds(truth: np.ndarray, labels: Sequence[str], groups: np.ndarray, *, seed: int = 0) -> np.ndarray:

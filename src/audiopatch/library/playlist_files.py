@@ -19,14 +19,14 @@ _XSPF = "http://xspf.org/ns/0/"
 
 
 @dataclass(frozen=True)
-class Written:
+class WrittenList:
     """What came into a playlist file; ``left_out`` are paths that its format cannot hold."""
 
     n_tracks: int
     left_out: tuple[str, ...]
 
 
-def write_playlist(entries: Sequence[Entry], file: str | os.PathLike[str], *, relative: bool = False) -> Written:
+def write_playlist(entries: Sequence[Entry], file: str | os.PathLike[str], *, relative: bool = False) -> WrittenList:
     """Write ``file`` in the format of its suffix: .m3u8, .xspf or .jspf. An existing one is replaced.
 
     ``relative`` names tracks from the folder of ``file`` on, so that both can move together; else paths are absolute.
@@ -41,7 +41,7 @@ def write_playlist(entries: Sequence[Entry], file: str | os.PathLike[str], *, re
     unfinished = path.with_name(f"{path.name}.unfinished")
     unfinished.write_text(FORMATS[suffix](fits, base), encoding="utf-8")
     unfinished.replace(path)
-    return Written(len(fits), tuple(entry.path for entry in entries if entry not in fits))
+    return WrittenList(len(fits), tuple(entry.path for entry in entries if entry not in fits))
 
 
 def m3u8(entries: Sequence[Entry], base: str | None = None) -> str:

@@ -13,7 +13,7 @@ from audiopatch.audio.pool import decode_tracks
 from audiopatch.inference.beginnings import Beginnings
 from audiopatch.inference.runner import Job
 from audiopatch.inference.settings import Analysis, Runtime
-from audiopatch.inference.stages import Finished, Stages
+from audiopatch.inference.stages import Stages, Step
 from audiopatch.models.tagger import Tagger
 from audiopatch.tables.journal import WorkList
 from audiopatch.zoo import load_model
@@ -53,7 +53,7 @@ class Local:
         decoders = {0: "decoding in this process", 1: "1 decoder"}.get(n_decoders, f"up to {n_decoders} decoders")
         return f"{self._tagger.device}, {threads}, {decoders}"
 
-    def finished(self, job: Job, work: WorkList, stop: threading.Event, *, once: bool = False) -> Generator[Finished]:
+    def finished(self, job: Job, work: WorkList, stop: threading.Event, *, once: bool = False) -> Generator[Step]:
         """The caller's thread infers while another feeds it, and the decoders' processes are at work."""
         assert self._tagger is not None
         runtime = job.runtime

@@ -19,7 +19,7 @@ from typing import Any, Self
 from audiopatch.errors import EnvironmentProblem, UsageError, missing_extra
 from audiopatch.inference.runner import Job
 from audiopatch.inference.settings import Analysis, Runtime
-from audiopatch.inference.stages import Finished
+from audiopatch.inference.stages import Step
 from audiopatch.models.tagger import Tagger
 from audiopatch.runners.ray_crew import Crew, posts, shared_beginnings
 from audiopatch.runners.ray_shards import Shards
@@ -201,7 +201,7 @@ class Cluster:
         found = posts(self._runtime)
         return f"Ray: {len(found)} models ({self._runtime.device}) on {len({post.node_id for post in found})} nodes"
 
-    def finished(self, job: Job, work: WorkList, stop: threading.Event, *, once: bool = False) -> Generator[Finished]:
+    def finished(self, job: Job, work: WorkList, stop: threading.Event, *, once: bool = False) -> Generator[Step]:
         """Hand out shards and take back rows."""
         if self._crew is None:
             self._crew = Crew(self._weights, replace(job, runtime=self._runtime))

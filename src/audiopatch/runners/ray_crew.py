@@ -17,7 +17,7 @@ from audiopatch.errors import EnvironmentProblem
 from audiopatch.inference.beginnings import Beginnings, First
 from audiopatch.inference.runner import Job
 from audiopatch.inference.settings import Runtime
-from audiopatch.inference.stages import Finished, Stages
+from audiopatch.inference.stages import Stages, Step
 from audiopatch.models.tagger import Tagger
 from audiopatch.runners.ray_decode import decode
 from audiopatch.types import Track
@@ -52,7 +52,7 @@ def asking(actor: Any) -> First:
 _CHUNKS_AHEAD = 2  # per decode task; it sleeps until they are taken
 
 
-class Model:
+class ModelActor:
     """Decodes and infers several shards at once, so that the model has work while the next decoder starts.
 
     Its decode tasks run wherever the cluster has CPUs. It owns them: if it dies, they end.
@@ -66,16 +66,16 @@ class Model:
         self._stages = Stages(tagger, job.analysis, batch_size=runtime.batch)
         self._job = job
 
-    def finished(self, tracks: Sequence[Track], beginnings: Any) -> Iterator[Finished]:
+    def finished(self, tracks: Sequence[Track], beginnings: Any) -> Iterator[Step]:
         """A step whenever tracks are finished, and one at the end. ``beginnings`` is an actor to ask, or None."""
         n_inferences = 0
         first = asking(beginnings) if beginnings is not None else None
         for step in self._stages.finished(self._decoded(tracks), threading.Event(), first):
             n_inferences += step.n_inferences
             if step.rows:
-                yield Finished(step.rows, n_inferences)
+                yield Step(step.rows, n_inferences)
                 n_inferences = 0
-        yield Finished((), n_inferences)
+        yield Step((), n_inferences)
 
     def _decoded(self, tracks: Sequence[Track]) -> Generator[Outcome]:
         """As ``decode_tracks``, by a task elsewhere. Ray shall not retry it: half of a track may be here already."""
@@ -194,7 +194,7 @@ class Crew:
             if taken[post.node_id]:
                 taken[post.node_id] -= 1
                 continue
-            actor = ray.remote(Model).options(**post.options).remote()
+            actor = ray.remote(ModelActor).options(**post.options).remote()
             starting = actor.prepare.remote(self._weights, self._job, self._job.runtime.threads or post.n_cpus)
             self._members.append(Member(post, actor, starting))
 

@@ -9,7 +9,7 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from audiopatch.inference.stages import Finished
+from audiopatch.inference.stages import Step
 from audiopatch.runners.ray_crew import Crew, Member, reason_of
 from audiopatch.types import Failed, Track
 
@@ -39,7 +39,7 @@ class Shards:
     _again: deque[Shard] = field(default_factory=deque)
     _streams: dict[Any, tuple[Member, Shard]] = field(default_factory=dict)
 
-    def finished(self, stop: threading.Event) -> Generator[Finished]:
+    def finished(self, stop: threading.Event) -> Generator[Step]:
         """Steps as they come, until all tracks are back or ``stop`` is set. Back-pressure: a step waits to be taken."""
         while not stop.is_set():
             self.crew.tend()
@@ -78,7 +78,7 @@ class Shards:
         ready, _ = ray.wait(watched, num_returns=len(watched), timeout=0)
         return [stream for stream in ready if stream in self._streams]
 
-    def _advance(self, stream: Any) -> Finished | None:
+    def _advance(self, stream: Any) -> Step | None:
         """The next step of a stream. One that was lost is no step: what is left of its shard is done again."""
         import ray
         from ray.exceptions import RayActorError, RayError
@@ -105,13 +105,13 @@ class Shards:
         member, _ = self._streams.pop(stream)
         member.n_free += 1
 
-    def lost(self, shard: Shard) -> Finished | None:
+    def lost(self, shard: Shard) -> Step | None:
         """Do it again: as a whole at first, then track by track, so that one that kills whoever has it fails alone."""
         shard.n_losses += 1
         if len(shard.left) == 1 and shard.n_losses >= _MAX_LOSSES:
             (track,) = shard.left.values()
             message = f"{shard.n_losses} workers were lost while they had it"
-            return Finished([Failed(track, "E_WORKER_CRASH", "infer", message)])
+            return Step([Failed(track, "E_WORKER_CRASH", "infer", message)])
         if shard.n_losses == 1:
             self._again.append(shard)
         else:

@@ -21,7 +21,7 @@ class Stored(Protocol):
         ...
 
 
-class Change(Protocol):
+class FolderChange(Protocol):
     """What is to become of a folder, all at once; names are relative to it."""
 
     def stage(self, name: str, /) -> Path:
@@ -59,7 +59,7 @@ class Folder(Protocol):
         """A small file, replaced as a whole, durably."""
         ...
 
-    def change(self) -> AbstractContextManager[Change]:
+    def change(self) -> AbstractContextManager[FolderChange]:
         """Commits at the end of the block; an exception inside it leaves the folder as it was."""
         ...
 

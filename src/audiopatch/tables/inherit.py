@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from audiopatch.tables.parts import PartStore, joined
 from audiopatch.tables.schema import TABLES
-from audiopatch.tables.tables import Tables, own_names, place
+from audiopatch.tables.tables import TablesByName, own_names, place
 from audiopatch.types import Decoded
 
 
@@ -72,9 +72,9 @@ def _rebased(value: Any, old: str, new: str) -> Any:
     return new.rstrip("/") + value[len(old.rstrip("/")) :]
 
 
-def inherited(store: PartStore, heirs: Sequence[Heir]) -> Tables:
+def inherited(store: PartStore, heirs: Sequence[Heir]) -> TablesByName:
     """The tables of one part that holds the rows of all ``heirs``, each part they come from read once."""
-    tables: Tables = {}
+    tables: TablesByName = {}
     for table in TABLES:
         parts = store.parts(table)
         pieces: list[pa.Table] = []

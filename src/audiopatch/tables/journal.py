@@ -31,7 +31,7 @@ class Known(NamedTuple):
     unchanged: bool
 
 
-class Source(NamedTuple):
+class KnownSource(NamedTuple):
     """Where rows of perhaps the same audio are."""
 
     part: str
@@ -103,7 +103,7 @@ class Journal:
         state = int(self.state[place])
         return Known(int(self.part[place]), state not in (_OK, _DAMAGED), state == _DAMAGED, bool(same))
 
-    def source_of(self, track: Track) -> Source | None:
+    def source_of(self, track: Track) -> KnownSource | None:
         """Rows that may be of the same audio: the track's own before it changed, or those of its size and time."""
         place = self._place(track.track_id)
         if place is None:
@@ -114,13 +114,15 @@ class Journal:
                 return None
         return self._source(place)
 
-    def rows_under(self, track_id: str) -> Source | None:
+    def rows_under(self, track_id: str) -> KnownSource | None:
         """The rows of a track by its id; None where it has none or failed."""
         place = self._place(track_id)
         return None if place is None else self._source(place)
 
-    def _source(self, place: int) -> Source | None:
-        return None if self.state[place] != _OK else Source(self.parts[self.part[place]], f"{self.ids[place]:016x}")
+    def _source(self, place: int) -> KnownSource | None:
+        return (
+            None if self.state[place] != _OK else KnownSource(self.parts[self.part[place]], f"{self.ids[place]:016x}")
+        )
 
     @cached_property
     def _by_stamp(self) -> np.ndarray:

@@ -16,7 +16,7 @@ import pyarrow as pa
 from audiopatch.errors import OutputMismatchError, UsageError
 from audiopatch.storage.place import is_remote, named
 from audiopatch.tables import FORMATS
-from audiopatch.tables.folder import Change, Folder
+from audiopatch.tables.folder import Folder, FolderChange
 from audiopatch.tables.formats import write_csv
 from audiopatch.tables.journal import Journal, part_name
 from audiopatch.tables.local import LocalFolder
@@ -217,7 +217,7 @@ def _prepare_next(output: Output) -> None:
     output.home.prepare()
 
 
-def _retire(change: Change, store: PartStore, part: str, *, archive: str | None) -> None:
+def _retire(change: FolderChange, store: PartStore, part: str, *, archive: str | None) -> None:
     """Delete a part's files, or move them to ``archive``."""
     for table in TABLES:
         name = store.file_name(table, part)

@@ -11,9 +11,9 @@ from typing import Any, BinaryIO, Protocol
 import pyarrow as pa
 
 from audiopatch.errors import EnvironmentProblem
-from audiopatch.tables.folder import Change, Folder, Stored
+from audiopatch.tables.folder import Folder, FolderChange, Stored
 from audiopatch.tables.schema import TABLES
-from audiopatch.tables.tables import Tables
+from audiopatch.tables.tables import TablesByName
 
 # What synchronisers leave beside a part (``part-x (conflicted copy).parquet``) has its ending, and another name.
 EMPTY = "none"  # instead of a part's name, where a table has no row
@@ -84,7 +84,7 @@ class PartStore:
             pass
         return False
 
-    def add(self, name: str, tables: Tables, *, replaces: Mapping[str, Collection[str]] | None = None) -> None:
+    def add(self, name: str, tables: TablesByName, *, replaces: Mapping[str, Collection[str]] | None = None) -> None:
         """Commit a new part; ``replaces`` names, per older part, the ``track_id`` whose rows leave it."""
         with self.folder.change() as change:
             for part, track_ids in (replaces or {}).items():
@@ -139,7 +139,7 @@ class PartStore:
                 for part in merged:
                     change.delete(self.file_name(table, part))
 
-    def rewrite(self, change: Change, part: str, track_ids: Collection[str]) -> None:
+    def rewrite(self, change: FolderChange, part: str, track_ids: Collection[str]) -> None:
         """Stage ``part`` without some tracks; a table left empty is deleted. Call it under the lock."""
         for table in TABLES:
             name = self.file_name(table, part)

@@ -17,11 +17,11 @@ from audiopatch.types import Decoded, Failed, SegmentRow, Track, TrackRow
 if TYPE_CHECKING:
     from audiopatch.zoo.labels import Label
 
-Tables = dict[str, pa.Table]
+TablesByName = dict[str, pa.Table]
 _UNWRITABLE = (ValueError, OverflowError, TypeError, pa.ArrowException)
 
 
-def tables_of(rows: Sequence[TrackRow | Failed], layout: Layout, *, at: datetime | None = None) -> Tables:
+def tables_of(rows: Sequence[TrackRow | Failed], layout: Layout, *, at: datetime | None = None) -> TablesByName:
     """The part that holds ``rows``: only tables that have a row, sorted by path."""
     at = at or datetime.now(UTC)
     rows = sorted(rows, key=lambda row: row.track.path)
@@ -36,7 +36,7 @@ def tables_of(rows: Sequence[TrackRow | Failed], layout: Layout, *, at: datetime
     return {name: table for name, table in tables.items() if table is not None and len(table)}
 
 
-def writable(rows: Sequence[TrackRow | Failed], layout: Layout) -> Tables:
+def writable(rows: Sequence[TrackRow | Failed], layout: Layout) -> TablesByName:
     """``tables_of``, where a row that no table can hold becomes an error of its own and leaves its neighbours alone."""
     try:
         return tables_of(rows, layout)

@@ -68,7 +68,7 @@ class Trained:
 
 
 @dataclass(frozen=True)
-class Run:
+class TrainRun:
     """What every kind of run shares."""
 
     data: Path | None
@@ -92,7 +92,7 @@ class Run:
 
 def run_recipe(
     name: str,
-    run: Run,
+    run: TrainRun,
     *,
     model: str | None,
     settings: Sequence[str],
@@ -115,7 +115,7 @@ def run_recipe(
     return _run_folds(replace(found, config=_resolved(config)), run, fold)
 
 
-def native_precision(config: TrainConfig, run: Run) -> TrainConfig:
+def native_precision(config: TrainConfig, run: TrainRun) -> TrainConfig:
     """fp32 where the recipe's format is only emulated; ``--set precision=bf16`` computes in it all the same."""
     dtypes = {"bf16": torch.bfloat16, "fp16": torch.float16}
     if config.precision not in dtypes or find_device(run.device).type != "cpu":
@@ -127,7 +127,7 @@ def native_precision(config: TrainConfig, run: Run) -> TrainConfig:
 
 
 def run_probe(
-    dataset: str, run: Run, *, model: str | None, settings: Sequence[str], fold: str | None
+    dataset: str, run: TrainRun, *, model: str | None, settings: Sequence[str], fold: str | None
 ) -> tuple[Trained, ...]:
     """Probe a model on a dataset that has no recipe for it."""
     DATASETS[dataset]  # an unknown one says so before anything else
@@ -143,7 +143,7 @@ def _resolved(config: TrainConfig | ProbeConfig) -> TrainConfig | ProbeConfig:
     return replace(config, model=replace(chosen, base=DEFAULT_MODEL)) if chosen.base == "default" else config
 
 
-def _run_folds(recipe: TrainRecipe, run: Run, fold: str | None) -> tuple[Trained, ...]:
+def _run_folds(recipe: TrainRecipe, run: TrainRun, fold: str | None) -> tuple[Trained, ...]:
     require_training_extra()
     folder = run.output or Path("runs") / _run_name(recipe, run)
     if fold is None:
@@ -161,7 +161,7 @@ def _run_folds(recipe: TrainRecipe, run: Run, fold: str | None) -> tuple[Trained
     return found
 
 
-def _run_name(recipe: TrainRecipe, run: Run) -> str:
+def _run_name(recipe: TrainRecipe, run: TrainRun) -> str:
     """Of a dataset that is anybody's folder, the folder's name; else the recipe's."""
     own = recipe.config.dataset in ("folder", "csv") and run.data is not None
     return run.data.expanduser().resolve().name if own and run.data is not None else recipe.name
@@ -186,7 +186,7 @@ def _on_fold(recipe: TrainRecipe, number: int) -> TrainRecipe:
     return replace(recipe, config=replace(recipe.config, options={**recipe.config.options, "fold": number}))
 
 
-def _one(recipe: TrainRecipe, run: Run, folder: Path) -> Trained:
+def _one(recipe: TrainRecipe, run: TrainRun, folder: Path) -> Trained:
     """One run with everything around it."""
     config = recipe.config
     work = _probe if isinstance(config, ProbeConfig) else _train
@@ -198,7 +198,7 @@ def _one(recipe: TrainRecipe, run: Run, folder: Path) -> Trained:
     return Trained(folder / "model", figures, recipe.published)
 
 
-def _train(recipe: TrainRecipe, run: Run, dataset: Dataset, folder: Path) -> tuple[Dataset, Waves]:
+def _train(recipe: TrainRecipe, run: TrainRun, dataset: Dataset, folder: Path) -> tuple[Dataset, Waves]:
     from audiopatch.training.train import check, train  # needs lightning-fabric, which evaluation does without
 
     config = recipe.config
@@ -220,7 +220,7 @@ def _train(recipe: TrainRecipe, run: Run, dataset: Dataset, folder: Path) -> tup
     return dataset, waves
 
 
-def _probe(recipe: TrainRecipe, run: Run, dataset: Dataset, folder: Path) -> tuple[Dataset, Waves]:
+def _probe(recipe: TrainRecipe, run: TrainRun, dataset: Dataset, folder: Path) -> tuple[Dataset, Waves]:
     config = recipe.config
     assert isinstance(config, ProbeConfig)
     files = RunFolder(folder)
@@ -241,7 +241,7 @@ def _probe(recipe: TrainRecipe, run: Run, dataset: Dataset, folder: Path) -> tup
     return dataset, waves
 
 
-def _evaluate(recipe: TrainRecipe, run: Run, dataset: Dataset, waves: Waves, folder: Path) -> dict[str, float]:
+def _evaluate(recipe: TrainRecipe, run: TrainRun, dataset: Dataset, waves: Waves, folder: Path) -> dict[str, float]:
     """Evaluate on the test split, write the model's README, say our figures beside the paper's."""
     model = folder / "model"
     figures: dict[str, float] = {}

@@ -56,14 +56,14 @@ def _share(epoch: int, start_epoch: int, ramp_epochs: int) -> float:
     return (1 - math.cos(math.pi * done)) / 2
 
 
-Report = Callable[[Mapping[str, Any]], None]
+OnRow = Callable[[Mapping[str, Any]], None]
 
 
 def quiet(row: Mapping[str, Any]) -> None:
     """A report for nobody."""
 
 
-class Outcome(NamedTuple):  # no frozen dataclass: Fabric takes results apart
+class TrainOutcome(NamedTuple):  # no frozen dataclass: Fabric takes results apart
     """How a run ended: ``finished`` or interrupted (its checkpoint is saved); the best validation and its epoch."""
 
     finished: bool
@@ -72,7 +72,7 @@ class Outcome(NamedTuple):  # no frozen dataclass: Fabric takes results apart
 
 
 @dataclass
-class Progress:
+class Position:
     """Where a run stands: batches done in all and in this epoch, and the best validation so far."""
 
     step: int = 0
@@ -94,10 +94,10 @@ class Loop:
         clips: Clips,
         tagger: Tagger,
         run: RunFolder,
-        report: Report,
+        report: OnRow,
     ):
         self.fabric, self.config, self.dataset, self.clips, self.tagger = fabric, config, dataset, clips, tagger
-        self.folder, self.report, self.progress = run, report, Progress()
+        self.folder, self.report, self.progress = run, report, Position()
         self.board = board(run.path) if fabric.is_global_zero else quiet
         objective = Objective(tagger, config.loss, config.augment)
         self.objective = objective
@@ -113,14 +113,14 @@ class Loop:
         )
         self.validation = Validation.of(dataset, clips.waves, find_plan(tagger, reduction.inference), fabric)
 
-    def run(self, stop: Callable[[], bool]) -> Outcome:
+    def run(self, stop: Callable[[], bool]) -> TrainOutcome:
         self._resume()
         while self.progress.epoch < self.config.epochs:
             if not self._epoch(stop):
                 self._checkpoint()
-                return Outcome(False, self.progress.best, self.progress.best_epoch)
+                return TrainOutcome(False, self.progress.best, self.progress.best_epoch)
         self._finish()
-        return Outcome(True, self.progress.best, self.progress.best_epoch)
+        return TrainOutcome(True, self.progress.best, self.progress.best_epoch)
 
     def _epoch(self, stop: Callable[[], bool]) -> bool:
         """The rest of the current epoch; False where it was stopped in between."""
@@ -255,7 +255,7 @@ class Loop:
             raise OutputMismatchError(
                 f"{self.folder.path} was trained on other clips than the dataset now holds; begin anew with --force"
             )
-        self.progress: Progress = Progress(**state["progress"])
+        self.progress: Position = Position(**state["progress"])
         self.tagger.load_state_dict(state["tagger"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.fabric.strategy.precision.load_state_dict(state["scaler"])

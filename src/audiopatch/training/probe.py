@@ -32,7 +32,7 @@ POOLED = 0  # the "block" of a network without tokens
 
 
 @dataclass(frozen=True)
-class Features:
+class ClipFeatures:
     """stacks (N, n_blocks, P + 1, D): each clip's mean over segments; of a convolutional network, (N, 1, 1, E)."""
 
     blocks: tuple[int, ...]
@@ -64,7 +64,7 @@ def choices(card: ModelCard, blocks: Sequence[int], tokens: Sequence[str]) -> li
 
 def extract(
     tagger: Tagger, clips: Iterable[np.ndarray], blocks: Sequence[int], *, plan: Plan, overlap: float, names: Sequence
-) -> Features:
+) -> ClipFeatures:
     """Features of waveforms (S,) at the model's rate, as ``embed`` finds them; ``names`` are those of the clips."""
     backbone = tagger.card.backbone
     tokens = stack_names(tagger)
@@ -74,8 +74,8 @@ def extract(
     )
     found = clip_rows(tagger, clips, analysis).require_all(names).embeddings
     if stack is None:
-        return Features((POOLED,), ("pooled",), found[:, None, None])
-    return Features(tuple(blocks), tokens, found.reshape(len(found), len(blocks), len(tokens), -1))
+        return ClipFeatures((POOLED,), ("pooled",), found[:, None, None])
+    return ClipFeatures(tuple(blocks), tokens, found.reshape(len(found), len(blocks), len(tokens), -1))
 
 
 def probe_card(
@@ -98,7 +98,7 @@ def probe_card(
     )
 
 
-Report = Callable[[Mapping[str, Any]], None]
+OnRow = Callable[[Mapping[str, Any]], None]
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def probe(
     folder: Path,
     *,
     force: bool = False,
-    report: Report = lambda row: None,
+    report: OnRow = lambda row: None,
     progress: Callable[[int, int], None] = quiet,
 ) -> Fitted:
     """Fit all probes and leave the best one in ``folder`` as a model, with the grid as grid.csv and heat map.
@@ -182,7 +182,7 @@ class Fit:
         dataset: Dataset,
         train: Sequence[Item],
         valid: Sequence[Item],
-        features: Features,
+        features: ClipFeatures,
         device: torch.device,
     ):
         self.config, self.dataset, self.features, self.device = config, dataset, features, device

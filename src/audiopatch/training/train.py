@@ -29,7 +29,7 @@ from audiopatch.training import optimizer
 from audiopatch.training.clips import Clips
 from audiopatch.training.config import Teacher, TrainConfig
 from audiopatch.training.initialise import build_tagger
-from audiopatch.training.loop import Loop, Outcome, Report, quiet
+from audiopatch.training.loop import Loop, OnRow, TrainOutcome, quiet
 from audiopatch.training.optimizer import LOSSES
 from audiopatch.training.run_folder import RunFolder
 from audiopatch.zoo.load import load_model
@@ -53,8 +53,8 @@ def train(
     devices: int = 1,
     resume: bool = False,
     force: bool = False,
-    report: Report = quiet,
-) -> Outcome:
+    report: OnRow = quiet,
+) -> TrainOutcome:
     """Train as ``config`` says and leave the result in ``folder``; ``resume`` goes on from its checkpoint, ``force``
     begins anew where a run is.
 
@@ -111,9 +111,9 @@ def _fit(
     waves: Waves,
     teacher: np.ndarray | None,
     folder: Path,
-    report: Report,
+    report: OnRow,
     stop: Callable[[], bool],
-) -> Outcome:
+) -> TrainOutcome:
     """One process of a run."""
     if fabric.world_size > 1:
         stop = leave_to_parent(stop)

@@ -17,7 +17,7 @@ from audiopatch.writing.changes import Change, alike, by_path, equal
 from audiopatch.writing.containers import Tags, check_installed, open_tags
 from audiopatch.writing.delta import apply_delta, make_delta
 from audiopatch.writing.evidence import evidence
-from audiopatch.writing.journal import Journal
+from audiopatch.writing.journal import WriteJournal
 from audiopatch.writing.replace import Exchange, Refused, exchange, words
 from audiopatch.writing.session import Session, session
 
@@ -25,7 +25,7 @@ _CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
-class Outcome:
+class FileOutcome:
     """How one file ended, and why.
 
     ``what`` is written, unchanged (it holds the values already), kept (it holds others of the user's) or refused.
@@ -42,7 +42,7 @@ class Written:
     """What a write did: its ``name`` is what ``undo`` takes, ``journal_bytes`` what that takes on the disk."""
 
     name: str = ""
-    outcomes: list[Outcome] = field(default_factory=list)
+    outcomes: list[FileOutcome] = field(default_factory=list)
     interrupted: bool = False
     journal_bytes: int = 0
     note: str = ""
@@ -75,7 +75,7 @@ def apply_changes(
     break_links: bool = False,
     upgrade_id3: bool = False,
     stop: Callable[[], bool] = lambda: False,
-    advance: Callable[[Outcome], object] = lambda outcome: None,
+    advance: Callable[[FileOutcome], object] = lambda outcome: None,
 ) -> Written:
     """Write changes, as ``propose_changes`` or ``read_changes`` give them, into the files; ``undo`` takes them back.
 
@@ -103,20 +103,20 @@ def apply_changes(
     return written
 
 
-def _outcome(path: str, changes: Sequence[Change], place: Session, how: How) -> Outcome:
+def _outcome(path: str, changes: Sequence[Change], place: Session, how: How) -> FileOutcome:
     try:
         return write_file(path, changes, place.journal, how)
     except Refused as reason:
-        return Outcome(path, "refused", str(reason))
+        return FileOutcome(path, "refused", str(reason))
     except TrackError as error:
-        return Outcome(path, "refused", f"its audio cannot be checked: {error}")
+        return FileOutcome(path, "refused", f"its audio cannot be checked: {error}")
     except OSError as error:
-        return Outcome(path, "refused", "no such file" if isinstance(error, FileNotFoundError) else words(error))
+        return FileOutcome(path, "refused", "no such file" if isinstance(error, FileNotFoundError) else words(error))
     except Exception as error:  # an error of ours: this file is as it was, and the others shall not wait for it
-        return Outcome(path, "refused", f"please report this: {type(error).__name__}: {first_line(error)}")
+        return FileOutcome(path, "refused", f"please report this: {type(error).__name__}: {first_line(error)}")
 
 
-def write_file(path: str, changes: Sequence[Change], journal: Callable[[str], Journal], how: How) -> Outcome:
+def write_file(path: str, changes: Sequence[Change], journal: Callable[[str], WriteJournal], how: How) -> FileOutcome:
     """Make the changes of one file, those that are not there yet.
 
     In this order: a copy beside the file is changed and compared with it, the way back is in the journal, the copy
@@ -126,7 +126,7 @@ def write_file(path: str, changes: Sequence[Change], journal: Callable[[str], Jo
     kind, tags = open_tags(real, upgrade=True)
     if not _wanted(tags, changes):
         kept = any(not equal(tags.read(change.field), change.new) for change in changes)
-        return Outcome(path, "kept" if kept else "unchanged")
+        return FileOutcome(path, "kept" if kept else "unchanged")
     before = kind.packets(real)
     diary = journal(real)
     with exchange(real, break_links=how.break_links) as copy:
@@ -142,7 +142,7 @@ def write_file(path: str, changes: Sequence[Change], journal: Callable[[str], Jo
         fields = {change.field: {"old": tags.read(change.field), "new": change.new} for change in wanted}
         diary.append(content, kind="file", path=real, track_id=wanted[0].track_id, fields=fields, **said)
         copy.commit(mtime_ns=mtime_ns)
-    return Outcome(path, "written", fields=tuple(fields))
+    return FileOutcome(path, "written", fields=tuple(fields))
 
 
 def _wanted(tags: Tags, changes: Sequence[Change]) -> list[Change]:

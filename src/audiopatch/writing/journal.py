@@ -24,7 +24,7 @@ _HEAD = struct.Struct("<4sII32s")
 
 
 @dataclass(frozen=True)
-class Record:
+class JournalRecord:
     """One entry: what it says, and where the bytes with it are."""
 
     said: dict[str, Any]
@@ -49,7 +49,7 @@ class Write:
     def name(self) -> str:
         return self.folder.name
 
-    def records(self) -> Iterator[Record]:
+    def records(self) -> Iterator[JournalRecord]:
         """All that are whole, in their order; what a crash cut off, or a disk spoilt, is passed over."""
         path = self.folder / _NAME
         if not path.is_file() or not path.stat().st_size:
@@ -77,7 +77,7 @@ class Write:
         shutil.rmtree(self.folder)
 
 
-class Journal:
+class WriteJournal:
     """A write's journal, open for more. A context manager."""
 
     def __init__(self, write: Write):
@@ -88,7 +88,7 @@ class Journal:
             sync_folder(self._path.parent)
         self._cut_off_what_is_torn()
 
-    def __enter__(self) -> Journal:
+    def __enter__(self) -> WriteJournal:
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -183,7 +183,7 @@ def _end(data: mmap, at: int) -> int | None:
     return end if end <= len(data) and sha256(data[begin:end]).digest() == digest else None
 
 
-def _read(data: mmap, path: Path, at: int, end: int) -> Record:
+def _read(data: mmap, path: Path, at: int, end: int) -> JournalRecord:
     n_text = _HEAD.unpack_from(data, at)[1]
     begin = at + _HEAD.size
-    return Record(json.loads(data[begin : begin + n_text]), path, begin + n_text, end)
+    return JournalRecord(json.loads(data[begin : begin + n_text]), path, begin + n_text, end)

@@ -11,7 +11,7 @@ from audiopatch.errors import EnvironmentProblem, OutputMismatchError, UsageErro
 from audiopatch.tables.folder import Folder
 from audiopatch.tables.local import LocalFolder, disk_errors, locked
 from audiopatch.tables.output import Stamp, restamp
-from audiopatch.writing.journal import FOLDER, Journal, Write, find_write, new_write
+from audiopatch.writing.journal import FOLDER, Write, WriteJournal, find_write, new_write
 from audiopatch.writing.replace import clear_aside
 
 
@@ -22,7 +22,7 @@ class Session:
         self._folder, self._stack = folder, stack
         last = find_write(folder.path, None)
         self.write = last if last is not None and last.state() == "unfinished" else None
-        self._journal: Journal | None = None
+        self._journal: WriteJournal | None = None
         if self.write is not None:
             clear_leftovers(self.write)
 
@@ -31,11 +31,11 @@ class Session:
         """Empty as long as nothing was written."""
         return self.write.name if self.write is not None else ""
 
-    def journal(self, path: str) -> Journal:
+    def journal(self, path: str) -> WriteJournal:
         """The journal, which knows now that this file is next."""
         if self._journal is None:
             self.write = self.write or new_write(self._folder.path)
-            self._journal = self._stack.enter_context(Journal(self.write))
+            self._journal = self._stack.enter_context(WriteJournal(self.write))
         self._journal.append(kind="at", path=path, durable=False)
         return self._journal
 
@@ -49,7 +49,7 @@ class Session:
             self.write = None
             return ""
         if done:
-            with Journal(self.write) as journal:
+            with WriteJournal(self.write) as journal:
                 journal.append(kind="end")
         return follow(self._folder, self.write)
 

@@ -13,10 +13,10 @@ from mmap import ACCESS_READ, mmap
 from typing import Any
 
 from audiopatch.tables.output import folder_at
-from audiopatch.writing.apply import Outcome
+from audiopatch.writing.apply import FileOutcome
 from audiopatch.writing.containers import check_installed, open_tags
 from audiopatch.writing.delta import Bytes, apply_delta
-from audiopatch.writing.journal import Journal, Record, Write, find_write, writes_before, writes_in
+from audiopatch.writing.journal import JournalRecord, Write, WriteJournal, find_write, writes_before, writes_in
 from audiopatch.writing.replace import Exchange, Refused, exchange, words
 from audiopatch.writing.session import clear_leftovers, follow, held, on_disk
 
@@ -26,7 +26,7 @@ class Undone:
     """What an undo did; ``outcomes`` are ``restored``, ``unchanged`` (already as before the write) or ``refused``."""
 
     name: str = ""
-    outcomes: list[Outcome] = field(default_factory=list)
+    outcomes: list[FileOutcome] = field(default_factory=list)
     interrupted: bool = False
     note: str = ""
 
@@ -53,7 +53,7 @@ def undo(
     dry_run: bool = False,
     break_links: bool = False,
     stop: Callable[[], bool] = lambda: False,
-    advance: Callable[[Outcome], object] = lambda outcome: None,
+    advance: Callable[[FileOutcome], object] = lambda outcome: None,
 ) -> Undone:
     """Take back the last write, or one by its name: its files get the bytes and the modification time they had.
 
@@ -71,7 +71,7 @@ def undo(
         if not dry_run:
             clear_leftovers(found)
         undone = Undone(found.name)
-        with Journal(found) as journal:
+        with WriteJournal(found) as journal:
             for path, records in _by_path(found.records(), only).items():
                 if stop():
                     undone.interrupted = True
@@ -109,9 +109,9 @@ def _past(write: Write) -> PastWrite:
     return PastWrite(write.name, write.state(), len(files), write.size_bytes())
 
 
-def _by_path(records: Iterable[Record], only: Sequence[str]) -> dict[str, list[Record]]:
+def _by_path(records: Iterable[JournalRecord], only: Sequence[str]) -> dict[str, list[JournalRecord]]:
     """What happened to each file that was asked for, the last first."""
-    found: dict[str, list[Record]] = {}
+    found: dict[str, list[JournalRecord]] = {}
     for record in records:
         if record.said["kind"] == "file" and (not only or _matches(record.said["path"], only)):
             found.setdefault(record.said["path"], []).insert(0, record)
@@ -122,21 +122,23 @@ def _matches(path: str, patterns: Sequence[str]) -> bool:
     return any(fnmatch.fnmatch(path, form) for pattern in patterns for form in (pattern, f"*/{pattern}"))
 
 
-def _outcome(path: str, records: Sequence[Record], journal: Journal | None, break_links: bool) -> Outcome:
+def _outcome(
+    path: str, records: Sequence[JournalRecord], journal: WriteJournal | None, break_links: bool
+) -> FileOutcome:
     try:
         steps = _steps(path, records)
         if steps and journal is not None:
             journal.append(kind="at", path=path, durable=False)
             with exchange(path, break_links=break_links) as copy:
                 _restore(copy, steps)
-        return Outcome(path, "restored" if steps else "unchanged")
+        return FileOutcome(path, "restored" if steps else "unchanged")
     except Refused as reason:
-        return Outcome(path, "refused", str(reason))
+        return FileOutcome(path, "refused", str(reason))
     except OSError as error:
-        return Outcome(path, "refused", "no such file" if isinstance(error, FileNotFoundError) else words(error))
+        return FileOutcome(path, "refused", "no such file" if isinstance(error, FileNotFoundError) else words(error))
 
 
-def _steps(path: str, records: Sequence[Record]) -> list[Record]:
+def _steps(path: str, records: Sequence[JournalRecord]) -> list[JournalRecord]:
     """The records that lead back from what the file is now; none where it is what it was. Refused for anything else."""
     with open(path, "rb") as file:
         now = hashlib.file_digest(file, "sha256").hexdigest()
@@ -150,7 +152,7 @@ def _steps(path: str, records: Sequence[Record]) -> list[Record]:
     return steps
 
 
-def _both(path: str, records: Sequence[Record]) -> str:
+def _both(path: str, records: Sequence[JournalRecord]) -> str:
     """What the write left in each field, and what is there now."""
     try:
         _, tags = open_tags(path, upgrade=True)
@@ -167,7 +169,7 @@ def _both(path: str, records: Sequence[Record]) -> str:
     return ", ".join(texts)
 
 
-def _restore(copy: Exchange, steps: Sequence[Record]) -> None:
+def _restore(copy: Exchange, steps: Sequence[JournalRecord]) -> None:
     """Make the old bytes in the copy, check them, and let it take the file's place."""
     if copy.sha256 != steps[0].said["new"]["sha256"]:
         raise Refused("another program changed it at the same time")

@@ -12,7 +12,8 @@ from typing import Any
 
 from audiopatch.catalog import nearest
 from audiopatch.errors import UsageError
-from audiopatch.models.card import FrontendConfig, HeadConfig, ModelCard, TransformerConfig, thresholds_for
+from audiopatch.models.card import FrontendConfig, HeadConfig, ModelCard, TransformerConfig
+from audiopatch.models.thresholds import thresholds_for
 from audiopatch.zoo import ast, audiomae, ced, dasheng, eat, efficientat, maest, musicnn, passt
 
 # A family's file holds its cards (``CARDS``) and its reader (``matches``, ``read``); readers are asked in this order.
@@ -99,7 +100,7 @@ def least_scores(run: Mapping[str, Any], labels: Iterable[str]) -> tuple[dict[st
     """
     made = run["parameters"]
     card = CARDS.get(made["model"]) or _own_card(run)
-    measured = card and thresholds_for(card, made["patchout"], made["pool"], made["overlap"])
+    measured = card and thresholds_for(card.thresholds, made["patchout"], made["pool"], made["overlap"])
     if measured is None:
         known = f"no thresholds for such scores of {made['model']}: labels count from {LEAST_SCORE} on"
         return dict.fromkeys(labels, LEAST_SCORE), known
