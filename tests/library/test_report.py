@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 import audiopatch
 from audiopatch.cli.main import app
-from audiopatch.library.payload import flat_map
+from audiopatch.library.report import flat_map
 from audiopatch.library.similar import find_seeds, neighbours
 from audiopatch.library.vectors import read_vectors
 from audiopatch.tables.read import read

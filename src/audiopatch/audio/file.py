@@ -12,8 +12,7 @@ from typing import Any
 
 from audiopatch.errors import TrackError
 from audiopatch.storage.place import is_remote
-from audiopatch.storage.reader import RemoteFile
-from audiopatch.storage.store import about
+from audiopatch.storage.store import RemoteFile, about
 from audiopatch.types import Track
 
 # What an error says of the file itself. All the others (EIO, ESTALE, EMFILE, ...) are trouble of the moment.

@@ -6,15 +6,19 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from audiopatch.errors import UsageError
+from audiopatch.errors import UsageError, first_line, missing_extra
 from audiopatch.library.duplicates import is_duplicate
-from audiopatch.library.filters import select
 from audiopatch.library.similar import Seed, find_seeds
 from audiopatch.library.vectors import Vectors, nearest_first, read_vectors
 from audiopatch.tables.read import read
+
+if TYPE_CHECKING:
+    from audiopatch.tables.read import Tables
+
 
 Name = str | os.PathLike[str]
 
@@ -213,3 +217,35 @@ def _check(
         raise UsageError("--not says what to keep away from; say with --like what to look for")
     if not like and start is None and not any(filters):
         raise UsageError("nothing to choose by: --like TRACK, --from TRACK --to TRACK, or --where \"leaf = 'Jazz'\"")
+
+
+_TAG_COLUMNS = ("track_id", "rank", "label", "parent", "leaf", "score", "score_max")
+_BEST_FIRST = {"score", "score_max"}  # nobody wants the worst first, so these need no DESC
+
+
+def select(tables: Tables, *, where: str | None = None, order: str | None = None) -> list[str]:
+    """The ``track_id`` of tracks that ``where`` holds for, each once, in the ``order`` given (else by path).
+
+    Both are SQL over one row per track and tag, as in ``leaf = 'Jazz' and score > 0.4 and duration_s < 600``; a track
+    comes where its first row does. ``score`` and ``score_max`` alone as ``order`` mean the highest first.
+    """
+    try:
+        import duckdb
+    except ImportError as error:
+        raise missing_extra("a filter", "duckdb") from error
+    order = f"{order} desc" if order and order.strip().lower() in _BEST_FIRST else order or "path"
+    tracks, tags = tables.arrow("tracks"), tables.arrow("tags", _TAG_COLUMNS)
+    with duckdb.connect(
+        ":memory:", config={"enable_external_access": False, "autoload_known_extensions": False}
+    ) as sql:
+        sql.register("tracks", tracks)
+        source = "tracks"
+        if tags.num_columns:
+            sql.register("tags", tags)
+            source = "tracks left join tags using (track_id)"
+        try:
+            rows = sql.sql(f"select track_id from {source} where ({where or 'true'}) order by {order}, path").fetchall()
+        except duckdb.Error as error:
+            names = ", ".join(dict.fromkeys([*tracks.column_names, *tags.column_names]))
+            raise UsageError(f"DuckDB cannot read this filter: {first_line(error)}; columns are {names}") from error
+    return list(dict.fromkeys(track_id for (track_id,) in rows))

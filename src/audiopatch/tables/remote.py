@@ -22,8 +22,7 @@ from typing import Any, BinaryIO
 
 from audiopatch.errors import EnvironmentProblem, OutputMismatchError
 from audiopatch.storage.place import without_secrets
-from audiopatch.storage.reader import RemoteFile
-from audiopatch.storage.store import Unreachable, copy, delete, files_below, read, upload, write
+from audiopatch.storage.store import RemoteFile, Unreachable, copy, delete, files_below, read, upload, write
 from audiopatch.tables.folder import Stored
 from audiopatch.tables.remote_lock import Holder, held
 from audiopatch.tables.schema import TABLES
