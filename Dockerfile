@@ -8,6 +8,7 @@ RUN python -m venv /opt/audiopatch
 RUN /opt/audiopatch/bin/pip install --no-cache-dir --index-url https://download.pytorch.org/whl/cpu torch==2.13.0
 COPY pyproject.toml README.md LICENSE CHANGELOG.md constraints.txt ./
 COPY src ./src
+COPY packaging/man ./packaging/man
 RUN /opt/audiopatch/bin/pip install --no-cache-dir -c constraints.txt '.[write]'
 
 FROM python:3.11-slim

@@ -1,6 +1,6 @@
-"""Write what comes from the code: pages on commands, tables, JSON and Python, and the JSON Schemas in the package.
+"""Write what comes from the code: reference pages, the man page, and the package's JSON Schemas and completions.
 
-python scripts/generate_docs.py           # writes docs/reference/*.md and src/audiopatch/documents.schema.json
+python scripts/generate_docs.py           # writes all of these; ``files`` says where
 python scripts/generate_docs.py --check   # exits with 1, and names them, where files differ from the code
 """
 
@@ -19,7 +19,10 @@ import pyarrow as pa
 import typer
 
 import audiopatch
+from audiopatch.cli.complete import TABLE_FILE
+from audiopatch.cli.complete import table as completion_table
 from audiopatch.cli.main import COMMANDS, app, find_command
+from audiopatch.cli.topics import TOPICS
 from audiopatch.documents import DOCUMENTS, EVENTS, SCHEMA_FILE, SPEC_VERSION
 from audiopatch.documents import schema as document_schema
 from audiopatch.tables import schema
@@ -54,6 +57,47 @@ def command_section(command: Any, name: str, *, level: int) -> Iterator[str]:
     ]
     if rows:
         yield "\n".join(["| option | meaning |", "|---|---|", *rows])
+
+
+def man_page() -> Iterator[str]:
+    """``man audiopatch``: every command with its options, and what ``audiopatch help`` tells."""
+    whole = typer.main.get_command(app)
+    about, _, more = inspect.cleandoc(whole.help or "").partition("\n\n")
+    yield f'.TH AUDIOPATCH 1 "" "audiopatch {audiopatch.__version__}" "User Commands"'
+    yield f".SH NAME\naudiopatch \\- {roff(about[:1].lower() + about[1:].rstrip('.'))}"
+    yield ".SH SYNOPSIS\n.B audiopatch\n.I COMMAND\n.RI [ options ]"
+    yield f".SH DESCRIPTION\n{roff_text(more)}"
+    yield ".SH COMMANDS"
+    for name in COMMANDS:
+        yield from man_section(find_command(name), f"audiopatch {name}")
+    for topic, text in TOPICS.items():
+        places = text.replace("{user}", "~/.config/audiopatch/config.toml").replace("{cache}", "~/.cache/audiopatch")
+        yield f".SH {topic.upper().replace('-', ' ')}\n.nf\n{roff(places.rstrip())}\n.fi"
+    yield ".SH SEE ALSO\nhttps://audiopatch.github.io/audiopatch"
+
+
+def man_section(command: Any, name: str) -> Iterator[str]:
+    yield f'.SS "{name}"\n{roff_text(inspect.cleandoc(command.help or ""))}'
+    for sub, inner in getattr(command, "commands", {}).items():
+        yield from man_section(inner, f"{name} {sub}")
+    if hasattr(command, "commands"):
+        return
+    context = command.make_context(name, [], resilient_parsing=True)
+    for names, meaning in filter(None, (one.get_help_record(context) for one in command.get_params(context))):
+        if "--help" not in names:
+            yield f".TP\n.B {roff(names)}\n{roff(' '.join(MARKUP.sub('', meaning).split()))}"
+
+
+def roff_text(text: str) -> str:
+    """Paragraphs, of which examples keep their lines."""
+    parts = [MARKUP.sub("", part) for part in text.replace("\b\n", "").split("\n\n")]
+    return "\n.PP\n".join(f".nf\n{roff(part)}\n.fi" if is_examples(part) else roff(part) for part in parts)
+
+
+def roff(text: str) -> str:
+    """Text as roff takes it: with its own backslashes, hyphens and leading dots."""
+    escaped = text.replace("\\", "\\e").replace("-", "\\-").replace("\\[", "[")
+    return re.sub(r"^(?=[.'])", r"\\&", escaped, flags=re.M)
 
 
 def tables_page() -> Iterator[str]:
@@ -135,9 +179,13 @@ def prose(text: str) -> str:
     text = MARKUP.sub("", inspect.cleandoc(text)).replace("\b\n", "")
     blocks = []
     for block in text.split("\n\n"):
-        examples = any(re.match(r"\s*audiopatch .+\S {2,}\S", line) for line in block.splitlines())
-        blocks.append(f"```\n{block}\n```" if examples else block)
+        blocks.append(f"```\n{block}\n```" if is_examples(block) else block)
     return "\n\n".join(blocks)
+
+
+def is_examples(block: str) -> bool:
+    """Whether its lines are commands, each with what it does."""
+    return any(re.match(r"\s*audiopatch .+\S {2,}\S", line) for line in block.splitlines())
 
 
 def cell(text: str) -> str:
@@ -224,8 +272,10 @@ def files() -> Iterator[tuple[Path, str]]:
     """Every file that comes from the code, and what it should hold."""
     for name, page in PAGES.items():
         yield ROOT / "docs/reference" / name, "\n\n".join(part for part in page() if part) + "\n"
-    schemas = json.dumps(document_schema(), indent=2, ensure_ascii=False) + "\n"
-    yield ROOT / "src/audiopatch" / SCHEMA_FILE, schemas
+    yield ROOT / "packaging/man/audiopatch.1", "\n".join(man_page()) + "\n"
+    in_package = {SCHEMA_FILE: document_schema(), f"cli/{TABLE_FILE}": completion_table(typer.main.get_command(app))}
+    for name, values in in_package.items():
+        yield ROOT / "src/audiopatch" / name, json.dumps(values, indent=2, ensure_ascii=False) + "\n"
 
 
 def main() -> int:

@@ -6,6 +6,7 @@ import inspect
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -19,6 +20,7 @@ from typer.testing import CliRunner
 
 from audiopatch.cli import config
 from audiopatch.cli import options as o
+from audiopatch.cli.complete import answer
 from audiopatch.cli.main import COMMANDS, app, find_command
 from audiopatch.cli.topics import TOPICS
 from audiopatch.errors import UsageError
@@ -108,7 +110,7 @@ def test_every_plan_and_block_that_help_and_pages_name_runs_on_the_default_model
     page = (Path(__file__).parents[2] / "docs/patchout.md").read_text(encoding="utf-8")
     plans = {line.split()[0] for line in TOPICS["plans"].splitlines() if line.startswith("  ")}
     plans |= {*re.findall(r"`([^`]+)`", " ".join(re.findall(r"^\| (`.+?) \|", page, re.M)))}
-    plans |= {*re.findall(r"--patchout (\S+)", examples), *o.complete_plans("")}
+    plans |= {*re.findall(r"--patchout (\S+)", examples), *o.complete_plans()}
     others = {"my_module:MyReducer", "module:Class", "mn04"}  # a reducer of one's own, a model in another table
     assert len(plans - others) > 12
     for plan in plans - others:
@@ -123,16 +125,45 @@ def test_every_plan_and_block_that_help_and_pages_name_runs_on_the_default_model
         ("audiopatch sh", "show"),
         ("audiopatch tag --patcho", "--patchout"),
         ("audiopatch tag --model tiny-r", "tiny-random"),
-        ("audiopatch show Heav", "Heavy metal"),
+        ("audiopatch show heav", "Heavy\\ metal"),
+        ("audiopatch train openm", "openmic"),
+        ("audiopatch tag --patchout F3T2 ~/Music --runner r", "ray"),
+        ("audiopatch config show est", "estimate"),
+        ("audiopatch help exit", "exit-codes"),
     ],
 )
 def test_the_shell_completes_without_anything_heavy(typed, completed):
     code = (
-        "import sys; from audiopatch.cli.main import app\n"
-        "try: app(prog_name='audiopatch')\nexcept SystemExit: pass\n"
-        "print(*{'torch', 'numpy', 'pyarrow'} & set(sys.modules), file=sys.stderr)"
+        "import sys; from audiopatch.__main__ import main; main()\n"
+        "print(*{'torch', 'numpy', 'pyarrow', 'typer', 'dataclasses'} & set(sys.modules), file=sys.stderr)"
     )
     words = {"COMP_WORDS": typed, "COMP_CWORD": str(len(typed.split()) - 1), "_AUDIOPATCH_COMPLETE": "complete_bash"}
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, env=os.environ | words, capture_output=True, text=True, check=True)
     assert done.stdout.split("\n")[0] == completed and done.stderr.strip() == ""
+
+
+def test_each_shell_is_answered_in_its_own_form(monkeypatch, capsys):
+    def told(shell: str, line: str) -> str:
+        monkeypatch.setenv("_AUDIOPATCH_COMPLETE", f"complete_{shell}")
+        monkeypatch.setenv("_TYPER_COMPLETE_ARGS", line)
+        assert answer()
+        return capsys.readouterr().out.rstrip("\n")
+
+    about = "Show what was found: the library at a glance, the tags of one track, the best tracks of a label."
+    assert told("fish", "audiopatch sho") == f"show\t{about}"
+    assert told("powershell", "audiopatch sho") == f"show:::{about}"
+    assert told("zsh", "audiopatch sho") == f"local -a found=({shlex.quote(f'show:{about}')}); _describe '' found"
+    assert told("zsh", "audiopatch show heav") == "local -a found=('Heavy metal'); _describe '' found"
+    assert told("zsh", "audiopatch tag ") == "_files" and told("fish", "audiopatch tag ") == ""
+    monkeypatch.setenv("_TYPER_COMPLETE_FISH_ACTION", "is-args")
+    with pytest.raises(SystemExit) as left:
+        told("fish", "audiopatch tag ")
+    assert left.value.code == 1
+
+
+def test_without_a_shell_that_asks_nothing_is_answered(monkeypatch):
+    monkeypatch.delenv("_AUDIOPATCH_COMPLETE", raising=False)
+    assert not answer()
+    monkeypatch.setenv("_AUDIOPATCH_COMPLETE", "source_bash")  # which Typer answers
+    assert not answer()

@@ -33,12 +33,23 @@ def bench(
     models: Annotated[
         list[str] | None,
         typer.Option(
-            "--model", "-m", help="Compare these (repeat).", show_default=DEFAULT_MODEL, rich_help_panel=_SWEEP
+            "--model",
+            "-m",
+            help="Compare these (repeat).",
+            show_default=DEFAULT_MODEL,
+            rich_help_panel=_SWEEP,
+            autocompletion=o.complete_models,
         ),
     ] = None,
     patchouts: Annotated[
         list[str] | None,
-        typer.Option("--patchout", help="Compare these (repeat).", show_default="a selection", rich_help_panel=_SWEEP),
+        typer.Option(
+            "--patchout",
+            help="Compare these (repeat).",
+            show_default="a selection",
+            rich_help_panel=_SWEEP,
+            autocompletion=o.complete_plans,
+        ),
     ] = None,
     engines: Annotated[
         list[str] | None,
@@ -65,7 +76,12 @@ def bench(
     ] = None,
     dataset: Annotated[
         str | None,
-        typer.Option("--dataset", help="Judge quality by this dataset's test split.", rich_help_panel=_HOW),
+        typer.Option(
+            "--dataset",
+            help="Judge quality by this dataset's test split.",
+            rich_help_panel=_HOW,
+            autocompletion=o.complete_datasets,
+        ),
     ] = None,
     data_dir: Annotated[
         Path | None, typer.Option("--data-dir", metavar="DIR", help="Where it lies.", rich_help_panel=_HOW)
@@ -83,7 +99,10 @@ def bench(
     clock: Annotated[
         str,
         typer.Option(
-            "--clock", help="wall, or cpu seconds for a machine busy with other things.", rich_help_panel=_HOW
+            "--clock",
+            help="wall, or cpu seconds for a machine busy with other things.",
+            rich_help_panel=_HOW,
+            autocompletion=o.one_of("wall", "cpu"),
         ),
     ] = "wall",
     whole_runs: Annotated[

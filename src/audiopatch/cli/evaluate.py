@@ -12,18 +12,25 @@ from audiopatch.cli.train import AllowMissing, Data, DataDir
 
 
 def evaluate(
-    dataset: Annotated[str, typer.Argument(help="A dataset; see 'audiopatch train --list'.")],
+    dataset: Annotated[
+        str, typer.Argument(help="A dataset; see 'audiopatch train --list'.", autocompletion=o.complete_datasets)
+    ],
     data: Data = None,
     data_dir: DataDir = None,
     model: Annotated[
-        str | None, typer.Option("--model", "-m", help="A name or a model folder.", rich_help_panel=o.MODEL)
+        str | None,
+        typer.Option(
+            "--model", "-m", help="A name or a model folder.", rich_help_panel=o.MODEL, autocompletion=o.complete_models
+        ),
     ] = None,
     compare: Annotated[
         tuple[str, str] | None,
         typer.Option("--compare", metavar="A B", help="Two models instead: B minus A.", rich_help_panel=o.MODEL),
     ] = None,
     patchout: o.Patchout = None,
-    split: Annotated[str, typer.Option("--split", help="train, valid or test.")] = "test",
+    split: Annotated[
+        str, typer.Option("--split", help="train, valid or test.", autocompletion=o.one_of("train", "valid", "test"))
+    ] = "test",
     fold: Annotated[str | None, typer.Option("--fold", metavar="N", help="The fold to test on.")] = None,
     allow_missing: AllowMissing = False,
     overlap: o.Overlap = 0.5,

@@ -25,7 +25,12 @@ class Exported:
 
 
 def export(
-    model: Annotated[str, typer.Argument(help="A name from 'models list', or a weights file or folder.")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="A name from 'models list', or a weights file or folder.", autocompletion=o.complete_models
+        ),
+    ],
     onnx: Annotated[
         str | None, typer.Option("--onnx", metavar="FILE", help="Write mel -> scores, features as ONNX.")
     ] = None,

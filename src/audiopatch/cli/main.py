@@ -99,13 +99,6 @@ class Commands(TyperGroup):
             return TyperCommand(cmd_name, help=COMMANDS[cmd_name][1])
         return find_command(cmd_name) if cmd_name in COMMANDS else None
 
-    def shell_complete(self, ctx: Any, incomplete: str) -> Any:
-        self._listing = True
-        try:
-            return super().shell_complete(ctx, incomplete)
-        finally:
-            self._listing = False
-
     def format_help(self, ctx: Any, formatter: Any) -> None:
         self._listing = True
         try:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from audiopatch.cli import options as o
 from audiopatch.cli.console import print_json, printable, rich_console
 from audiopatch.storage.place import at_home
 from audiopatch.zoo import DEFAULT_MODEL
@@ -23,7 +24,9 @@ app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode="rich", add_c
 
 _INSIDES = ("frontend", "backbone", "head", "thresholds")  # of a network; --json has them
 
-Name = Annotated[str, typer.Argument(help="A name from the list, or a weights file or folder.")]
+Name = Annotated[
+    str, typer.Argument(help="A name from the list, or a weights file or folder.", autocompletion=o.complete_models)
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 
 
@@ -110,7 +113,9 @@ def _weights(card: ModelCard) -> str:
 
 @app.command()
 def compare(
-    names: Annotated[list[str], typer.Argument(help="Two or more names from the list.")],
+    names: Annotated[
+        list[str], typer.Argument(help="Two or more names from the list.", autocompletion=o.complete_models)
+    ],
     speed: Annotated[bool, typer.Option("--speed/--no-speed", help="Measure how fast each one runs here.")] = True,
     json: Json = False,
 ) -> None:
@@ -172,7 +177,10 @@ def info(name: Name, json: Json = False) -> None:
 
 
 @app.command()
-def download(name: Annotated[str, typer.Argument(help="A name from the list.")], json: Json = False) -> None:
+def download(
+    name: Annotated[str, typer.Argument(help="A name from the list.", autocompletion=o.complete_models)],
+    json: Json = False,
+) -> None:
     """Bring a model's published weights into the cache; its licence is shown first."""
     from audiopatch.zoo import fetch, find_card
     from audiopatch.zoo.cards import shipped_folder
@@ -211,7 +219,12 @@ def verify(name: Name, json: Json = False) -> None:
 
 @app.command()
 def check(
-    name: Annotated[str, typer.Argument(help="A name from the list, of a family whose authors publish a package.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="A name from the list, of a family whose authors publish a package.", autocompletion=o.complete_models
+        ),
+    ],
     music: Annotated[
         list[str] | None, typer.Argument(help="Files and folders to run it on.", show_default="examples/music")
     ] = None,

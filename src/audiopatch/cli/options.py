@@ -172,36 +172,54 @@ def _annotated(holder: type, name: str, *, hidden: bool = False) -> Any:
     ]
 
 
-def complete_models(incomplete: str) -> list[str]:
+def complete_models() -> list[str]:
     """Names of models for the shell."""
-    return [name for name in CARDS if name.startswith(incomplete)]
+    return list(CARDS)
 
 
-def complete_labels(incomplete: str) -> list[str]:
+def complete_labels() -> list[str]:
     """Labels of the default model for the shell."""
     from audiopatch.zoo.labels import load_labels, split_label
 
-    leaves = (split_label(name).leaf for name in load_labels(CARDS[DEFAULT_MODEL].labels))
-    return [leaf for leaf in leaves if leaf.lower().startswith(incomplete.lower())]
+    return [split_label(name).leaf for name in load_labels(CARDS[DEFAULT_MODEL].labels)]
 
 
-def _one_of(*values: str) -> Callable[[str], list[str]]:
-    def complete(incomplete: str) -> list[str]:
-        return [value for value in values if value.startswith(incomplete)]
+def complete_commands() -> list[str]:
+    """Names of commands for the shell."""
+    from audiopatch.cli.main import COMMANDS
 
-    return complete
+    return list(COMMANDS)
 
 
-complete_plans = _one_of("F3T2", "F3T5", "topk:0.7", "structured:F3T30", "random:0.5", "adaptive:F3T30", "tome:20")
+def complete_recipes() -> list[str]:
+    """Names of recipes for the shell."""
+    from audiopatch.training.recipes import recipes
+
+    return list(recipes())
+
+
+def complete_datasets() -> list[str]:
+    """Names of datasets for the shell."""
+    from audiopatch.datasets import DATASETS
+
+    return list(DATASETS)
+
+
+def one_of(*values: str) -> Callable[[], list[str]]:
+    """A few words for the shell."""
+    return lambda: list(values)
+
+
+complete_plans = one_of("F3T2", "F3T5", "topk:0.7", "structured:F3T30", "random:0.5", "adaptive:F3T30", "tome:20")
 _COMPLETED = {
     "model": complete_models,
     "patchout": complete_plans,
-    "pool": _one_of("mean", "max", "median", "noisy-or"),
-    "engine": _one_of("torch", "openvino"),
-    "device": _one_of("auto", "cpu", "cuda", "all"),
-    "dtype": _one_of("auto", "float32", "bfloat16", "float16", "int8"),
-    "vectors": _one_of("float16", "float32"),
-    "runner": _one_of("local", "ray"),
+    "pool": one_of("mean", "max", "median", "noisy-or"),
+    "engine": one_of("torch", "openvino"),
+    "device": one_of("auto", "cpu", "cuda", "all"),
+    "dtype": one_of("auto", "float32", "bfloat16", "float16", "int8"),
+    "vectors": one_of("float16", "float32"),
+    "runner": one_of("local", "ray"),
 }
 
 

@@ -12,6 +12,7 @@ from typing import Annotated, Any, get_args, get_origin
 import typer
 
 from audiopatch.cli import config, console
+from audiopatch.cli import options as o
 
 app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode="rich", add_completion=False, no_args_is_help=True)
 
@@ -84,7 +85,7 @@ def init(
 
 @app.command()
 def show(
-    command: Annotated[str, typer.Argument(help="A command.")] = "tag",
+    command: Annotated[str, typer.Argument(help="A command.", autocompletion=o.complete_commands)] = "tag",
     json: Json = False,
 ) -> None:
     """Show the value of every option of a command, and where it comes from."""

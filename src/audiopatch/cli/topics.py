@@ -8,6 +8,7 @@ import typer
 
 from audiopatch.catalog import unknown_name
 from audiopatch.cli import config, console
+from audiopatch.cli import options as o
 from audiopatch.errors import UsageError
 
 TOPICS = {
@@ -71,7 +72,12 @@ XDG_CONFIG_HOME            where your own configuration file is""",
 
 
 def topic(
-    name: Annotated[str | None, typer.Argument(metavar="TOPIC", help="A topic, or a command.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="TOPIC", help="A topic, or a command.", autocompletion=lambda: [*TOPICS, *o.complete_commands()]
+        ),
+    ] = None,
 ) -> None:
     """Read about plans, tables, exit codes, configuration and the environment.
 

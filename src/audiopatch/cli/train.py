@@ -35,9 +35,11 @@ class Distilled:
 class Recipes(TyperGroup):
     """Sub-commands by name; any other first word is a recipe."""
 
+    otherwise = "recipe"
+
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         if args and args[0] not in self.commands:
-            return "recipe", self.commands["recipe"], args
+            return self.otherwise, self.commands[self.otherwise], args
         return super().resolve_command(ctx, args)
 
 
@@ -84,6 +86,7 @@ ProbeModel = Annotated[
         "--model",
         "-m",
         help="The model to start from or to probe.",
+        autocompletion=o.complete_models,
         show_default="the recipe's",
         rich_help_panel=o.MODEL,
     ),
@@ -110,7 +113,9 @@ def train(
 
 @app.command()
 def recipe(
-    name: Annotated[str, typer.Argument(help="A recipe from 'audiopatch train --list'.")],
+    name: Annotated[
+        str, typer.Argument(help="A recipe from 'audiopatch train --list'.", autocompletion=o.complete_recipes)
+    ],
     data: Data = None,
     data_dir: DataDir = None,
     fold: Fold = None,
@@ -134,6 +139,7 @@ def recipe(
             metavar="paper|code",
             help="Which to follow where a paper's text and its code differ.",
             show_default="as 'train --list --json' says",
+            autocompletion=o.one_of("paper", "code"),
             rich_help_panel=RUN,
         ),
     ] = None,
@@ -173,7 +179,9 @@ def recipe(
 
 @app.command()
 def probe(
-    dataset: Annotated[str, typer.Argument(help="A dataset; see 'audiopatch train --list'.")],
+    dataset: Annotated[
+        str, typer.Argument(help="A dataset; see 'audiopatch train --list'.", autocompletion=o.complete_datasets)
+    ],
     data: Data = None,
     data_dir: DataDir = None,
     model: ProbeModel = None,
@@ -225,6 +233,7 @@ def distill(
             metavar="MODEL",
             help="Whose answers are learnt (repeat; the first one's features, too).",
             show_default="mn04_as",
+            autocompletion=o.complete_models,
             rich_help_panel=o.MODEL,
         ),
     ] = None,
@@ -235,6 +244,7 @@ def distill(
             metavar="MODEL|card.json",
             help="Goes on learning from its weights; random/MODEL or a card.json starts anew with its architecture.",
             show_default="the first teacher with transformer blocks put in",
+            autocompletion=o.complete_models,
             rich_help_panel=o.MODEL,
         ),
     ] = None,

@@ -104,6 +104,7 @@ def write(
         str | None,
         typer.Option(
             help="fill: only fields without a value; append: after what is there; replace: instead of it.",
+            autocompletion=o.one_of("fill", "append", "replace"),
             show_default="fill",
             rich_help_panel=WHICH,
         ),
