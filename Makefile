@@ -1,6 +1,7 @@
 # make demo     tag the example music and print the tags
 # make test     run the tests; those of optional parts where these are installed
 # make test-all run them with every optional part (Ray, transformers, S3, OpenVINO, ...)
+# make test-slow run what these two leave out for its length: soaks, full-size models, the long fault harness
 # make numerics run the numeric part once more with the instruction set held down to AVX2
 # make documentation  run what README and guides print
 # make coverage the same with branch coverage, and its floor
@@ -22,7 +23,11 @@ BIN = $(VENV)/bin
 TORCH_INDEX ?=
 INSTALL = @echo "installing into $(VENV): some minutes the first time"; $(BIN)/python -m pip install --disable-pip-version-check --progress-bar on -c constraints.txt
 
-.PHONY: demo test test-all numerics documentation coverage docs dist sbom faults soak default-model card check-models check workflows constraints clean
+# Tests side by side, each in a process with one thread of its own: WORKERS=4 where there are as many cores.
+WORKERS ?= 2
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+
+.PHONY: demo test test-all test-slow numerics documentation coverage docs dist sbom faults soak default-model card check-models check workflows constraints clean
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit("audiopatch needs Python 3.11 or newer: make PYTHON=python3.11") if sys.version_info < (3, 11) else 0'
@@ -46,21 +51,24 @@ demo: $(VENV)/.run
 	$(BIN)/audiopatch tag examples/music --output build/demo --force --show
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-all: $(VENV)/.dev
-	$(BIN)/python -m pytest
+	$(PYTEST)
+
+test-slow: $(VENV)/.dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow
 
 # Kernels differ from processor to processor: what holds on a new one must hold on one of ten years ago.
 NUMERIC = tests/frontends tests/models tests/reducers tests/test_tokens.py
 numerics: $(VENV)/.test
-	ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2 $(BIN)/python -m pytest $(NUMERIC)
+	ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2 $(PYTEST) $(NUMERIC)
 
 documentation: $(VENV)/.test
 	$(BIN)/python -m pytest -m "slow or not slow" tests/test_documentation.py
 
 coverage: $(VENV)/.dev
-	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
+	$(PYTEST) --cov --cov-report=term:skip-covered
 
 constraints:
 	rm -rf build/constraints-venv && $(PYTHON) -m venv build/constraints-venv
@@ -122,7 +130,7 @@ check: $(VENV)/.dev
 	$(BIN)/ruff check src tests scripts examples
 	$(BIN)/ruff format --check src tests scripts examples
 	$(BIN)/pyright
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 # Needs https://github.com/rhysd/actionlint on the path, which PyPI has no wheel of.
 workflows:

@@ -43,7 +43,6 @@ for line in sys.stdin.read().strip().splitlines():
 """
 COMMANDS = """
 tag lib -o tags --model tiny-random --quiet
-tag lib -o other --model tiny-random --quiet --patchout F1T1 --embeddings
 embed lib -o vectors --model tiny-random --quiet
 compact tags
 similar lib/a/0.wav --in vectors
@@ -74,7 +73,7 @@ EXTRAS = {
 def place(tmp_path, tone) -> Path:
     for label, pitch in (("a", 300), ("b", 500)):
         for number in range(4):
-            tone(tmp_path / "lib" / label / f"{number}.wav", seconds=11.0, frequency=pitch + 20 * number)
+            tone(tmp_path / "lib" / label / f"{number}.wav", seconds=3.0, frequency=pitch + 20 * number)
     for name in ("site", "home", "cache"):
         (tmp_path / name).mkdir()
     (tmp_path / "site/sitecustomize.py").write_text(RECORDER.format(log=str(tmp_path / "asked")))

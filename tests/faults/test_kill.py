@@ -13,7 +13,7 @@ import pytest
 
 from soundness import assert_same, assert_sound
 
-N_TRACKS = 40
+N_TRACKS = 24
 
 # Imports once and forks a child per attempt, so that every kill hits the run itself and not the import of torch.
 _HARNESS = """
@@ -58,7 +58,7 @@ def music(tone, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("many")
     chance = random.Random(0)
     for number in range(N_TRACKS):
-        tone(folder / f"{number:03d}.flac", seconds=chance.uniform(1, 25), frequency=100 + number)
+        tone(folder / f"{number:03d}.flac", seconds=chance.uniform(1, 15), frequency=100 + number)
     (folder / "bad.mp3").write_bytes(b"no audio")
     return folder
 
@@ -101,9 +101,9 @@ def _try_kills(music: Path, undisturbed: Path, output: Path, *, n_kills: int, se
 
 
 @pytest.mark.fault("kill -9 of the run")
-def test_killed_ten_times_equals_undisturbed(music, undisturbed, tmp_path, record_property):
-    n_killed = _try_kills(music, undisturbed, tmp_path / "out", n_kills=10, seed=1)
-    assert n_killed >= 3
+def test_killed_several_times_equals_undisturbed(music, undisturbed, tmp_path, record_property):
+    n_killed = _try_kills(music, undisturbed, tmp_path / "out", n_kills=5, seed=1)
+    assert n_killed >= 2
     record_property("tries", n_killed)
 
 

@@ -82,7 +82,7 @@ def test_a_folder_in_use_or_of_something_else_is_left_alone(tmp_path):
 
 @pytest.mark.fault("kill -9 of a compaction")
 def test_a_compaction_killed_before_any_step_loses_and_repeats_nothing(tmp_path, record_property):
-    _output(tmp_path / "pristine", 4)
+    _output(tmp_path / "pristine", 2)
     before = _seen(tmp_path / "pristine")
     step, merged = 0, []
     while True:
