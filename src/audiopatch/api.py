@@ -261,7 +261,7 @@ def bench(
     from audiopatch.bench.run import Wanted, run_bench
     from audiopatch.bench.sweep import Settings
 
-    wanted = Wanted(models=models, patchouts=patchouts, engines=engines, batches=batches, blocks=blocks)
+    wanted = Wanted(models=models, patchouts=patchouts, engines=engines, batches=batches, blocks=(None, *blocks))
     settings = Settings(device=device, repeats=repeats, budget_s=budget_s)
     return run_bench(
         wanted, os.fspath(music), settings,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from audiopatch.bench.measure import pareto_front
+from audiopatch.bench.run import BenchReport
 from audiopatch.bench.sweep import Row
 
 if TYPE_CHECKING:
@@ -40,6 +41,40 @@ def plot(rows: Sequence[Row], folder: Path, *, title: str) -> None:
     figure.suptitle(f"{models[0]}, {title}" if len(models) == 1 else title, fontsize=10)
     figure.savefig(folder / "bench.png", dpi=150)
     figure.savefig(folder / "bench.svg")
+
+
+def plot_rates(report: BenchReport, folder: Path, *, title: str) -> None:
+    """The same files for a comparison of rates: a bar per row, and how many times ``report.compared_with`` it is."""
+    from matplotlib.figure import Figure
+
+    rows = sorted(report.rows, key=lambda row: row.minutes_per_s)
+    figure = Figure(figsize=(9, 1.4 + 0.45 * len(rows)), layout="constrained")
+    axes = figure.subplots()
+    colours = ["0.65" if row.quality is None else "C0" for row in rows]
+    bars = axes.barh([_bar_name(row) for row in rows], [row.minutes_per_s for row in rows], color=colours)
+    words = [f"{row.minutes_per_s:.2f}" for row in rows]
+    times = [report.times(row) for row in rows]
+    axes.bar_label(
+        bars,
+        [f"{word}   {n:.1f} ×" if n else word for word, n in zip(words, times, strict=True)],
+        padding=4,
+        fontsize=9,
+    )
+    axes.set_xlabel(f"minutes of audio analysed per second, and how many times {report.compared_with}")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.margins(x=0.15)
+    figure.suptitle(title, fontsize=10)
+    figure.savefig(folder / "bench.png", dpi=150)
+    figure.savefig(folder / "bench.svg")
+
+
+def _bar_name(row: Row) -> str:
+    if row.quality is None:
+        return f"{row.model}, fed with mels"
+    block = "" if row.block is None else f", block {row.block}"
+    return (
+        f"{row.model.removeprefix('random/')}{block}\n{row.patchout}, {row.engine} {_SHORT.get(row.dtype, row.dtype)}"
+    )
 
 
 class _Looks:

@@ -30,14 +30,20 @@ from audiopatch.zoo.load import find_device, load_model
 
 @dataclass(frozen=True)
 class BenchReport:
-    """All figures of one run, and what they were measured on."""
+    """All figures of one run, what they were measured on, and the baseline whose multiples the rates are shown as."""
 
     rows: Sequence[Row]
     skipped: Sequence[Skipped]
     whole_runs: Sequence[WholeRun]
     machine: dict[str, Any]
     clock: str
+    compared_with: str | None = None
     measured_at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+
+    def times(self, row: Row) -> float | None:
+        """How many times as fast as ``compared_with``, where that was measured."""
+        rates = [other.minutes_per_s for other in self.rows if other.model == self.compared_with]
+        return row.minutes_per_s / rates[0] if rates else None
 
     def write(self, folder: Path) -> None:
         """Write both files, replacing earlier ones."""
@@ -59,8 +65,22 @@ class Wanted:
     patchouts: Sequence[str] | None = None
     engines: Sequence[str] = ("torch",)
     batches: Sequence[int] | None = None
-    blocks: Sequence[int] = ()
+    blocks: Sequence[int | None] = (None,)
     baselines: Sequence[str] = ()
+    compared_with: str | None = None
+
+
+# Published comparisons that can be repeated. MAEST's figure 3: embeddings after block 7 under several patchouts beside
+# the CNNs of the time, on mels of the same shape, and with random weights, which speed does not mind.
+EXPERIMENTS = {
+    "maest-figure-3": Wanted(
+        models=("random/discogs-maest-30s-pw-129e",),
+        patchouts=("F0T0", "F3T0", "F3T2", "F3T3", "F3T5", "F4T10"),
+        blocks=(7,),
+        baselines=("efficientnet-b0", "resnet-50"),
+        compared_with="efficientnet-b0",
+    )
+}
 
 
 def run_bench(
@@ -89,13 +109,14 @@ def run_bench(
     within = replace(settings, budget_s=(1 - share) * settings.budget_s)
     rows, skipped = sweep(cases, segments, within, wanted.baselines, observer=observer)
     whole_runs = _whole_runs(cases, rows, tracks, settings, observer) if with_whole_runs else []
-    return BenchReport(rows, skipped, whole_runs, describe(find_device(settings.device)), settings.clock)
+    machine = describe(find_device(settings.device))
+    return BenchReport(rows, skipped, whole_runs, machine, settings.clock, wanted.compared_with)
 
 
 def cases_of(model: str, tagger: Tagger, wanted: Wanted) -> Iterator[Case]:
     """All combinations for one model; a network without tokens has one patchout, none."""
     patchouts = wanted.patchouts or default_patchouts(tagger) if tagger.grid else ("F0T0",)
-    blocks = (None, *wanted.blocks) if tagger.grid else (None,)
+    blocks = wanted.blocks if tagger.grid else (None,)
     batches = wanted.batches or (None,)
     for block, batch, patchout, engine in product(blocks, batches, patchouts, wanted.engines):
         name, _, dtype = engine.partition(":")

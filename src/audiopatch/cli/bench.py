@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -74,6 +75,10 @@ def bench(
             "--baseline", help="Other people's networks, such as resnet-50 (repeat), or all.", rich_help_panel=_SWEEP
         ),
     ] = None,
+    experiment: Annotated[
+        str | None,
+        typer.Option("--experiment", help="Repeat a published comparison: maest-figure-3.", rich_help_panel=_SWEEP),
+    ] = None,
     dataset: Annotated[
         str | None,
         typer.Option(
@@ -120,13 +125,14 @@ def bench(
     [bold]audiopatch bench[/bold]                                     on examples/music
     [bold]audiopatch bench ~/Music -m mn04_as[/bold]                  another model, your music
     [bold]audiopatch bench --dataset gtzan --data-dir ~/gtzan[/bold]  quality by labels
+    [bold]audiopatch bench --experiment maest-figure-3[/bold]         MAEST's patchouts beside two CNNs
     """
     import torch
 
     from audiopatch.bench.baselines import BASELINES
     from audiopatch.bench.measure import CLOCKS
     from audiopatch.bench.quality import Labelled
-    from audiopatch.bench.run import Wanted, run_bench
+    from audiopatch.bench.run import EXPERIMENTS, Wanted, run_bench
     from audiopatch.bench.sweep import Settings
     from audiopatch.catalog import unknown_name
     from audiopatch.errors import UsageError
@@ -145,14 +151,15 @@ def bench(
         raise UsageError("--dataset NAME and --data-dir DIR go together")
     if threads:
         torch.set_num_threads(threads)
-    wanted = Wanted(
-        models=models or [DEFAULT_MODEL],
-        patchouts=patchouts,
-        engines=engines or available_engines(find_device(device).type),
-        batches=batches,
-        blocks=blocks or [],
-        baselines=chosen,
-    )
+    if experiment is None:
+        wanted = Wanted(models=[DEFAULT_MODEL], engines=available_engines(find_device(device).type))
+    elif experiment in EXPERIMENTS:
+        wanted = EXPERIMENTS[experiment]
+    else:
+        raise UsageError(unknown_name("experiment", experiment, EXPERIMENTS))
+    asked: dict[str, Any] = {"models": models, "patchouts": patchouts, "engines": engines, "batches": batches}
+    asked |= {"blocks": blocks and [None, *blocks], "baselines": chosen}
+    wanted = replace(wanted, **{name: value for name, value in asked.items() if value})
     if dataset:
         require_training_extra()
     judge = Labelled(dataset, data_dir) if dataset and data_dir else None
@@ -181,11 +188,14 @@ def bench(
 
 def _draw(report: BenchReport, folder: Path) -> None:
     try:
-        from audiopatch.bench.plots import plot
+        from audiopatch.bench.plots import plot, plot_rates
     except ImportError:
         say(f"no plot: {missing_extra('a picture', 'plots')}")
         return
-    plot(report.rows, folder, title=machine(report))
+    if report.compared_with:
+        plot_rates(report, folder, title=machine(report))
+    else:
+        plot(report.rows, folder, title=machine(report))
 
 
 class _Column(NamedTuple):
@@ -203,7 +213,7 @@ def print_report(report: BenchReport, output: str) -> None:
     console.print(machine(report), style="bold")
     meanings: dict[str, str] = {}
     for title, rows in _groups(report.rows):
-        columns = [column for column in _columns(rows) if column.width <= console.width]
+        columns = [column for column in _columns(rows, report) if column.width <= console.width]
         meanings |= {column.name: f"{column.name}: {column.means}" for column in columns if column.means}
         console.print(f"\n{title}", style="bold")
         console.print(_table(rows, columns))
@@ -244,7 +254,7 @@ def _groups(rows: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:
         yield "other people's networks, fed with mels", sorted(others, key=lambda row: row.minutes_per_s)
 
 
-def _columns(rows: Sequence[Row]) -> Iterator[_Column]:
+def _columns(rows: Sequence[Row], report: BenchReport) -> Iterator[_Column]:
     ours = rows[0].quality is not None
     yield _Column("patchout" if ours else "network", lambda row: row.patchout if ours else row.model)
     yield _Column("engine", engine)
@@ -256,6 +266,8 @@ def _columns(rows: Sequence[Row]) -> Iterator[_Column]:
     if any(row.baseline for row in rows):
         peers = "times as fast as other people's code for the same network, in float32"
         yield _Column("× peer", lambda row: _maybe(row.times_baseline, ".1f"), means=peers)
+    if report.compared_with:
+        yield _Column(f"× {report.compared_with}", lambda row: _maybe(report.times(row), ".1f"))
     yield _Column("ms", lambda row: f"{row.latency_ms:.1f}", means="one segment alone")
     yield _Column("GMACs", lambda row: f"{row.gmacs:.3g}", 72)
     share = "share of this machine's own matrix products"
