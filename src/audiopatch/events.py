@@ -5,13 +5,46 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, ClassVar, Literal, TypedDict
 
 from audiopatch.documents import document
 from audiopatch.types import Failed, TrackRow
 
+GPU_LANES = 2  # streams of a GPU that compute side by side
+_BEGAN = ("started", "cpu_before_s")
 _ETA_AFTER_S, _ETA_SHARE = 5.0, 0.01  # the first batches are no measure: threads and decoders only just start
+
+
+@dataclass(frozen=True)
+class Spent:
+    """CPU seconds by stage, of all processes and threads together.
+
+    ``other_s`` is what the main process did besides: handing segments over, pooling, looking for files; ``idle_s`` is
+    what the run left of this machine's CPUs. Both are 0 where a cluster did the work. ``gpu_s`` are seconds for which a
+    stream of a GPU had work, of all streams together; there front-end and network only launch it.
+    """
+
+    decode_s: float = 0.0
+    frontend_s: float = 0.0
+    network_s: float = 0.0
+    write_s: float = 0.0
+    other_s: float = 0.0
+    idle_s: float = 0.0
+    gpu_s: float = 0.0
+
+    def __add__(self, more: Spent) -> Spent:
+        return Spent(*(getattr(self, each.name) + getattr(more, each.name) for each in fields(self)))
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Stage -> its part of all CPU seconds."""
+        seconds = {name.removesuffix("_s"): value for name, value in asdict(self).items() if name != "gpu_s"}
+        whole = sum(seconds.values())
+        return {name: value / whole for name, value in seconds.items()} if whole else {}
+
+
+NOTHING = Spent()
 
 
 class CountsValues(TypedDict):
@@ -28,6 +61,7 @@ class CountsValues(TypedDict):
     n_inferences: int
     n_missing: int
     n_removed: int
+    spent: Spent
     audio_s: float
     todo_bytes: int
     done_bytes: int
@@ -42,7 +76,8 @@ class Counts:
 
     ``n_left_out`` names of what may be music were passed over: hidden by convention, or of a kind that is not taken. Of
     the ok ones ``n_damaged`` are damaged, and ``n_repeats`` took the rows of another file with the same audio.
-    ``n_missing`` rows are of files that are no longer there, ``n_removed`` were and have been removed.
+    ``n_missing`` rows are of files that are no longer there, ``n_removed`` were and have been removed. ``spent`` says
+    where the time went.
     """
 
     n_found: int = 0
@@ -56,10 +91,12 @@ class Counts:
     n_inferences: int = 0
     n_missing: int = 0
     n_removed: int = 0
+    spent: Spent = NOTHING
     audio_s: float = 0.0
     todo_bytes: int = 0
     done_bytes: int = 0
     started: float = field(default_factory=time.monotonic, repr=False)
+    cpu_before_s: float = field(default_factory=time.process_time, repr=False)
     elapsed_s: float = 0.0
 
     @property
@@ -83,21 +120,37 @@ class Counts:
 
     def plus(self, other: Counts) -> Counts:
         """Those of two runs together, from the start of the first."""
-        names = [name.name for name in fields(self) if name.name != "started"]
+        names = [name.name for name in fields(self) if name.name not in _BEGAN]
         return replace(self, **{name: getattr(self, name) + getattr(other, name) for name in names})
+
+    def figures(self) -> dict[str, Any]:
+        """As JSON values: all but where the clocks stood."""
+        return {name: value for name, value in asdict(self).items() if name not in _BEGAN}
 
     def to_json(self) -> CountsValues:
         """All counts, with what is left, and the time that will take."""
         values: Any = {name: getattr(self, name) for name in CountsValues.__annotations__}
         return values
 
+    def end(self, n_cpus: int | None) -> None:
+        """The run is over; what ``n_cpus`` of this machine did besides its stages is known where it all was here."""
+        self.elapsed_s = time.monotonic() - self.started
+        if n_cpus is None:
+            return
+        spent, here_s = self.spent, time.process_time() - self.cpu_before_s
+        other_s = max(0.0, here_s - spent.frontend_s - spent.network_s - spent.write_s)
+        idle_s = max(0.0, n_cpus * self.elapsed_s - here_s - spent.decode_s)
+        self.spent = replace(spent, other_s=other_s, idle_s=idle_s)
+
     def add(self, row: TrackRow | Failed) -> None:
         """One more track is finished."""
         self.done_bytes += row.track.size_bytes
         self.elapsed_s = time.monotonic() - self.started
         if isinstance(row, Failed):
+            self.spent += Spent(decode_s=row.decode_s)
             self.n_failed += 1
             return
+        self.spent += Spent(decode_s=row.decoded.decode_s)
         self.n_ok += 1
         self.n_damaged += row.decoded.damaged
         self.audio_s += row.decoded.duration_s

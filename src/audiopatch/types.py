@@ -68,7 +68,8 @@ class Decoded:
 
     ``damaged`` tells that some packets could not be decoded or that far less audio came than the header said;
     ``coverage`` is decoded over declared duration, 1.0 where nothing is declared. ``audio_hash`` is None where too
-    little was read to tell. ``tags`` holds the file's own artist, album, title, genre where readable.
+    little was read to tell. ``tags`` holds the file's own artist, album, title, genre where readable. ``decode_s`` is
+    the CPU time it took.
     """
 
     track: Track
@@ -84,11 +85,15 @@ class Decoded:
     decoders_tried: tuple[str, ...] = ()
     message: str = ""
     tags: Mapping[str, Any] = field(default_factory=dict)
+    decode_s: float = field(default=0.0, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
 class Failed:
-    """A track that gave nothing usable: one row of the errors table. Codes as in ``errors.TrackError``."""
+    """A track that gave nothing usable, in CPU time ``decode_s``: one row of the errors table.
+
+    Codes as in ``errors.TrackError``.
+    """
 
     track: Track
     code: str
@@ -96,6 +101,7 @@ class Failed:
     message: str
     decoders_tried: tuple[str, ...] = ()
     position_s: float | None = None
+    decode_s: float = field(default=0.0, compare=False, repr=False)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from audiopatch.audio.inputs import Inputs
 from audiopatch.errors import NoAudioError, OutputMismatchError, UsageError
 from audiopatch.events import TrackDone, silent
 from audiopatch.inference.pipeline import run_to_folder
-from audiopatch.inference.settings import Analysis, Runtime
+from audiopatch.inference.settings import Analysis, Runtime, n_cpus
 from audiopatch.tables.output import fingerprint
 from audiopatch.tables.read import read
 
@@ -60,6 +60,18 @@ def test_every_input_is_accounted_for(library, tmp_path):
     last = cuts.groupby("track_id")[["end_s", "duration_s"]].max()
     np.testing.assert_allclose(last.end_s, last.duration_s, atol=1e-3)
     assert len(tables.labels) == 400
+
+
+def test_the_time_of_a_run_is_accounted_for(library, tmp_path):
+    counts = run(library, tmp_path / "out", embeddings=True).counts
+    spent, whole_s = counts.spent, n_cpus() * counts.elapsed_s
+    assert min(spent.decode_s, spent.frontend_s, spent.network_s, spent.write_s) > 0 and spent.gpu_s == 0
+    parts_s = sum(vars(spent).values())  # in-process decoding is also counted as the main process's other work
+    assert whole_s * 0.95 <= parts_s <= whole_s * 1.05 + spent.decode_s
+    assert sum(spent.shares.values()) == pytest.approx(1)
+    again = run(library, tmp_path / "out", embeddings=True).counts.spent
+    assert again.decode_s == again.network_s == 0
+    assert read(tmp_path / "out").run["counts"]["spent"].keys() == vars(spent).keys()
 
 
 def test_track_values_are_the_mean_of_their_segments(library, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import traceback
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
@@ -34,7 +35,7 @@ Outcome = Segment | Decoded | Failed
 def _no_beat() -> None: ...
 
 
-def decode_track(track: Track, spec: CutSpec, beat: Callable[[], None] = _no_beat) -> Iterator[Outcome]:
+def decode_track(track: Track, spec: CutSpec, beat: Callable[[], None] = _no_beat) -> Generator[Outcome]:
     """The segments of one track in order, then exactly one ``Decoded`` or ``Failed``; raises nothing for a bad file.
 
     Memory does not grow with the track's length. With ``spec.n_segments`` only those regions are decoded where the
@@ -42,6 +43,19 @@ def decode_track(track: Track, spec: CutSpec, beat: Callable[[], None] = _no_bea
     NaN, infinite and absurd samples become zeros and count as damage: one such sample should not cost a track its
     other minutes. A track that is mostly such samples fails with E_NAN.
     """
+    decode_s = 0.0
+    with closing(_outcomes(track, spec, beat)) as outcomes:
+        while True:
+            began = time.thread_time()
+            outcome = next(outcomes)
+            decode_s += time.thread_time() - began
+            if not isinstance(outcome, Segment):
+                yield replace(outcome, decode_s=decode_s)
+                return
+            yield outcome
+
+
+def _outcomes(track: Track, spec: CutSpec, beat: Callable[[], None]) -> Generator[Outcome]:
     tried: list[str] = []
     try:
         with opened(track, whole=spec.n_segments is None) as file:

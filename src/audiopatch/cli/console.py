@@ -22,7 +22,7 @@ import typer
 from audiopatch.catalog import nearest
 from audiopatch.documents import document
 from audiopatch.errors import AudioPatchError
-from audiopatch.events import Counts, Current
+from audiopatch.events import GPU_LANES, Counts, Current
 
 
 def number(value: int) -> str:
@@ -70,6 +70,15 @@ def current_line(current: Current) -> str:
         (current.n_removed, "removed"),
     ]
     return f"{', '.join(f'{number(n)} {what}' for n, what in parts if n)}; {n_tracks}"
+
+
+def spent_line(counts: Counts) -> str:
+    """``CPU time: decode 13 %, front-end 6 %, network 74 %, write 1 %, other 2 %, idle 4 %``."""
+    shares = (
+        f"{name.replace('frontend', 'front-end')} {100 * share:.0f} %" for name, share in counts.spent.shares.items()
+    )
+    busy = counts.spent.gpu_s / (GPU_LANES * counts.elapsed_s)
+    return f"CPU time: {', '.join(shares)}" + (f"; the GPU had work for {100 * busy:.0f} % of the time" if busy else "")
 
 
 def watched_line(verb: str, counts: Counts, place: str) -> str:

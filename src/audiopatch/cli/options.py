@@ -94,7 +94,7 @@ class Talk:
 
     progress: ProgressKind = option(ProgressKind.auto, "How to show progress on stderr.", TALK)
     quiet: bool = option(False, "Say nothing but errors.", TALK, "-q", first=True)
-    verbose: bool = option(False, "Say more: every failed file.", TALK, "-v", first=True)
+    verbose: bool = option(False, "Say more: every failed file, and where the time went.", TALK, "-v", first=True)
 
 
 def _show_all(ctx: typer.Context, wanted: bool) -> None:

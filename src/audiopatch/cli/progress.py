@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from audiopatch.cli.console import current_line, duration, number, printable, rich_console, say
+from audiopatch.cli.console import current_line, duration, number, printable, rich_console, say, spent_line
 from audiopatch.cli.options import ProgressKind
 from audiopatch.events import (
     Counts,
@@ -57,6 +57,8 @@ class Talking:
                 self.line(f"{time.strftime('%H:%M')}  {current_line(event)}")
             case Measured() if event.row["kind"] != "step":
                 self.line(_figures(event.row))
+            case Finished(counts) if self._verbose and counts.spent.idle_s:
+                self.line(spent_line(counts))
             case _:
                 pass
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import logging
+import time
 import weakref
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from audiopatch.errors import TrackError, UsageError
+from audiopatch.events import GPU_LANES, NOTHING, Spent
 from audiopatch.inference.settings import Analysis, Stack
 from audiopatch.models.card import TransformerConfig
 from audiopatch.models.engines.eager import USERS
@@ -29,10 +31,11 @@ log: logging.Logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Outputs:
-    """scores (B, C) and embeddings (B, E), float32; None where not asked for."""
+    """scores (B, C) and embeddings (B, E), float32, None where not asked for; and what they took."""
 
     scores: np.ndarray | None
     embeddings: np.ndarray | None
+    spent: Spent = NOTHING
 
 
 class Extractor:
@@ -67,25 +70,43 @@ class Extractor:
                     raise
                 # what works on whole segments and not on this one is the track's fault, not the user's
                 raise TrackError("E_TOO_SHORT", "infer", f"too short for this patchout: {error}") from error
-        return Outputs(*(_join([getattr(piece, name.name) for piece in pieces]) for name in fields(Outputs)))
+        return Outputs(
+            _join([piece.scores for piece in pieces]),
+            _join([piece.embeddings for piece in pieces]),
+            sum((piece.spent for piece in pieces), NOTHING),
+        )
 
     @torch.inference_mode()
     def _run(self, segments: Sequence[Segment]) -> Outputs:
         tagger, device = self.tagger, self.tagger.device
-        wave = torch.from_numpy(np.stack([segment.wave for segment in segments]))
-        if device.type == "cuda":
-            wave = wave.pin_memory()  # else the copy would wait for everything before it on this stream
+        clock = time.thread_time if tagger.engine == "torch" else time.perf_counter  # others have threads of their own
+        gpu = _GpuTime() if device.type == "cuda" else None
+        began = clock()
+        # pinned, or else the copy to a GPU would wait for everything before it on this stream
+        wave = torch.empty(len(segments), segments[0].wave.size, pin_memory=device.type == "cuda")
+        np.stack([segment.wave for segment in segments], out=wave.numpy())
         mel = tagger.hear(wave.to(device, non_blocking=True), self.plan)  # (B, n_mels, frames)
-        seeds = self._seeds(segments)
+        heard = clock()
+        found = self._infer(mel, self._seeds(segments))
+        inferred = clock()
+        if gpu:
+            gpu.end()
+        scores, embeddings = (None if values is None else values.float().cpu().numpy() for values in found)
+        spent = Spent(frontend_s=heard - began, network_s=inferred - heard, gpu_s=gpu.seconds() if gpu else 0.0)
+        return Outputs(scores, embeddings, spent)
+
+    def _infer(self, mel: Tensor, seeds: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+        """mel (B, n_mels, frames) -> scores (B, C) and embeddings (B, E), None where not asked for."""
+        tagger = self.tagger
         if not self.analysis.tags and self.stack:
             stacks = tagger.stacks(mel, self.stack.blocks, self.plan, seeds=seeds)
-            return Outputs(None, _numpy(self._pick(stacks, self.stack)))
+            return None, self._pick(stacks, self.stack)
         taps = self.stack.blocks if self.stack else ()
         found = tagger(mel, self.plan, taps, seeds=seeds)
         embedding = self._pick(found.stacks, self.stack) if self.stack else found.features
-        return Outputs(
-            _numpy(tagger.scores(found.logits)) if self.analysis.tags or self.analysis.dense else None,
-            _numpy(embedding) if self.analysis.embeddings else None,
+        return (
+            tagger.scores(found.logits) if self.analysis.tags or self.analysis.dense else None,
+            embedding if self.analysis.embeddings else None,
         )
 
     def _pick(self, stacks: dict[int, Tensor], stack: Stack) -> Tensor:
@@ -180,6 +201,21 @@ def check_stack(tagger: Tagger, analysis: Analysis) -> None:
             raise UsageError(f"unknown token '{token}'; take those of {name}: --tokens {','.join(names)}")
 
 
+class _GpuTime:
+    """From here to ``end`` on this thread's stream; nobody waits for it."""
+
+    def __init__(self) -> None:
+        self._began, self._ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        self._began.record()
+
+    def end(self) -> None:
+        self._ended.record()
+
+    def seconds(self) -> float:
+        """Once the stream has passed the end."""
+        return self._began.elapsed_time(self._ended) / 1e3
+
+
 def _is_out_of_memory(error: Exception) -> bool:
     """A GPU's has a type of its own; on a CPU torch raises a bare RuntimeError."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)
@@ -188,10 +224,6 @@ def _is_out_of_memory(error: Exception) -> bool:
 def _join(pieces: list[np.ndarray | None]) -> np.ndarray | None:
     present = [piece for piece in pieces if piece is not None]
     return np.concatenate(present) if present else None
-
-
-def _numpy(values: Tensor) -> np.ndarray:
-    return values.float().cpu().numpy()
 
 
 NEVER = 2.0  # no score reaches it
@@ -232,7 +264,7 @@ class Lanes:
         self._extractor = extractor
         device = extractor.tagger.device
         self._n_threads = torch.get_num_threads()
-        self.n: int = 2 if device.type == "cuda" else self._n_threads
+        self.n: int = GPU_LANES if device.type == "cuda" else self._n_threads
         # Its threads end with the pool, and so must know nothing that keeps it: neither these lanes nor the model.
         self._pool = ThreadPoolExecutor(self.n, "model", _enter, (device, max(1, self._n_threads // self.n)))
         self._fast: Callable[[], object] = lambda: None

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from audiopatch.audio.inputs import Inputs
 from audiopatch.errors import UsageError
-from audiopatch.events import Counts, Finished, Note, Observer, PassedOver, Planned, RunResult, TrackDone, silent
+from audiopatch.events import Counts, Finished, Note, Observer, PassedOver, Planned, RunResult, Spent, TrackDone, silent
 from audiopatch.inference.budget import part_bytes, within
 from audiopatch.inference.extract import check, cut_for, find_thresholds, label_thresholds, n_embedding
 from audiopatch.inference.missing import Disks, Seen, settle_missing
@@ -22,7 +22,7 @@ from audiopatch.inference.recognise import Duplicates, find_root, recognise
 from audiopatch.inference.record import Record, Writer, parameters_of
 from audiopatch.inference.request import request_of
 from audiopatch.inference.runner import Job, Runner, find_runner
-from audiopatch.inference.settings import Analysis, Runtime
+from audiopatch.inference.settings import Analysis, Runtime, n_cpus
 from audiopatch.models.card import TransformerConfig
 from audiopatch.models.tagger import Tagger
 from audiopatch.reducers.plan import describe
@@ -117,6 +117,7 @@ class Run:
         with Writer(destination.write, every_n=every_n, every_s=every_s) as writer, doing as steps:
             for step in steps:
                 self.counts.n_inferences += step.n_inferences
+                self.counts.spent += step.spent
                 for row in step.rows:
                     if isinstance(row, Aside):
                         assert duplicates is not None
@@ -124,6 +125,7 @@ class Run:
                     else:
                         writer.put(row)
                         self._count(row)
+        self.counts.spent += Spent(write_s=writer.cpu_s)
 
     def process_once(self, work: WorkList, journal: Journal, output: Output, metadata: Mapping[str, Any]) -> None:
         """``process`` into a folder, with audio that several tracks hold inferred once."""
@@ -149,6 +151,10 @@ class Run:
     def interrupted(self, work: WorkList) -> bool:
         """Whether tracks are left because somebody wanted the run to stop."""
         return self.stop.is_set() and (self.counts.n_left > 0 or not work.complete)
+
+    def end(self) -> None:
+        """Close the accounts, of this machine if the run was here."""
+        self.counts.end(n_cpus() if self.runtime.place == "local" else None)
 
     def planned(self, work: WorkList) -> None:
         """Count the inputs: from here on it is known how much is left."""
@@ -187,7 +193,10 @@ class FolderRun:
                 run.process_once(work, self.journal, output, self.record.metadata)
             interrupted = run.interrupted(work)
             if not interrupted:
+                began = time.process_time()
                 compact(output.store, output.fingerprint, part_bytes=part_bytes(run.runtime))
+                run.counts.spent += Spent(write_s=time.process_time() - began)
+            run.end()
             self.record.end(run.counts, interrupted=interrupted)
         return interrupted
 
@@ -329,5 +338,5 @@ def _finishing(run: Run) -> Iterator[None]:
     try:
         yield
     finally:
-        run.counts.elapsed_s = time.monotonic() - run.counts.started
+        run.end()
         run.observer(Finished(run.counts))

@@ -61,9 +61,8 @@ class Record:
 
     def end(self, counts: Counts, *, interrupted: bool) -> None:
         """Replaces what ``begin`` wrote, with the counts."""
-        figures = {key: value for key, value in asdict(counts).items() if key != "started"}
         status = "interrupted" if interrupted else "finished"
-        self.output.save_run(self.values | {"status": status, "finished_at": _now(), "counts": figures})
+        self.output.save_run(self.values | {"status": status, "finished_at": _now(), "counts": counts.figures()})
 
 
 def _now() -> str:
@@ -141,13 +140,15 @@ Rows = list[TrackRow | Failed]
 class Writer:
     """Gathers rows and commits them every ``every_n`` tracks or ``every_s`` seconds. A context manager.
 
-    An error of a commit is raised by the next ``put``, or at the end of the block, in the thread that runs the model.
+    ``cpu_s`` is what commits have taken. An error of a commit is raised by the next ``put``, or at the end of the
+    block, in the thread that runs the model.
     """
 
     def __init__(self, commit: Callable[[Sequence[TrackRow | Failed]], None], *, every_n: int, every_s: float):
         self._commit = commit
         self._every_n, self._every_s = every_n, every_s
         self._queue: queue.Queue[TrackRow | Failed | None] = queue.Queue(maxsize=2 * every_n)
+        self.cpu_s = 0.0
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._work, name="audiopatch-writer", daemon=True)
 
@@ -193,7 +194,9 @@ class Writer:
         """After a first error nothing more is committed; the queue is still emptied, so that nobody waits for it."""
         if self._error is not None:
             return
+        began = time.thread_time()
         try:
             self._commit(rows)
         except BaseException as error:
             self._error = error
+        self.cpu_s += time.thread_time() - began

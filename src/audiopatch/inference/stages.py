@@ -14,6 +14,7 @@ import numpy as np
 
 from audiopatch.audio.decode import Outcome
 from audiopatch.errors import TrackError
+from audiopatch.events import NOTHING, Spent
 from audiopatch.inference.beginnings import First, set_aside
 from audiopatch.inference.extract import Extractor, Lanes, Outputs, batch_size_for
 from audiopatch.inference.settings import Analysis, find_pool
@@ -23,10 +24,11 @@ from audiopatch.types import Aside, Decoded, Failed, Segment, SegmentRow, Track,
 
 @dataclass(frozen=True)
 class Step:
-    """A step of a run: the rows of the tracks that it completed, and how many segments the model saw for it."""
+    """A step of a run: rows of the tracks that it completed, how many segments the model saw for it, and its time."""
 
     rows: Sequence[StageRow]
     n_inferences: int = 0
+    spent: Spent = NOTHING
 
 
 class Stages:
@@ -71,17 +73,18 @@ class Stages:
                     if isinstance(fed, TrackEnd):
                         yield Step(collector.ended(fed))
                     else:
-                        yield Step(_rows(collector, fed), len(fed.batch))
+                        yield _step(collector, fed)
         finally:
             self._lanes.restore_threads()
 
 
-def _rows(collector: Collector, inferred: Inferred) -> list[StageRow]:
+def _step(collector: Collector, inferred: Inferred) -> Step:
+    batch = inferred.batch
     try:
         outputs = inferred.outputs.result()
     except TrackError as error:
-        return collector.refused(inferred.batch, error.code, str(error))
-    return collector.inferred(inferred.batch, outputs)
+        return Step(collector.refused(batch, error.code, str(error)), len(batch))
+    return Step(collector.inferred(batch, outputs), len(batch), outputs.spent)
 
 
 _ENDS_AHEAD = 64

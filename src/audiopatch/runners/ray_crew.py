@@ -14,6 +14,7 @@ import torch
 
 from audiopatch.audio.decode import Outcome
 from audiopatch.errors import EnvironmentProblem
+from audiopatch.events import NOTHING
 from audiopatch.inference.beginnings import Beginnings, First
 from audiopatch.inference.runner import Job
 from audiopatch.inference.settings import Runtime
@@ -68,14 +69,15 @@ class ModelActor:
 
     def finished(self, tracks: Sequence[Track], beginnings: Any) -> Iterator[Step]:
         """A step whenever tracks are finished, and one at the end. ``beginnings`` is an actor to ask, or None."""
-        n_inferences = 0
+        n_inferences, spent = 0, NOTHING
         first = asking(beginnings) if beginnings is not None else None
         for step in self._stages.finished(self._decoded(tracks), threading.Event(), first):
             n_inferences += step.n_inferences
+            spent += step.spent
             if step.rows:
-                yield Step(step.rows, n_inferences)
-                n_inferences = 0
-        yield Step((), n_inferences)
+                yield Step(step.rows, n_inferences, spent)
+                n_inferences, spent = 0, NOTHING
+        yield Step((), n_inferences, spent)
 
     def _decoded(self, tracks: Sequence[Track]) -> Generator[Outcome]:
         """As ``decode_tracks``, by a task elsewhere. Ray shall not retry it: half of a track may be here already."""
