@@ -51,8 +51,8 @@ class ParquetSink:
 
     def read(self, file: BinaryIO, columns: Sequence[str] | None = None) -> pa.Table:
         """The table as written, or some of its columns."""
-        # Arrow's threads may let go of what they read only after Python has ended, which aborts the process; alone it is
-        # as fast.
+        # Arrow's threads may let go of what they read only after Python has ended, which aborts the process; without
+        # them it is as fast.
         with pq.ParquetFile(file, pre_buffer=False) as parquet:
             return parquet.read(columns=None if columns is None else list(columns), use_threads=False)
 
