@@ -33,7 +33,7 @@ for line in sys.stdin.read().strip().splitlines():
     words = line.split()
     sys.argv[1:] = words
     try:
-        main.main()
+        main.app(prog_name="audiopatch")
         code = 0
     except SystemExit as end:
         code = end.code

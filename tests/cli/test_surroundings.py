@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from audiopatch.cli.config import expand_homes, read_defaults
@@ -144,3 +145,28 @@ def test_a_current_folder_that_is_gone(tmp_path):
     before = f"import os\nos.mkdir({str(tmp_path / 'x')!r})\nos.chdir({str(tmp_path / 'x')!r})\nos.rmdir(os.getcwd())"
     ended = run("tag", "music", before=before)
     assert ended.returncode in (2, 6) and "internal error" not in ended.stderr
+
+
+def test_a_thread_inside_a_library_holds_nobody_up_at_the_end(tmp_path):
+    """Reading Parquet in the background: ended by the interpreter, one in some such processes aborts or hangs."""
+    pq.write_table(pa.table({"word": ["a"] * 100_000}), tmp_path / "table.parquet")
+    code = """
+import atexit, sys, threading, time
+import pyarrow.parquet as pq
+from audiopatch.cli import main
+
+def read():
+    while True:
+        with open(sys.argv[1], "rb") as file:
+            pq.ParquetFile(file).read()
+
+for _ in range(3):
+    threading.Thread(target=read, daemon=True).start()
+atexit.register(lambda: print("tidied"))
+threading.Thread(target=lambda: (time.sleep(0.3), print("waited"))).start()
+main.app = lambda **_: sys.exit(3)
+main.main()
+"""
+    command = [sys.executable, "-c", code, str(tmp_path / "table.parquet")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (3, "waited\ntidied\n", "")

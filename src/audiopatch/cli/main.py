@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
+import threading
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -185,13 +187,36 @@ def audiopatch(
             ctx.default_map = {name: config.read_defaults(name, options_of, COMMANDS)}
 
 
-def main() -> None:
-    """Entry point of the ``audiopatch`` script."""
+def main() -> NoReturn:
+    """Entry point of the ``audiopatch`` script; ends the process."""
     console.prepare_streams()
     config.find_home()
     sys.argv[1:] = config.expand_homes(sys.argv[1:])
-    app(prog_name="audiopatch")
+    try:
+        app(prog_name="audiopatch")
+        code = 0
+    except SystemExit as ended:
+        if not isinstance(ended.code, int | None):
+            raise
+        code = ended.code or 0
+    _leave(code)
+
+
+def _leave(code: int) -> NoReturn:
+    """End the process with all that ends properly, but without taking the interpreter apart.
+
+    A thread inside a library (Arrow's readers) that lets go of Python's memory meanwhile would abort the process, or
+    hold it for ever, after all work is done.
+    """
+    threading._shutdown()  # type: ignore[attr-defined]  # waits for threads as the interpreter does
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):  # who read it has gone
+            code = code or 120  # as the interpreter does
+    os._exit(code)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
