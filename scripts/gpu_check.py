@@ -32,6 +32,7 @@ import audiopatch
 from audiopatch.bench.contender import Case
 from audiopatch.bench.measure import describe
 from audiopatch.bench.sweep import Settings, sweep
+from audiopatch.events import GPU_LANES
 from audiopatch.inference.extract import Extractor
 from audiopatch.inference.settings import Analysis
 from audiopatch.models.tagger import Tagger
@@ -106,12 +107,12 @@ class Check:
         with tempfile.TemporaryDirectory() as folder:
             seconds = _make_library(Path(folder), n_tracks)
             for model in self.models[:1] if self.toy else (DEFAULT_MODEL, "random/discogs-maest-10s-pw-129e"):
-                for workers in (1, 2) if self.toy else (4, 8, 14):
-                    began = time.perf_counter()
-                    tables = audiopatch.tag(folder, model=model, device=str(self.device), workers=workers)
-                    wall_s = time.perf_counter() - began
-                    row = {"model": model, "workers": workers, "n_tracks": len(tables.tracks), "wall_s": wall_s}
-                    rows.append(row | {"tracks_per_s": n_tracks / wall_s, "times_real_time": seconds / wall_s})
+                for workers in (1, 2) if self.toy else (4, 16):
+                    counts = audiopatch.tag(folder, model=model, device=str(self.device), workers=workers).run["counts"]
+                    row = {"model": model, "workers": workers, "n_tracks": counts["n_ok"], "spent": counts["spent"]}
+                    wall_s = row["wall_s"] = counts["elapsed_s"]
+                    row |= {"tracks_per_s": n_tracks / wall_s, "times_real_time": seconds / wall_s}
+                    rows.append(row | {"gpu_had_work": counts["spent"]["gpu_s"] / (GPU_LANES * wall_s)})
         return {"audio_s": seconds, "runs": rows}
 
     def throughput(self) -> list[dict[str, Any]]:
