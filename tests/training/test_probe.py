@@ -13,6 +13,7 @@ from audiopatch.errors import UsageError
 from audiopatch.inference.clips import clip_rows
 from audiopatch.inference.settings import Analysis
 from audiopatch.reducers.plan import NO_REDUCTION
+from audiopatch.training import probe as probing
 from audiopatch.training.config import ProbeConfig
 from audiopatch.training.plots import plot_probe_map
 from audiopatch.training.probe import choices, extract, probe
@@ -56,11 +57,48 @@ def test_equal_figures_do_not_favour_the_first_cell(tiny, open_mini, tmp_path):
 
 def test_one_pass_gives_every_block(tiny, open_mini):
     dataset, waves = open_mini("csv")
-    clips = [waves.read(item.path) for item in dataset.items("train")]
-    found = extract(tiny, clips, (1, 2), plan=NO_REDUCTION, overlap=0.5, names=clips)
+    items = dataset.items("train")
+    found = extract(tiny, waves, items, (1, 2), plan=NO_REDUCTION, overlap=0.5)
     for block in (1, 2):
-        want = tiny.stacks(tiny.frontend(torch.from_numpy(clips[1])[None]), (block,))[block]
+        wave = torch.from_numpy(waves.read(items[1].path))[None]
+        want = tiny.stacks(tiny.frontend(wave), (block,))[block]
         np.testing.assert_allclose(found.of(block, ("dist", "cls"))[1], want[0, [1, 0]].flatten(), atol=1e-5)
+
+
+def test_features_are_computed_once_whatever_interrupts(open_mini, monkeypatch):
+    tagger = load_model("audiopatch-music", device="cpu")
+    dataset, waves = open_mini("csv", sample_rate=tagger.frontend.sample_rate)
+    train, valid = dataset.items("train"), dataset.items("valid")
+    how = {"plan": NO_REDUCTION, "overlap": 0.5}
+    whole = extract(tagger, waves, (*train, *valid), (1,), **how)
+    monkeypatch.setattr(probing, "_AT_ONCE", 1)
+    for file in waves.folder.glob("features-*"):
+        file.unlink()
+
+    def stop(done, total):
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        extract(tagger, waves, train, (1,), **how, progress=stop)
+    asked, read = [], type(waves).read
+    monkeypatch.setattr(type(waves), "read", lambda self, path: asked.append(path) or read(self, path))
+    again = extract(tagger, waves, (*valid, *train), (1,), **how)
+    assert set(asked) == {item.path for item in (*valid, *train[1:])}  # in another order; one was there
+    np.testing.assert_array_equal(np.roll(again.stacks, -len(valid), axis=0), whole.stacks)
+
+
+def test_the_default_model_is_probed_on_its_own_features_or_on_tokens_when_told(open_mini, tmp_path):
+    tagger = load_model("audiopatch-music", device="cpu")
+    dataset, waves = open_mini("csv", sample_rate=tagger.frontend.sample_rate)
+    for blocks, expected in (((), (0, ("pooled",))), ((1,), (1, ("cls",)))):
+        config = replace(QUICK, model="audiopatch-music", blocks=blocks, tokens=("cls",), epochs=3)
+        best = probe(config, tagger, dataset, waves, tmp_path / f"run{len(blocks)}")
+        assert (best.block, best.tokens) == expected
+        saved = load_model(tmp_path / f"run{len(blocks)}" / "model", device="cpu")
+        scores = clip_rows(saved, waves.clips(dataset.items("valid")), Analysis(model="saved")).scores
+        right = [dataset.labels.index(item.labels[0]) for item in dataset.items("valid")]
+        assert (scores.argmax(axis=1) == right).mean() == best.figures["accuracy"]
 
 
 def test_a_dataset_without_validation_lends_some(tiny, open_mini, tmp_path):

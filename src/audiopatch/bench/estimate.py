@@ -103,12 +103,15 @@ def estimate(
 
     Three fifths of ``budget_s`` go to preparing, timing and judging, a quarter to each trial.
     """
+    observer(Doing(f"loading {library.model}"))
     tagger = load_model(library.model, device=device, dtype="float32")
+    observer(Doing("reading the headers of some tracks"))
     spec = cut_spec(tagger, n_segments=library.n_segments)
     size = survey(library.tracks, spec)
     if not size.n_segments:
         raise UsageError(f"no header among {size.n_read} of {size.n_tracks} files tells of any audio")
     observer(Note(f"{size.n_tracks} tracks, {size.audio_s / 3600:.1f} h, about {size.n_segments:.0f} segments"))
+    observer(Doing("decoding some of them"))
     some = random.Random(0).sample(list(library.tracks), min(size.n_tracks, _N_TRIED))
     segments = _segments(tagger, some, len(engines) * len(_PATCHOUTS), budget_s / 6)
     rows = _measure(tagger, segments, library.model, engines, device, budget_s, observer)

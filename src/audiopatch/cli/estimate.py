@@ -11,6 +11,7 @@ from audiopatch.cli.bench import engine
 from audiopatch.cli.console import print_json, rich_console
 from audiopatch.cli.options import parse_duration
 from audiopatch.cli.progress import showing
+from audiopatch.events import Doing
 from audiopatch.zoo import DEFAULT_MODEL
 
 if TYPE_CHECKING:
@@ -57,17 +58,18 @@ def estimate(
     [bold]audiopatch estimate ~/Music --finish-in 2h[/bold]      the best that is done in time
     [bold]audiopatch estimate ~/Music --min-quality 0.98[/bold]  the fastest that keeps 98 %
     """
-    from audiopatch.audio.inputs import Inputs
-    from audiopatch.bench.estimate import ToTag, Wish
-    from audiopatch.bench.estimate import estimate as run
-    from audiopatch.models.engines import available_engines
-    from audiopatch.zoo.load import find_device
-
     finish_in_s = None if finish_in is None else parse_duration(finish_in)
     if min_quality is None:
         min_quality = 0.95 if finish_in is None else 0.0
-    library = ToTag(tracks=list(Inputs([folder]).tracks()), folder=folder, model=model, n_segments=segments)
     with showing() as observer:
+        observer(Doing("looking for music"))
+        from audiopatch.audio.inputs import Inputs
+        from audiopatch.bench.estimate import ToTag, Wish
+        from audiopatch.bench.estimate import estimate as run
+        from audiopatch.models.engines import available_engines
+        from audiopatch.zoo.load import find_device
+
+        library = ToTag(tracks=list(Inputs([folder]).tracks()), folder=folder, model=model, n_segments=segments)
         found = run(
             library,
             Wish(finish_in_s=finish_in_s, min_quality=min_quality),

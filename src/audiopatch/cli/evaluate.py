@@ -8,7 +8,11 @@ from typing import Annotated
 import typer
 
 from audiopatch.cli import options as o
+from audiopatch.cli.console import say
+from audiopatch.cli.progress import showing
 from audiopatch.cli.train import AllowMissing, Data, DataDir
+from audiopatch.errors import UsageError
+from audiopatch.events import Doing
 
 
 def evaluate(
@@ -52,23 +56,21 @@ def evaluate(
     [bold]audiopatch evaluate esc50 ~/ESC-50 --fold 1 --model M --patchout F3T2[/bold]
     [bold]audiopatch evaluate gtzan ~/gtzan --compare A B[/bold]  paired bootstrap: B better?
     """
-    from audiopatch.cli.console import say
-    from audiopatch.errors import UsageError
-    from audiopatch.evaluation.run import evaluate_model, require_training_extra
-    from audiopatch.inference.settings import Runtime
-    from audiopatch.training.experiment import fold_option, open_dataset
-    from audiopatch.training.run_folder import RunFolder
-
-    require_training_extra()
-    from audiopatch.cli.progress import showing
-
     against, chosen = compare or (None, model)  # a model set in the environment or a configuration file gives way
     if chosen is None:
         raise UsageError("say which model: --model M, or --compare A B")
-    options = fold_option(dataset, fold) if fold else {}
-    published = RunFolder(Path(chosen).parent).published(dataset) if split == "test" else {}
     folder = output or Path("evaluation") / f"{dataset}-{_short_name(chosen)}"
     with showing(quiet=quiet) as observer:
+        observer(Doing("reading the data"))
+        from audiopatch.evaluation.report import FIGURES
+        from audiopatch.evaluation.run import evaluate_model, require_training_extra
+        from audiopatch.inference.settings import Runtime
+        from audiopatch.training.experiment import fold_option, open_dataset
+        from audiopatch.training.run_folder import RunFolder
+
+        require_training_extra()
+        options = fold_option(dataset, fold) if fold else {}
+        published = RunFolder(Path(chosen).parent).published(dataset) if split == "test" else {}
         facts = evaluate_model(
             chosen, open_dataset(dataset, data or data_dir, options, allow_missing=allow_missing), folder,
             split=split, plan=patchout, overlap=overlap, device=device, workers=Runtime(workers=workers).n_workers,
@@ -79,11 +81,12 @@ def evaluate(
         typer.echo((folder / "evaluation.json").read_text(encoding="utf-8"), nl=False)
     if not quiet:
         for name, found in facts["figures"]["clip"].items():
-            low_high = f" ({found['low']:.4f} … {found['high']:.4f})" if found["low"] == found["low"] else ""
-            said = f"; published {published[name]:.4f}" if name in published else ""
-            say(f"{name}: {found['value']:.4f}{low_high}{said}")
+            low_high = f" ({found['low']:.3f} … {found['high']:.3f})" if found["low"] == found["low"] else ""
+            said = f"; published {published[name]:.3f}" if name in published else ""
+            say(f"{FIGURES[name]}: {found['value']:.3f}{low_high}{said}")
         for name, found in facts["compared"].items():
-            say(f"{name}, {chosen} minus {against}: {found['value']:+.4f} ({found['low']:+.4f} … {found['high']:+.4f})")
+            difference = f"{found['value']:+.3f} ({found['low']:+.3f} … {found['high']:+.3f})"
+            say(f"{FIGURES[name]}, {chosen} minus {against}: {difference}")
         say(f"report: {folder / 'report.html'}")
 
 

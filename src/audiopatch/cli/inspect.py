@@ -11,7 +11,9 @@ import typer
 from audiopatch.audio.inputs import Inputs
 from audiopatch.cli import console
 from audiopatch.cli import options as o
+from audiopatch.cli.progress import showing
 from audiopatch.errors import OutputMismatchError, UsageError
+from audiopatch.events import Doing
 from audiopatch.zoo import DEFAULT_MODEL
 
 
@@ -62,23 +64,23 @@ def inspect(
         raise UsageError("nothing to look at: name a file or a folder, as in: audiopatch inspect song.mp3")
     if (output / "index.html").exists() and not force:
         raise OutputMismatchError(f"{output / 'index.html'} exists; name another folder with -o, or add --force")
-    found = list(Inputs(inputs, (), include or (), exclude or ()).tracks())
+    with showing() as observer:
+        observer(Doing("looking for music"))
+        found = list(Inputs(inputs, (), include or (), exclude or ()).tracks())
+        observer(Doing(f"loading {model}"))
+        from audiopatch.inference.extract import find_plan
+        from audiopatch.inspection.inspect import DEFAULT_PLAN, inspect_tracks
+        from audiopatch.zoo import load_model
 
-    from audiopatch.inference.extract import find_plan
-    from audiopatch.inspection.inspect import DEFAULT_PLAN, inspect_tracks
-    from audiopatch.zoo import load_model
-
-    console.say(f"loading {model}")
-    tagger = load_model(model, device=device, dtype=dtype)
-    console.say(f"looking at {min(len(found), tracks)} of {len(found)} tracks")
-    plan = find_plan(tagger, patchout or DEFAULT_PLAN)
-    inspected = inspect_tracks(tagger, found, plan, output, n_tracks=tracks, seed=seed)
+        tagger = load_model(model, device=device, dtype=dtype)
+        plan = find_plan(tagger, patchout or DEFAULT_PLAN)
+        inspected = inspect_tracks(tagger, found, plan, output, n_tracks=tracks, seed=seed, observer=observer)
     for bad in inspected.failed:
         console.say(console.printable(f"{bad.track.path}: {bad.message}"))
     if json:
         failed = tuple(Unreadable(bad.track.path, bad.message) for bad in inspected.failed)
         console.print_json(Looked(inspected.page, str(plan), failed))
     elif inspected.page:
-        console.say(f"open {inspected.page}")
+        console.say(f"wrote {inspected.page}")
     if inspected.failed:
         raise typer.Exit(console.SOME_FAILED)

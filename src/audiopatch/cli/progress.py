@@ -192,8 +192,8 @@ class Bar(Talking):
             for task in instead_of.tasks:
                 instead_of.remove_task(task.id)
             bars.add_task("", total=None)
-            bars.start()
         bars.update(bars.tasks[0].id, **what)
+        bars.start()
 
 
 class Json(Talking):
@@ -243,7 +243,8 @@ def _figures(row: Mapping[str, Any]) -> str:
         where = f"{row['progress']:.1%} done" if "progress" in row else f"step {row['step']}"
         return f"{where}: loss {row['loss']:.4g}"
     where = f"epoch {row['epoch'] + 1}" if row["kind"] == "epoch" else row["kind"]  # people count from 1
-    found = [f"{name} {_short(row[name])}" for name in _FIGURES if name in row]
+    own = {"block", "tokens"} if row.get("block") == 0 else set()  # of a network's own features there is nothing to say
+    found = [f"{name} {_short(row[name])}" for name in _FIGURES if name in row and name not in own]
     return f"{where}: {', '.join(found)}"
 
 

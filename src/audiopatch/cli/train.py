@@ -16,7 +16,7 @@ from audiopatch.cli import options as o
 from audiopatch.cli.console import print_json, rich_console, say, stop_on_signals
 from audiopatch.cli.options import ProgressKind
 from audiopatch.cli.progress import showing
-from audiopatch.events import Measured, Note, Observer, counted
+from audiopatch.events import Doing, Measured, Note, Observer, counted
 
 if TYPE_CHECKING:
     from audiopatch.training.recipes import TrainRecipe
@@ -164,9 +164,9 @@ def recipe(
     [bold]audiopatch train esc50 ~/ESC-50 --fold all[/bold]       all five folds and their mean
     [bold]audiopatch train openmic ~/openmic --set optimizer.lr=2e-5[/bold]
     """
-    from audiopatch.training.experiment import TrainRun, run_recipe
-
     with _training(quiet=quiet, devices=devices) as observer:
+        from audiopatch.training.experiment import TrainRun, run_recipe
+
         run = TrainRun(
             data or data_dir, output, allow_missing, device, devices, workers, resume, force, not no_evaluate, observer
         )
@@ -210,11 +210,11 @@ def probe(
     [bold]audiopatch train probe folder ~/my-genres --blocks 1,2 --tokens cls+avg[/bold]
     [bold]audiopatch train probe esc10 ~/ESC-10 --fold all --set lrs=[1e-3,1e-4][/bold]
     """
-    from audiopatch.training.experiment import TrainRun, run_probe
-
     chosen = [f"blocks=[{'' if blocks == 'all' else blocks}]", f"tokens=[{', '.join(map(repr, tokens.split(',')))}]"]
     chosen += [f"patchout={patchout!r}"] if patchout else []
     with _training(quiet=quiet) as observer:
+        from audiopatch.training.experiment import TrainRun, run_probe
+
         run = TrainRun(
             data or data_dir, output, allow_missing, device, 1, workers, False, force, not no_evaluate, observer
         )
@@ -330,10 +330,11 @@ def distill(
 @contextmanager
 def _training(*, quiet: bool, devices: int = 1) -> Iterator[Observer]:
     """Whoever shows a training run; one that was stopped ends with the exit code of the signal."""
-    from audiopatch.training.experiment import Stopped
-
     kind = ProgressKind.auto if devices == 1 else ProgressKind.plain  # several processes cannot share a bar
     with showing(kind, quiet=quiet) as observer:
+        observer(Doing("reading the data"))
+        from audiopatch.training.experiment import Stopped
+
         try:
             yield observer
         except Stopped as stopped:

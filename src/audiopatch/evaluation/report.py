@@ -21,7 +21,7 @@ from audiopatch.evaluation import metrics
 from audiopatch.evaluation.bootstrap import Difference, Interval
 from audiopatch.evaluation.evaluate import Evaluation, calibration, figures
 
-_WORDS = {
+FIGURES = {  # as people read them
     "accuracy": "accuracy",
     "map_macro": "mAP (macro)",
     "roc_auc_macro": "ROC-AUC (macro)",
@@ -30,7 +30,8 @@ _WORDS = {
 }
 
 
-_FEW, _MOST_WRONG = 100, 200
+_FEW, _VERY_FEW, _MOST_WRONG = 100, 30, 200
+_COLUMNS = {"support": "clips", "average_precision": "average precision", "roc_auc": "ROC-AUC", "f1": "F1"}
 _ABOUT = {
     "model": "model",
     "dataset": "data set",
@@ -208,7 +209,8 @@ def _page(
         _figures(levels, facts["published"]),
     ]
     if facts["n_clips"] < _FEW:
-        parts.append(f"<p>Only {facts['n_clips']} clips: read the intervals rather than the figures.</p>")
+        caution = "read the intervals rather than the figures" if facts["n_clips"] >= _VERY_FEW else "they say little"
+        parts.append(f"<p>Only {facts['n_clips']} clips: {caution}.</p>")
     if silent:
         parts.append(
             f"<p>Without both outcomes, and so not in the macro figures: {html.escape(', '.join(silent))}.</p>"
@@ -217,9 +219,9 @@ def _page(
         heads = ["figure", "difference", "95 % interval", "p"]
         rows = [
             [
-                _WORDS[name],
-                f"{value['value']:+.4f}",
-                f"{value['low']:+.4f} … {value['high']:+.4f}",
+                FIGURES[name],
+                f"{value['value']:+.3f}",
+                f"{value['low']:+.3f} … {value['high']:+.3f}",
                 f"{value['p_value']:.3f}",
             ]
             for name, value in facts["compared"].items()
@@ -227,7 +229,7 @@ def _page(
         parts += [f"<h2>Against {html.escape(str(facts.get('compared_to', '')))}</h2>", _rows(heads, rows)]
     parts += ["<h2>Pictures</h2>", *(f'<img src="{_inline(path)}" alt="{path.stem}">' for path in pictures)]
     body = [[_cell(value) for value in row] for row in classes.itertuples(index=False)]
-    parts += ["<h2>Classes</h2>", _rows([name.replace("_", " ") for name in classes.columns], body)]
+    parts += ["<h2>Classes</h2>", _rows([_COLUMNS.get(name, name) for name in classes.columns], body)]
     if wrong:
         heads = ["clip", "is", "was taken for", "score of what it is", "of what it was taken for"]
         rows = [[_cell(value) for value in astuple(clip)] for clip in wrong[:_MOST_WRONG]]
@@ -243,14 +245,14 @@ def _figures(levels: Mapping[str, Mapping[str, Interval]], published: Mapping[st
     rows = []
     for name in next(iter(levels.values())):
         cells = [_interval(levels[level][name]) for level in levels]
-        said = [f"{published[name]:.4f}" if name in published else ""] if published else []
-        rows.append([_WORDS[name], *cells, *said])
+        said = [f"{published[name]:.3f}" if name in published else ""] if published else []
+        rows.append([FIGURES[name], *cells, *said])
     return _rows(heads, rows)
 
 
 def _interval(found: Interval) -> str:
-    span = f" <small>{found.low:.4f} … {found.high:.4f}</small>" if math.isfinite(found.low) else ""
-    return f"{found.value:.4f}{span}"
+    span = f" <small>{found.low:.3f} … {found.high:.3f}</small>" if math.isfinite(found.low) else ""
+    return f"{found.value:.3f}{span}"
 
 
 def _cell(value: Any) -> str:

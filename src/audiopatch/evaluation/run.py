@@ -17,7 +17,7 @@ from audiopatch.errors import UsageError, missing_extra
 from audiopatch.evaluation import metrics
 from audiopatch.evaluation.evaluate import Evaluation, compare, evaluate
 from audiopatch.evaluation.report import EvaluationReport
-from audiopatch.events import Observer, counted, silent
+from audiopatch.events import Doing, Observer, counted, silent
 from audiopatch.inference.extract import find_plan
 from audiopatch.inference.settings import check_overlap
 from audiopatch.models.tagger import Tagger
@@ -58,6 +58,7 @@ def evaluate_model(
     """
     check_overlap(overlap)
     work: dict[str, Any] = {"workers": workers, "decoded": decoded, "observer": observer}
+    observer(Doing(f"loading {model}"))
     tagger = load_model(model, device=device)
     how = {"plan": find_plan(tagger, plan), "pool": pool, "overlap": overlap, "batch_size": batch_size}
     found, whole = _score(tagger, dataset, split, how, **work)
@@ -71,6 +72,7 @@ def evaluate_model(
         model_b = load_model(against, device=device)
         other, _ = _score(model_b, dataset, split, how | {"plan": find_plan(model_b, plan)}, **work)
         compared = compare(other, found, n_resamples=n_resamples)
+    observer(Doing("drawing the report"))
     title = f"{tagger.card.name} on {dataset.name} ({split})"
     gaps = [*(gap for gap in whole.left_out if gap.split == split), *found.left_out]
     report = EvaluationReport(title, about, found, thresholds, gaps, published or {}, compared, n_resamples)

@@ -11,6 +11,7 @@ import torch
 
 from audiopatch import __version__
 from audiopatch.audio.decode import decode_track
+from audiopatch.events import Doing, Observer, silent
 from audiopatch.inspection import pictures
 from audiopatch.inspection.page import TagRow, file_page, study_page
 from audiopatch.inspection.study import study, transformer_of, watch
@@ -33,10 +34,21 @@ class Inspected:
 
 
 def inspect_tracks(
-    tagger: Tagger, tracks: Sequence[Track], plan: Plan, folder: Path, *, n_tracks: int, seed: int = 0
+    tagger: Tagger,
+    tracks: Sequence[Track],
+    plan: Plan,
+    folder: Path,
+    *,
+    n_tracks: int,
+    seed: int = 0,
+    observer: Observer = silent,
 ) -> Inspected:
     """One track -> its page in ``folder``; several -> the study of ``n_tracks`` from all over them."""
-    outcomes = list(middle_segments(spread_evenly(tracks, n_tracks), tagger))
+    chosen, outcomes = spread_evenly(tracks, n_tracks), []
+    for outcome in middle_segments(chosen, tagger):
+        outcomes.append(outcome)
+        observer(Doing(f"decoding {len(chosen)} of {len(tracks)} tracks", len(outcomes), len(chosen)))
+    observer(Doing("computing and drawing"))
     failed = [outcome for outcome in outcomes if isinstance(outcome, Failed)]
     waves = [outcome.wave for outcome in outcomes if isinstance(outcome, Segment)]
     if not waves:

@@ -16,8 +16,9 @@ from audiopatch.datasets.recipe import Dataset
 from audiopatch.datasets.waves import Waves, decode_waves, with_audio
 from audiopatch.documents import MaybeNaN
 from audiopatch.errors import UsageError
+from audiopatch.evaluation.report import FIGURES
 from audiopatch.evaluation.run import evaluate_model, require_training_extra
-from audiopatch.events import Measured, Note, Observer, counted
+from audiopatch.events import Doing, Measured, Note, Observer, counted
 from audiopatch.inference.settings import Runtime
 from audiopatch.models.card import ModelCard
 from audiopatch.models.processor import processor
@@ -37,8 +38,8 @@ FEW = 100  # test clips below which a figure alone misleads
 class Stopped(Exception):
     """Somebody wanted a run to stop, by ``signal``; it is saved and can be resumed."""
 
-    def __init__(self, number: int):
-        super().__init__("stopped and saved; go on with the same command and --resume")
+    def __init__(self, number: int, words: str = "stopped and saved; go on with the same command and --resume"):
+        super().__init__(words)
         self.signal = number
 
 
@@ -156,8 +157,8 @@ def _run_folds(recipe: TrainRecipe, run: TrainRun, fold: str | None) -> tuple[Tr
         table.to_csv(folder / "folds.csv")
         for name in table.columns:
             mean, spread = table[name].mean(), table[name].std()
-            said = f"; published {recipe.published[name]:.4f}" if name in recipe.published else ""
-            run.say(f"{name} over {n_folds} folds: {mean:.4f} ± {spread:.4f}{said}")
+            said = f"; published {recipe.published[name]:.3f}" if name in recipe.published else ""
+            run.say(f"{FIGURES[name]} over {n_folds} folds: {mean:.3f} ± {spread:.3f}{said}")
     return found
 
 
@@ -226,10 +227,18 @@ def _probe(recipe: TrainRecipe, run: TrainRun, dataset: Dataset, folder: Path) -
     files = RunFolder(folder)
     force = run.force or not files.model.is_dir()  # one that was stopped is not worth going on with
     files.check(config, force=force)
+    run.observer(Doing(f"loading {config.model}"))
     tagger = load_model(config.model, device=run.device)
     dataset, waves = decode(dataset, tagger.frontend.sample_rate, run.n_workers, run.observer)
-    how = {"report": Rows(run.observer), "progress": counted(run.observer, "computing features")}
-    best = probe(config, tagger, dataset, waves, folder, force=force, **how)
+    how = {
+        "report": Rows(run.observer),
+        "progress": counted(run.observer, "computing features"),
+        "fitting": counted(run.observer, "fitting probes"),
+    }
+    try:
+        best = probe(config, tagger, dataset, waves, folder, force=force, **how)
+    except KeyboardInterrupt:
+        raise Stopped(signal.SIGINT, "stopped; the same command goes on with the features that are there") from None
     files.list_left_out(dataset.left_out)
     grid = pd.read_csv(folder / "grid.csv")
     if len(grid.groupby(["block", "tokens"])) > 1:
@@ -237,7 +246,8 @@ def _probe(recipe: TrainRecipe, run: TrainRun, dataset: Dataset, folder: Path) -
     n_tried = len(grid)
     if n_tried > 1 and len(dataset.splits.get("valid", ())) < FEW:
         run.say(f"note: the best of {n_tried} settings on few clips; expect less on new music")
-    run.say(f"best: block {best.block}, {'+'.join(best.tokens)}, epoch {best.epoch + 1} of {config.epochs}")
+    place = f"block {best.block}, {'+'.join(best.tokens)}, " if best.block else ""
+    run.say(f"best: {place}epoch {best.epoch + 1} of {config.epochs}")
     return dataset, waves
 
 
@@ -254,10 +264,10 @@ def _evaluate(recipe: TrainRecipe, run: TrainRun, dataset: Dataset, waves: Waves
         figures = {name: value["value"] for name, value in facts["figures"]["clip"].items()}
         n_test = len(dataset.items("test"))
         if n_test < FEW:
-            run.say(f"note: the figures rest on {n_test} test clips; the report gives their intervals")
+            run.say(f"note: the figures rest on {n_test} test clips and say little about other music")
         for name in dict.fromkeys([*dataset.metrics, *recipe.published]):
-            said = f"; published {recipe.published[name]:.4f}" if name in recipe.published else ""
-            run.say(f"{name} on test: {figures[name]:.4f}{said}")
+            said = f"; published {recipe.published[name]:.3f}" if name in recipe.published else ""
+            run.say(f"{FIGURES[name]} on test: {figures[name]:.3f}{said}")
         run.say(f"the report: {folder / 'evaluation' / 'report.html'}")
     tables = {"test": figures} if figures else {}
     write_model_card(model, load_model(model, device="cpu").card, recipe, dataset, tables)

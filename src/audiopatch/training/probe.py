@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +16,13 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from audiopatch import __version__
 from audiopatch.datasets.recipe import Dataset, Item, grouped_split, targets
 from audiopatch.datasets.waves import Waves, quiet
 from audiopatch.errors import UsageError
 from audiopatch.evaluation import metrics
 from audiopatch.inference.clips import clip_rows
-from audiopatch.inference.extract import find_plan, stack_names, stack_names_of
+from audiopatch.inference.extract import find_plan, n_embedding, stack_names, stack_names_of
 from audiopatch.inference.settings import Analysis, Stack
 from audiopatch.models.card import HeadConfig, ModelCard, TransformerConfig
 from audiopatch.models.heads import build_head
@@ -28,12 +32,13 @@ from audiopatch.training.config import LearningRate, ProbeConfig
 from audiopatch.training.optimizer import LOSSES, lr_share
 from audiopatch.training.run_folder import RunFolder
 
-POOLED = 0  # the "block" of a network without tokens
+POOLED = 0  # the "block" of a network's own features, at its end
+_AT_ONCE = 64  # clips whose features are kept together; those a Ctrl-C may cost
 
 
 @dataclass(frozen=True)
 class ClipFeatures:
-    """stacks (N, n_blocks, P + 1, D): each clip's mean over segments; of a convolutional network, (N, 1, 1, E)."""
+    """stacks (N, n_blocks, P + 1, D): each clip's mean over segments; of the network's own features, (N, 1, 1, E)."""
 
     blocks: tuple[int, ...]
     tokens: tuple[str, ...]
@@ -46,9 +51,13 @@ class ClipFeatures:
 
 
 def choices(card: ModelCard, blocks: Sequence[int], tokens: Sequence[str]) -> list[tuple[int, tuple[str, ...]]]:
-    """The (block, tokens) cells to try; impossible ones are a UsageError. A convolutional network has one cell."""
+    """The (block, tokens) cells to try; impossible ones are a UsageError.
+
+    A network that ends in convolutions has one cell, its features: they hold what a last block's tokens do, and more.
+    """
     backbone = card.backbone
-    if not isinstance(backbone, TransformerConfig):
+    ends_in_tail = not isinstance(backbone, TransformerConfig) or (backbone.stem is not None and backbone.stem.tail)
+    if not isinstance(backbone, TransformerConfig) or (ends_in_tail and not blocks):
         return [(POOLED, ("pooled",))]
     named = stack_names_of(backbone)
     for block in blocks:
@@ -63,19 +72,51 @@ def choices(card: ModelCard, blocks: Sequence[int], tokens: Sequence[str]) -> li
 
 
 def extract(
-    tagger: Tagger, clips: Iterable[np.ndarray], blocks: Sequence[int], *, plan: Plan, overlap: float, names: Sequence
+    tagger: Tagger,
+    waves: Waves,
+    items: Sequence[Item],
+    blocks: Sequence[int],
+    *,
+    plan: Plan,
+    overlap: float,
+    progress: Callable[[int, int], None] = quiet,
 ) -> ClipFeatures:
-    """Features of waveforms (S,) at the model's rate, as ``embed`` finds them; ``names`` are those of the clips."""
-    backbone = tagger.card.backbone
+    """Features of clips as ``embed`` finds them, in the order of ``items``.
+
+    They are kept beside the samples, some clips at a time: whoever asks again, after a Ctrl-C or for another fold,
+    computes only what is not there yet.
+    """
     tokens = stack_names(tagger)
-    stack = Stack(blocks=tuple(blocks), tokens=tokens) if isinstance(backbone, TransformerConfig) else None
+    stack = None if blocks == [POOLED] else Stack(blocks=tuple(blocks), tokens=tokens)
     analysis = Analysis(
         model=tagger.card.name, tags=False, embeddings=True, stack=stack, patchout=str(plan), overlap=overlap
     )
-    found = clip_rows(tagger, clips, analysis).require_all(names).embeddings
+    kept, rows = _kept(tagger, analysis, waves), {path: row for row, path in enumerate(sorted(waves.spans))}
+    missing = [item for item in items if np.isnan(kept[rows[str(item.path)], 0])]
+    for start in range(0, len(missing), _AT_ONCE):
+        some, done = missing[start : start + _AT_ONCE], len(items) - len(missing) + start
+        clips = waves.clips(some, lambda n, _, done=done: progress(done + n, len(items)))
+        names = [item.path for item in some]
+        kept[[rows[str(name)] for name in names]] = clip_rows(tagger, clips, analysis).require_all(names).embeddings
+    found = np.asarray(kept[[rows[str(item.path)] for item in items]])
     if stack is None:
         return ClipFeatures((POOLED,), ("pooled",), found[:, None, None])
     return ClipFeatures(tuple(blocks), tokens, found.reshape(len(found), len(blocks), len(tokens), -1))
+
+
+def _kept(tagger: Tagger, analysis: Analysis, waves: Waves) -> np.ndarray:
+    """(all clips of ``waves`` by name, numbers of an embedding): NaN where nothing is known; a file where that pays."""
+    shape = (len(waves.spans), n_embedding(tagger, analysis))
+    if tagger.weights_sha256 == "random":
+        return np.full(shape, np.nan, np.float32)
+    about = [__version__, tagger.weights_sha256, tagger.engine, str(tagger.dtype), shape, asdict(analysis)]
+    name = hashlib.blake2b(json.dumps(about).encode(), digest_size=8).hexdigest()
+    file = waves.folder / f"features-{name}.npy"
+    if not file.exists():
+        unfinished = waves.folder / f"unfinished-{os.getpid()}.npy"
+        np.save(unfinished, np.full(shape, np.nan, np.float32))
+        unfinished.replace(file)
+    return np.load(file, mmap_mode="r+")
 
 
 def probe_card(
@@ -83,8 +124,9 @@ def probe_card(
 ) -> ModelCard:
     """The card of a probe: the network up to ``block``, whose features are the named tokens, under an MLP."""
     backbone = base.backbone
-    if isinstance(backbone, TransformerConfig):
-        backbone = replace(backbone, depth=block, final_norm=False, pool="stack", stack=tuple(tokens))
+    if isinstance(backbone, TransformerConfig) and block != POOLED:
+        stem = backbone.stem and replace(backbone.stem, tail=False)
+        backbone = replace(backbone, depth=block, final_norm=False, pool="stack", stack=tuple(tokens), stem=stem)
     return replace(
         base,
         name=name,
@@ -94,6 +136,7 @@ def probe_card(
         multilabel=multilabel,
         weights=None,
         scores={},
+        thresholds=(),
         summary=f"probe on {base.name}" + (f", block {block}, {'+'.join(tokens)}" if block else ""),
     )
 
@@ -127,29 +170,26 @@ def probe(
     force: bool = False,
     report: OnRow = lambda row: None,
     progress: Callable[[int, int], None] = quiet,
+    fitting: Callable[[int, int], None] = quiet,
 ) -> Fitted:
     """Fit all probes and leave the best one in ``folder`` as a model, with the grid as grid.csv and heat map.
 
     ``tagger`` is the frozen model that ``config`` names. A dataset without a validation split lends a tenth of its
-    training groups; one too small for that is judged on what it was fitted on.
+    training groups; one too small for that is judged on what it was fitted on. ``progress`` hears of clips whose
+    features are there, ``fitting`` of probes.
     """
     run = RunFolder(folder)
     run.start(config, force=force)
     cells = choices(tagger.card, config.blocks, config.tokens)
     train, valid = fitting_split(dataset, config.seed)
     blocks = sorted({block for block, _ in cells})
-    features = extract(
-        tagger,
-        waves.clips((*train, *valid), progress),
-        blocks,
-        plan=find_plan(tagger, config.patchout),
-        overlap=0.5,
-        names=[item.path for item in (*train, *valid)],
-    )
+    plan = find_plan(tagger, config.patchout)
+    features = extract(tagger, waves, (*train, *valid), blocks, plan=plan, overlap=0.5, progress=progress)
     fit = Fit(config, dataset, train, valid, features, tagger.device)
     rows: list[dict[str, Any]] = []
     best: Fitted | None = None
     for number, (cell, setting) in enumerate(itertools.product(cells, _settings(config))):
+        fitting(number, len(cells) * len(_settings(config)))
         fitted = fit(cell, setting)
         rows.append(_row(fitted))
         run.write({"step": number, "kind": "probe", **rows[-1]})
