@@ -25,7 +25,7 @@ def test_one_track_becomes_a_page_and_is_not_replaced_unasked(library, tmp_path)
     track = library / "long.wav"
     first = inspect(track, "--patchout", "F3T2+topk:0.5@2")
     assert first.exit_code == 0, first.stderr
-    assert first.stderr.endswith("open inspect.out/index.html\n")
+    assert first.stderr.endswith("wrote inspect.out/index.html\n")
     page = (tmp_path / "inspect.out" / "index.html").read_text(encoding="utf-8")
     assert "<h1>long.wav</h1>" in page and "186 of 549 tokens after block 0, 93 after block 2" in page
     again = inspect(track)
