@@ -153,7 +153,7 @@ def _contenders(
             skipped.append(Skipped(name, f"hopeless here: {hopeless}"))
             observer(Note(f"{name}: hopeless here, {hopeless}"))
             continue
-        observer(Note(f"{name}: {_first_look(made[-1]):.2g} min/s at first sight"))
+        observer(Note(f"{name}: {_first_look(made[-1]):.2g} min of audio a second at first sight"))
     return made, skipped
 
 

@@ -114,6 +114,8 @@ def analyse(verb: str, sources: Sources, analysis: Analysis, target: Target, run
         console.print_json(summary)
     if not (for_program or talk.quiet):
         _tell(verb, result, analysis, target)
+    elif talk.quiet and code == console.SOME_FAILED and not result.counts.n_failed:  # or nothing would say why
+        console.say(f"{number(result.counts.n_failed_before)} failed earlier; why: {target.output.rstrip('/')}/errors/")
     raise typer.Exit(code)
 
 

@@ -38,9 +38,9 @@ def size(n_bytes: int) -> str:
 
 
 def duration(seconds: float) -> str:
-    """``2 h 11 m``, ``3 m 05 s``, ``4.2 s``."""
+    """``2 h 11 m``, ``3 m 05 s``, ``4.2 s``; whole seconds as they are."""
     if seconds < 60:
-        return f"{seconds:.1f} s"
+        return f"{seconds} s" if isinstance(seconds, int) else f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:
         return f"{minutes} m {rest:02d} s"

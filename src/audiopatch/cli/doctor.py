@@ -18,7 +18,9 @@ import typer
 
 from audiopatch.cli import config
 from audiopatch.cli.console import print_json, printable, rich_console
+from audiopatch.cli.progress import showing
 from audiopatch.errors import install_command
+from audiopatch.events import Doing
 
 _BROKEN = 6
 _PACKAGES = ("numpy", "pyarrow", "pandas", "soxr", "typer", "rich", "mutagen", "openvino", "ray")
@@ -47,7 +49,9 @@ def doctor(
     [bold]audiopatch doctor --json[/bold]      the same for programs
     [bold]audiopatch doctor -o /mnt/out[/bold] look at the disk of another output folder
     """
-    findings = [*_software(), *_formats(), *_compute(), *_storage(output), *_stores()]
+    with showing(quiet=json) as observer:
+        observer(Doing("trying every decoder, and what can compute"))
+        findings = [*_software(), *_formats(), *_compute(), *_storage(output), *_stores()]
     if json:
         print_json(findings, "findings")
     else:
@@ -91,9 +95,8 @@ def _compute() -> Iterator[Finding]:
     from audiopatch.models.processor import processor
     from audiopatch.zoo import load_model
 
-    yield Finding(
-        "compute", "torch", None, f"{torch.__version__}, {torch.get_num_threads()} threads on {n_cpus()} CPUs"
-    )
+    threads = f"{torch.get_num_threads()} of {n_cpus()} CPUs" if n_cpus() > 1 else "1 CPU"
+    yield Finding("compute", "torch", None, f"{torch.__version__}, computes on {threads}")
     for index in range(torch.cuda.device_count()):
         about = torch.cuda.get_device_properties(index)
         yield Finding("compute", f"cuda:{index}", True, f"{about.name}, {about.total_memory / 2**30:.0f} GiB")

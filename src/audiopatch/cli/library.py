@@ -11,8 +11,10 @@ import typer
 
 from audiopatch.cli import console
 from audiopatch.cli import options as o
-from audiopatch.cli.console import audio, number
+from audiopatch.cli.console import audio, number, size
+from audiopatch.cli.progress import showing
 from audiopatch.errors import UsageError
+from audiopatch.events import Doing
 from audiopatch.zoo import DEFAULT_MODEL
 
 
@@ -235,11 +237,13 @@ def report(
     """
     from audiopatch.library.report import report as write
 
-    page = write(output, tables)
+    with showing(quiet=json) as observer:
+        observer(Doing("drawing the map and the page"))
+        page = write(output, tables)
     if json:
         console.print_json(page)
     without = "" if page.has_map else ", without a map: the tables hold no vectors (tag --embeddings)"
-    console.say(f"{number(page.n_tracks)} tracks, {page.size_bytes / 1e6:.1f} MB{without}: open {page.path}")
+    console.say(f"wrote {page.path}: {number(page.n_tracks)} tracks, {size(page.size_bytes)}{without}")
 
 
 @dataclass(frozen=True)

@@ -233,7 +233,7 @@ def _doing(event: Doing) -> str:
 
 
 def _rates(counts: Counts) -> str:
-    left = f", {duration(counts.eta_s)} left" if counts.eta_s is not None else ""
+    left = f", about {duration(round(counts.eta_s))} left" if counts.eta_s is not None else ""
     return f"{counts.tracks_per_s:.1f} tracks/s, {counts.times_real_time:.0f}× real time{left}"
 
 

@@ -288,7 +288,7 @@ def _print_table(proposal: Proposal) -> None:
 def _preview_line(proposal: Proposal, changes: str | None, tables: str) -> str:
     rest = [f"{number(proposal.n_kept)} kept as you have them"] if proposal.n_kept else []
     rest += [f"{number(proposal.n_same)} there already"] if proposal.n_same else []
-    rest += [f"{number(len(proposal.refused))} files cannot be written"] if proposal.refused else []
+    rest += [f"{_count(len(proposal.refused), 'file')} cannot be written"] if proposal.refused else []
     also = f" ({', '.join(rest)})" if rest else ""
     if not len(proposal):
         return f"Nothing to write: of {number(proposal.n_tracks)} tracks no field would change{also}"

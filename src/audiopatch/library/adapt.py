@@ -18,7 +18,7 @@ from audiopatch.evaluation import bootstrap
 from audiopatch.library.adapt_report import write_report
 from audiopatch.library.fit import Classifier, Disagreed, Judged, Pooled, disagreements, fit, folds, judge, validate
 from audiopatch.library.own_labels import Tagged, read_tagged, write_labels
-from audiopatch.library.vectors import Vectors, read_vectors
+from audiopatch.library.vectors import Vectors, read_vectors, with_vectors
 from audiopatch.models.card import HeadConfig
 from audiopatch.models.tagger import Tagger
 from audiopatch.models.thresholds import Thresholds
@@ -76,7 +76,7 @@ def adapt(
     vectors = read_vectors(read(tables))
     if vectors.kind != "embedding":
         raise UsageError(
-            f"{vectors.tables.folder} has no embeddings to learn from; write them: audiopatch tag --embeddings --force"
+            f"{vectors.tables.folder} has no embeddings to learn from; write them: {with_vectors(vectors.tables)}"
         )
     below = [os.fspath(path) for path in inputs]
     tagged = read_tagged(vectors, field, below=below, labels=Path(labels) if labels else None, progress=progress)

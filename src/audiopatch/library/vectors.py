@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -156,6 +157,12 @@ class Vectors:
         return f"there is no file '{name}', and {self.tables.folder} has no such track; {cure}"
 
 
+def with_vectors(tables: Tables) -> str:
+    """The command that makes these tables again, with vectors."""
+    paths = (tables.run.get("inputs") or {}).get("paths")
+    return f"audiopatch tag {shlex.join(paths) if paths else '~/Music'} --embeddings -o {tables.folder} --force"
+
+
 def read_vectors(tables: Tables, *, required: bool = True) -> Vectors:
     """The points of all tracks that have a vector; where there are none, a UsageError that says how to get them.
 
@@ -168,7 +175,7 @@ def read_vectors(tables: Tables, *, required: bool = True) -> Vectors:
         if required:
             raise UsageError(
                 f"{tables.folder} has no vectors to compare tracks by; write them in the same pass as the tags: "
-                "audiopatch tag ~/Music --embeddings --force"
+                f"{with_vectors(tables)}"
             )
         nowhere = Space(np.empty(0, np.float32), np.empty((0, 0), np.float32))
         return Vectors(tables, _tracks(tables), np.empty((len(tables.tracks), 0), np.float32), nowhere, "")
