@@ -13,12 +13,13 @@ from audiopatch.errors import UsageError
 from audiopatch.models.card import TransformerConfig
 from audiopatch.models.features import Features
 from audiopatch.models.linear import Linear
+from audiopatch.models.processor import processor
 from audiopatch.models.stem import ConvolutionalStem, Window, window_of
 from audiopatch.reducers.plan import NO_REDUCTION, Plan
 from audiopatch.reducers.reducer import Reducer
 from audiopatch.tokens import MelPatches, Signals, TokenGrid
 
-_LONG = 1024  # tokens from which the fused kernel wins in float32 on a CPU
+_LONG = 1024  # tokens from which the fused kernel wins in float32 on any CPU
 
 
 class SpectrogramTransformer(nn.Module):
@@ -263,7 +264,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, key_bias: Tensor | None = None) -> T
     """softmax(q kᵀ / √d + key_bias) v, all (B, H, L, d), by the kernel that is faster here.
 
     On a CPU torch's fused kernel multiplies bfloat16 no faster than float32; one head at a time, plain products are
-    2.5 times as fast, and 1.7 times on short float32 sequences (Zen 5, 1676 and 560 tokens).
+    2.5 times as fast, and with AVX-512 1.4 to 1.7 times on short float32 sequences (Zen 4 and 5, 1676 and 560 tokens).
+    Held down to AVX2, the same Zen 4 does better with the fused kernel at any length.
     """
     bias = None if key_bias is None else key_bias.to(q.dtype)
     if _one_head_pays(q):
@@ -276,7 +278,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, key_bias: Tensor | None = None) -> T
 def _one_head_pays(q: Tensor) -> bool:
     if q.device.type != "cpu" or torch.is_grad_enabled() or torch.compiler.is_compiling():
         return False
-    return q.dtype == torch.bfloat16 or q.shape[2] < _LONG
+    return q.dtype == torch.bfloat16 or (q.shape[2] < _LONG and processor().isa.startswith("AVX512"))
 
 
 def _all_heads_pay(q: Tensor) -> bool:

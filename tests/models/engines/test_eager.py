@@ -6,6 +6,7 @@ import torch.nn.functional as F
 
 from audiopatch.errors import UsageError
 from audiopatch.models.engines.eager import fast_float32
+from audiopatch.models.processor import Processor
 from audiopatch.models.transformer import attend
 from audiopatch.reducers.plan import parse_plan
 from audiopatch.zoo import load_model
@@ -21,8 +22,11 @@ def relative_error(value: torch.Tensor, expected: torch.Tensor) -> float:
     return float((value.float() - expected).norm() / expected.norm())
 
 
+@pytest.mark.parametrize("isa", ["AVX2", "AVX512"])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-6), (torch.bfloat16, 1e-2)])
-def test_one_head_at_a_time_equals_the_fused_kernel(dtype, tolerance):
+def test_one_head_at_a_time_equals_the_fused_kernel(isa, dtype, tolerance, monkeypatch):
+    kind = Processor(isa=isa, bfloat16=True, int8=False, amx=False)
+    monkeypatch.setattr("audiopatch.models.transformer.processor", lambda: kind)
     expected = F.scaled_dot_product_attention(*random_qkv())
     with torch.no_grad():
         assert relative_error(attend(*random_qkv(dtype)), expected) < tolerance
