@@ -17,11 +17,14 @@ import torch
 from safetensors.torch import save_file
 
 from audiopatch.errors import AudioPatchError, WeightsError
+from audiopatch.models.tagger import Tagger
 from audiopatch.zoo import load_model, native
 from audiopatch.zoo.checkpoint import read_checkpoint
+from audiopatch.zoo.efficientat import efficientat_card
+from audiopatch.zoo.labels import load_labels
 
 FORMS = ("pt", "armed pt", "safetensors", "card", "config")  # "armed": a sound checkpoint with code in its pickle
-FAMILIES = ("ced", "dasheng", "eat", "musicnn")
+FAMILIES = ("ced", "dasheng", "eat", "dymn", "musicnn")
 
 
 class Payload:
@@ -169,6 +172,8 @@ def seeds(states, folder: Path) -> dict[str, Path]:
     torch.save(states.ced(10, 5), folder / "ced" / "model.pt")
     torch.save(states.ced(20, 5, dasheng=True), folder / "dasheng" / "model.pt")
     torch.save(fairseq, folder / "eat" / "model.pt")
+    dymn = Tagger(efficientat_card("dymn", width=0.1, n_classes=5, dynamic=True), load_labels("classes-5"))
+    torch.save(states.efficientat(dymn), folder / "dymn" / "model.pt")
     torch.save(states.vgg(), folder / "musicnn" / "MSD_vgg.pt")
     torch.save(states.passt(9, 20, 5), folder / "pt" / "model.pt")
     armed = states.passt(9, 20, 5) | {"x": Payload(f"touch {folder / 'executed'}")}
@@ -187,7 +192,7 @@ def seeds(states, folder: Path) -> dict[str, Path]:
         "safetensors": folder / "safetensors" / "model.safetensors",
         "card": folder / "card" / "card.json",
         "config": folder / "config" / "config.json",
-        **{name: folder / name / "model.pt" for name in ("ced", "dasheng", "eat")},
+        **{name: folder / name / "model.pt" for name in ("ced", "dasheng", "eat", "dymn")},
         "musicnn": folder / "musicnn" / "MSD_vgg.pt",
     }
 

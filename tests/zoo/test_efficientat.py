@@ -13,19 +13,6 @@ from audiopatch.zoo.efficientat import efficientat_card
 from audiopatch.zoo.labels import load_labels
 
 
-def published_state(tagger: Tagger) -> dict[str, torch.Tensor]:
-    """The tensors of a Tagger under EfficientAT's names."""
-    heads = {"head.0.": "classifier.2.", "head.3.": "classifier.5.", "backbone.": ""}
-    state = {}
-    for key, value in tagger.state_dict().items():
-        old = next(old for old in heads if key.startswith(old))
-        state[heads[old] + key.removeprefix(old)] = value
-    for block in {key.rpartition("depth_act")[0] for key in state if "depth_act" in key}:  # a DyMN's constants
-        state |= {f"{block}depth_act.lambdas": torch.tensor([1, 1, 0.5, 0.5])}
-        state |= {f"{block}depth_act.init_v": torch.tensor([1.0, 0, 0, 0])}
-    return state
-
-
 def fill(tagger: Tagger) -> Tagger:
     """Weights from a formula, so that no random generator's history matters."""
     for number, value in enumerate(tagger.state_dict().values()):
@@ -37,10 +24,10 @@ def fill(tagger: Tagger) -> Tagger:
 
 
 @pytest.mark.parametrize(("width", "dynamic"), [(0.1, False), (0.4, False), (0.1, True)])
-def test_published_names_go_in_and_width_is_read_off_them(save, width: float, dynamic: bool):
+def test_published_names_go_in_and_width_is_read_off_them(states, save, width: float, dynamic: bool):
     card = efficientat_card("mn", width=width, n_classes=527, dynamic=dynamic)
     tagger = Tagger(card, load_labels("audioset")).eval()
-    again = load_model(save(published_state(tagger), "mn.pt"), device="cpu")
+    again = load_model(save(states.efficientat(tagger), "mn.pt"), device="cpu")
     assert again.card.backbone == tagger.card.backbone and again.card.head == tagger.card.head
     mel = torch.randn(1, 128, 64)
     assert torch.equal(again(mel).logits, tagger(mel).logits)
@@ -82,9 +69,9 @@ def test_a_dymn_gives_the_numbers_of_the_authors_code():
     assert float(prediction.features[0].norm()) == pytest.approx(1.207508, abs=1e-4)
 
 
-def test_another_dynamic_relu_is_refused(save):
+def test_another_dynamic_relu_is_refused(states, save):
     card = efficientat_card("dymn", width=0.1, n_classes=8, dynamic=True)
-    state = published_state(Tagger(card, load_labels("classes-8")))
+    state = states.efficientat(Tagger(card, load_labels("classes-8")))
     state["layers.0.depth_act.lambdas"] = torch.ones(4)
     with pytest.raises(WeightsError, match=r"layers\.0\.depth_act\.lambdas' is not"):
         load_model(save(state, "dymn.pt"), device="cpu")
@@ -94,9 +81,9 @@ def test_another_dynamic_relu_is_refused(save):
     ("name", "shape"),
     [("mn10_as_hop_15", (128, 667)), ("mn10_as_mels_40", (40, 1000)), ("mn10_as_mels_256", (256, 1000))],
 )
-def test_other_mels_are_told_by_the_files_name(save, name: str, shape: tuple[int, int]):
+def test_other_mels_are_told_by_the_files_name(states, save, name: str, shape: tuple[int, int]):
     tagger = Tagger(efficientat_card(name, width=0.1, n_classes=8), load_labels("classes-8"))
-    again = load_model(save(published_state(tagger), f"{name}_mAP_463.pt"), device="cpu")
+    again = load_model(save(states.efficientat(tagger), f"{name}_mAP_463.pt"), device="cpu")
     mel = again.frontend(torch.zeros(1, 320_000))
     assert mel.shape[1:] == shape and again(mel).logits.shape == (1, 8)
     assert again.card.frontend == CARDS[name].frontend

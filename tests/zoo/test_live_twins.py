@@ -135,7 +135,7 @@ def test_maest_infer(golden):
 
 def test_hear21passt(golden):
     passt = import_or_skip("hear21passt.models.passt").PaSST(
-        stride=10, num_classes=527, embed_dim=128, depth=2, num_heads=2, distilled=True
+        stride=10, num_classes=40, embed_dim=128, depth=2, num_heads=2, distilled=True
     )
     preprocess = import_or_skip("hear21passt.models.preprocess")
     wrapper = import_or_skip("hear21passt.wrapper")

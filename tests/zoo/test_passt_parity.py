@@ -10,6 +10,7 @@ from audiopatch.zoo.reference import scene_embeddings, timestamp_embeddings
 
 @pytest.fixture(scope="module")
 def passt(golden):
+    """A small PaSST with random weights, of whose classes the first 40 were kept."""
     return load_model(golden.folder / "passt_small" / "passt-small.pt", device="cpu")
 
 
