@@ -190,7 +190,13 @@ def finish_joint(
     tagger = in_vocabulary(student, mixing)
     calibrate(tagger, Together(teachers, mixing), train, n_clips=n_clips, clip_s=clip_s)
     views = views_of_labels(teachers, mixing, held, clip_s=clip_s)
-    card = replace(tagger.card, summary=f"{len(mixing.labels)} labels of music, learnt from unlabelled music")
+    card = replace(
+        tagger.card,
+        summary=f"{len(mixing.labels)} labels of music, learnt from unlabelled music",
+        domain="music",
+        code_licence="Apache-2.0",
+        page="",
+    )
     for plan in plans:
         values = views[TOGETHER].thresholds(tagger, plan)
         card = card.with_thresholds(
