@@ -14,6 +14,7 @@
 # make default-model   the recipe of the model inside the package, from music to model folder (days on a CPU: SEGMENTS)
 # make card            measure it again on music it never heard, and write its tables (a quiet machine; some minutes)
 # make check-models    published weights beside their authors' packages, as build/check-models.md (needs a network; GB)
+# make rehearse-check-models    the same on random weights from a server of its own (needs package registries; GB)
 # make check    what must be green before a change is merged
 PYTHON ?= python3
 VENV ?= .venv
@@ -27,7 +28,7 @@ INSTALL = @echo "installing into $(VENV): some minutes the first time"; $(BIN)/p
 WORKERS ?= 2
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
-.PHONY: demo test test-all test-slow numerics documentation coverage docs dist sbom faults soak default-model card check-models check workflows constraints clean
+.PHONY: demo test test-all test-slow numerics documentation coverage docs dist sbom faults soak default-model card check-models rehearse-check-models check workflows constraints clean
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit("audiopatch needs Python 3.11 or newer: make PYTHON=python3.11") if sys.version_info < (3, 11) else 0'
@@ -93,6 +94,9 @@ dist: $(VENV)/.dev
 
 check-models: $(VENV)/.run
 	$(BIN)/python scripts/check_models.py build/check-models.md
+
+rehearse-check-models: $(VENV)/.test
+	AUDIOPATCH_REHEARSE=1 $(BIN)/python -m pytest -m slow tests/bench/test_check.py
 
 sbom: $(VENV)/.run
 	$(PYTHON) -m venv build/sbom-venv

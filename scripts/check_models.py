@@ -25,6 +25,10 @@ MODELS = (
     "dasheng-base-audioset",
     "eat-base-as2m",
     "sslam-as2m",
+    "mn10_as",
+    "dymn10_as",
+    "musicnn-msd",
+    "musicnn-mtt",
 )
 MUSIC = Path(__file__).parents[1] / "examples/music"
 PARTS = ("mel", "logits", "scores", "features")

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from audiopatch.zoo import native
-from audiopatch.zoo.cards import FAMILIES
+from audiopatch.zoo.cards import PUBLISHED
 from audiopatch.zoo.load import read_model
 
 PACKAGED = Path(__file__).parents[1] / "src/audiopatch/zoo/packaged"
@@ -25,8 +25,7 @@ PACKAGED = Path(__file__).parents[1] / "src/audiopatch/zoo/packaged"
 
 def main(name: str, weights: str, notice: str) -> None:
     tagger = read_model(weights)
-    published = {card.name: card for family in FAMILIES for card in family.CARDS}
-    tagger.card = replace(published.get(name, tagger.card), name=name, weights=None)
+    tagger.card = replace(PUBLISHED.get(name, tagger.card), name=name, weights=None)
     native.save(tagger, PACKAGED / name, dtype=torch.float16)
     shutil.copyfile(notice, PACKAGED / name / "LICENSE")
     n_bytes = (PACKAGED / name / native.WEIGHTS_FILE).stat().st_size

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from audiopatch.frontends.filterbank import htk_filterbank
 from audiopatch.models.tagger import Tagger
 
 State = dict[str, Tensor]
@@ -91,7 +92,7 @@ def ced_state(cols: int, n_classes: int, *, dim: int = 64, depth: int = 2, dashe
         "time_pos_embed": rand(1, dim, 1, cols),
         "freq_pos_embed": rand(1, dim, 1 if dasheng else 4, 1),
         "front_end.0.spectrogram.window": torch.hann_window(512),
-        "front_end.0.mel_scale.fb": torch.ones(257, 64),
+        "front_end.0.mel_scale.fb": htk_filterbank(64, 512, 16_000),
         **norm("init_bn.1", 64),
         "init_bn.1.running_mean": -60 + rand(64),
         "init_bn.1.running_var": 400 + rand(64),

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,11 @@ import torch
 from safetensors.torch import save_file
 
 from audiopatch.errors import UsageError, WeightsError
+from audiopatch.models.tagger import Tagger
 from audiopatch.zoo import CARDS, load_model, native
 from audiopatch.zoo.cards import FAMILIES
 from audiopatch.zoo.checkpoint import unwrap
+from audiopatch.zoo.efficientat import efficientat_card
 from audiopatch.zoo.load import read_weights_file
 
 # name of the file, (rows, cols) of the table, classes -> stride, hop, seconds, columns that one segment fills
@@ -120,6 +123,14 @@ FORMATS = {
     "eat": lambda states: states.eat(64, 527),
     "eat pre-trained": lambda states: states.eat(64, 0),
 }
+CONVOLUTIONAL = {
+    "efficientat": lambda states: states.efficientat(Tagger(efficientat_card("mn", width=0.1, n_classes=5), ())),
+    "efficientat dynamic": lambda states: states.efficientat(
+        Tagger(efficientat_card("dymn", width=0.1, n_classes=5, dynamic=True), ())
+    ),
+    "musicnn": lambda states: states.musicnn(),
+    "musicnn vgg": lambda states: states.vgg(),
+}
 
 
 @pytest.mark.parametrize("form", FORMATS)
@@ -154,10 +165,28 @@ def test_half_precision_files_become_float32(states, save):
 
 
 def test_no_two_readers_claim_one_file(states):
-    for form, state in FORMATS.items():
-        claims = [family.__name__ for family in FAMILIES if family.matches(unwrap(state(states), form))]
+    for form, state in (FORMATS | CONVOLUTIONAL).items():
+        claims = [family.__name__ for family in FAMILIES if not family.lacks(unwrap(state(states), form))]
         assert claims[0].endswith(form.split()[0])
         assert len(claims) == 1 or claims == ["audiopatch.zoo.maest", "audiopatch.zoo.passt"]  # asked in this order
+
+
+@pytest.mark.parametrize("form", FORMATS | CONVOLUTIONAL)
+def test_a_file_that_lacks_a_sign_of_its_family_is_refused_by_that_name(states, save, form):
+    state = unwrap((FORMATS | CONVOLUTIONAL)[form](states), form)
+    (family, *_) = (family for family in FAMILIES if not family.lacks(state))
+    for sign in family.SIGNS:
+        rest = {key: value for key, value in state.items() if key != sign and not key.endswith(f".{sign}")}
+        if len(rest) == len(state):  # a DyMN and a VGG have another first layer, a batch norm may be nested
+            continue
+        with pytest.raises(WeightsError, match=re.escape(f"{sign}'")):
+            load_model(save(rest, "MSD.pt"), device="cpu")
+
+
+def test_patches_of_neither_ced_nor_dasheng_are_said(states, save):
+    state = states.ced(63, 5) | {"patch_embed.proj.weight": torch.zeros(64, 1, 32, 32)}
+    with pytest.raises(WeightsError, match="nearest are those of 'ced', which also have patches of 16 × 16"):
+        load_model(save(state), device="cpu")
 
 
 def test_unknown_files_are_named_with_their_first_keys(save):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -13,19 +14,22 @@ from typing import Any
 
 import numpy as np
 import torch
+from filelock import FileLock
 
 from audiopatch.audio.decode import decode_track
 from audiopatch.audio.walk import walk
 from audiopatch.bench import references
-from audiopatch.errors import EnvironmentProblem, UsageError, first_line
-from audiopatch.models.card import ModelCard, TransformerConfig
+from audiopatch.errors import EnvironmentProblem, UsageError, WeightsError, first_line
+from audiopatch.models.card import ModelCard, Weights
 from audiopatch.models.tagger import Tagger
 from audiopatch.storage.place import cache_folder
 from audiopatch.types import CutSpec, Segment
 from audiopatch.zoo import fetch
-from audiopatch.zoo.load import tagger_of_card
+from audiopatch.zoo.cards import PUBLISHED
+from audiopatch.zoo.load import load_model, tagger_of_card
 
 _TOLERANCE = 5e-5  # relative L2, of features and logits in float32 on a CPU
+_SHIPPED_TOLERANCE = 2e-3  # of models inside the package, whose weights are rounded to float16
 _MAX_CLIPS = 12
 _PARTS = ("mel", "logits", "scores", "features")
 
@@ -43,7 +47,8 @@ class Check:
     """What came out: ``differences`` by part (mel, logits or scores, features), of ``n_clips`` clips of one segment.
 
     ``labels`` tells whether the package names its classes in our order; None where it names none. ``environment``
-    is the interpreter that ran the package: its versions. ``agrees`` follows from the differences and the labels.
+    is the interpreter that ran the package: its versions. ``tolerance`` is how far outputs may differ, relative L2.
+    ``agrees`` follows from the differences and the labels.
     """
 
     name: str
@@ -51,11 +56,12 @@ class Check:
     differences: dict[str, OutputDifference]
     labels: bool | None
     environment: dict[str, str]
+    tolerance: float = _TOLERANCE
     agrees: bool = field(init=False)
 
     def __post_init__(self) -> None:
         outputs = [self.differences[part] for part in _PARTS[1:] if part in self.differences]
-        agrees = self.labels is not False and all(one.relative <= _TOLERANCE for one in outputs)
+        agrees = self.labels is not False and all(one.relative <= self.tolerance for one in outputs)
         object.__setattr__(self, "agrees", agrees)
 
 
@@ -68,24 +74,32 @@ def check_model(
 ) -> Check:
     """Download ``card``'s weights, run them here and in the authors' package, and compare.
 
-    ``music`` are files and folders, of which the first segment of up to twelve tracks is taken. ``python`` is an
-    interpreter that has the package; without one, a virtual environment is made in the cache, once per family.
-    Families without a package are a UsageError, a package that cannot be had or run an EnvironmentProblem.
+    A model that ships inside audiopatch is compared as it ships, with what its authors publish. ``music`` are files
+    and folders, of which the first segment of up to twelve tracks is taken. ``python`` is an interpreter that has the
+    package; without one, a virtual environment is made in the cache (``references.ENVIRONMENTS``). Families without
+    a package are a UsageError, a package that cannot be had or run an EnvironmentProblem.
     """
     if card.family not in references.REFERENCES:
         known = ", ".join(references.REFERENCES)
         raise UsageError(f"'{card.name}' has no package of its authors to run beside; these families have: {known}")
-    if card.weights is None:
+    shipped = card.weights is None
+    published = PUBLISHED.get(card.name) if shipped else card
+    if published is None:
         raise UsageError(f"'{card.name}' has no published weights to check")
-    path = fetch.download(card)
-    tagger = tagger_of_card(card, offline=True).eval()
+    path = fetch.download(published) if published.weights else None  # musicnn's are inside its package
+    tagger = load_model(card.name, device="cpu") if shipped else tagger_of_card(card, offline=True).eval()
     waves = _first_segments(tagger, music)
     note(f"{len(waves)} clips of {card.segment_s:g} s; weights {tagger.weights_sha256[:16]}…")
-    python = python or _environment(card.family, note)
-    theirs, told = _run_reference(python, _job(card, tagger, path), waves)
-    differences = _compare(_run_ours(tagger, waves), theirs)
-    labels = tuple(told["labels"]) == tagger.labels if told["labels"] else None
-    return Check(card.name, len(waves), differences, labels, {"python": told["python"]} | told["versions"])
+    python = python or _environment(references.REFERENCES[card.family][1], note)
+    theirs, told = _run_reference(python, _job(tagger, path), waves)
+    return Check(
+        card.name,
+        len(waves),
+        _compare(_run_ours(tagger, waves), theirs),
+        tuple(told["labels"]) == tagger.labels if told["labels"] else None,
+        {"python": told["python"]} | told["versions"],
+        _SHIPPED_TOLERANCE if shipped else _TOLERANCE,
+    )
 
 
 def _first_segments(tagger: Tagger, music: Sequence[str]) -> list[np.ndarray]:
@@ -100,37 +114,67 @@ def _first_segments(tagger: Tagger, music: Sequence[str]) -> list[np.ndarray]:
     return waves
 
 
-def _environment(family: str, note: Callable[[str], None]) -> str:
-    """The interpreter of a family's virtual environment, made where it is missing."""
-    folder = cache_folder() / "references" / family
+def _environment(name: str, note: Callable[[str], None]) -> str:
+    """The interpreter of a virtual environment in the cache, made where it is missing or was made for other packages.
+
+    The families of one environment share it, so that torch is downloaded once.
+    """
+    folder, wanted = cache_folder() / "references" / name, references.ENVIRONMENTS[name]
     python = folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
-    packages = references.REFERENCES[family][1]
-    if (folder / "complete").is_file():
-        return str(python)
-    note(f"making {folder} with {', '.join(packages)}: this downloads what they need")
-    for command in (
-        [sys.executable, "-m", "venv", "--clear", str(folder)],
-        [str(python), "-m", "pip", "install", "--quiet", *packages],
-    ):
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise EnvironmentProblem(f"the authors' package cannot be installed: {_last_line(done.stderr)}")
-    (folder / "complete").touch()
+    finished = folder / "finished"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_suffix(".lock")):
+        if finished.is_file() and finished.read_text("utf-8") == str(wanted):
+            return str(python)
+        note(f"making {folder} with {', '.join((*wanted.packages, *wanted.alone))}; this downloads them")
+        _install(sys.executable, "venv", "--clear", str(folder))
+        _install(str(python), "pip", "install", "--quiet", *wanted.packages)
+        if wanted.alone:
+            _install(str(python), "pip", "install", "--quiet", "--no-deps", *wanted.alone)
+        finished.write_text(str(wanted), encoding="utf-8")
     return str(python)
 
 
-def _job(card: ModelCard, tagger: Tagger, path: Path) -> dict[str, Any]:
+def _install(python: str, *module: str) -> None:
+    done = subprocess.run([python, "-m", *module], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise EnvironmentProblem(f"the authors' package cannot be installed: {_last_line(done.stderr)}")
+
+
+def _source(url: str) -> Path:
+    """The folder of an unpacked repository in the cache, fetched where it is missing."""
+    folder = cache_folder() / "references" / Path(url).stem
+    if not folder.is_dir():
+        archive, unpacked = folder.with_suffix(".zip"), folder.with_suffix(".unpacked")
+        archive.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            fetch.transfer(Weights(url=url, filename=archive.name), archive, lambda n_done, n_total: None)
+        except WeightsError as error:
+            raise EnvironmentProblem(f"the authors' code cannot be fetched from {url}") from error
+        with zipfile.ZipFile(archive) as content:
+            content.extractall(unpacked)
+        (inner,) = unpacked.iterdir()  # a repository's archive is one folder
+        inner.rename(folder)
+    return folder
+
+
+def _job(tagger: Tagger, path: Path | None) -> dict[str, Any]:
     """What a reference must know, as JSON values."""
-    backbone = tagger.card.backbone
-    assert isinstance(backbone, TransformerConfig)  # every family with a reference is one
+    card = tagger.card
+    hub = card.weights.hub if card.weights else ""
     return {
         "family": card.family,
+        "name": card.name,
         "weights": str(path),
-        "hub": card.weights.hub if card.weights else "",
+        # owner/name at the weights' own commit, in the cache that they lie in: CACHE/models--…/snapshots/COMMIT
+        "hub": {"pretrained_model_name_or_path": hub, "revision": path.name, "cache_dir": str(path.parents[2])}
+        if path and hub
+        else {},
         "n_classes": card.head.n_classes,
         "n_frames": tagger.frontend.n_frames,
-        "frontend_options": dict(tagger.card.frontend.options),
-        "backbone": asdict(backbone),
+        "frontend_options": dict(card.frontend.options),
+        "backbone": asdict(card.backbone),
+        "source": str(_source(references.SOURCES[card.family])) if card.family in references.SOURCES else "",
     }
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from audiopatch.errors import WeightsError
 from audiopatch.models.card import FrontendConfig, HeadConfig, ModelCard, TransformerConfig, Weights
-from audiopatch.zoo.published import Published, depth_of, dim_of, drop_unused, shape_of
+from audiopatch.zoo.published import Published, depth_of, drop_unused, missing, shape_of, width_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -105,9 +105,12 @@ STRIDES = (10, 12, 14, 16)
 _INPUT_FRAMES = (1024, 512, 128, 256, 2048, 3072)  # AudioSet, ESC-50, Speech Commands; then likely further ones
 
 
-def matches(state: Mapping[str, Tensor]) -> bool:
-    """Whether a state dict is the original AST's, told by its keys."""
-    return "v.pos_embed" in state and "mlp_head.1.weight" in state
+SIGNS = ("v.pos_embed", "mlp_head.1.weight")
+
+
+def lacks(state: Mapping[str, Tensor]) -> list[str]:
+    """Which of the original AST's keys a state dict lacks."""
+    return missing(state, SIGNS)
 
 
 def read(state: Mapping[str, Tensor], name: str) -> Published:
@@ -121,7 +124,7 @@ def read(state: Mapping[str, Tensor], name: str) -> Published:
         n_classes=n_classes,
         eps=1e-6,
         head_eps=1e-5,
-        dim=dim_of(state, "v.cls_token"),
+        dim=width_of(state, "v.cls_token"),
         depth=depth_of(state, "v.blocks."),
         stats=SPEECH_COMMANDS_STATS if n_classes == 35 else None,
     )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from audiopatch.models.card import FrontendConfig, HeadConfig, ModelCard, TransformerConfig, Weights
 from audiopatch.zoo.ast import patch_layout
-from audiopatch.zoo.published import Published, depth_of, dim_of, drop_unused, shape_of
+from audiopatch.zoo.published import Published, depth_of, drop_unused, missing, shape_of, width_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -93,9 +93,12 @@ _KERNEL, _POSITIONS = "patch_embed.proj.weight", "pos_embed"
 _HEAD = {"fc_norm.": "head.0.", "head.": "head.1."}
 
 
-def matches(state: Mapping[str, Tensor]) -> bool:
-    """Whether a state dict is AudioMAE's: a ViT with one prefix token and one table of positions."""
-    return "pos_embed" in state and "cls_token" in state and not {"dist_token", "features.0.0.weight"} & state.keys()
+SIGNS = ("cls_token", "pos_embed", "patch_embed.proj.weight")
+
+
+def lacks(state: Mapping[str, Tensor]) -> list[str]:
+    """What AudioMAE's files have and this one lacks: a ViT with one prefix token and one table of positions."""
+    return missing(state, SIGNS) + (["no 'dist_token'"] if "dist_token" in state else [])
 
 
 def read(state: Mapping[str, Tensor], name: str) -> Published:
@@ -108,7 +111,7 @@ def read(state: Mapping[str, Tensor], name: str) -> Published:
         stride=stride,
         n_frames=n_frames,
         n_classes=shape_of(state, "head.weight", 2)[0] if "head.weight" in state else 0,
-        dim=dim_of(state),
+        dim=width_of(state),
         depth=depth_of(state),
     )
     ordered = drop_unused(state, _UNUSED)

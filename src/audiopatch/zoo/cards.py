@@ -16,7 +16,7 @@ from audiopatch.models.card import FrontendConfig, HeadConfig, ModelCard, Transf
 from audiopatch.models.thresholds import thresholds_for
 from audiopatch.zoo import ast, audiomae, ced, dasheng, eat, efficientat, maest, musicnn, passt
 
-# A family's file holds its cards (``CARDS``) and its reader (``matches``, ``read``); readers are asked in this order.
+# A family's file holds its cards (``CARDS``) and its reader (``lacks``, ``read``); readers are asked in this order.
 FAMILIES: tuple[ModuleType, ...] = (
     maest, passt, ast, audiomae, ced, dasheng, eat, efficientat, musicnn,
 )  # fmt: skip
@@ -54,13 +54,11 @@ def shipped_cards() -> tuple[ModelCard, ...]:
 
 DEFAULT_MODEL = "audiopatch-music"
 
-_PUBLISHED = (card for family in FAMILIES for card in family.CARDS)
+PUBLISHED: dict[str, ModelCard] = {card.name: card for family in FAMILIES for card in family.CARDS}
 _SHIPPED_CARDS = {card.name: card for card in shipped_cards()}
 
-# A model that ships is the same one that its authors publish, in the package's own format.
-CARDS: dict[str, ModelCard] = {
-    card.name: _SHIPPED_CARDS.get(card.name, card) for card in (*_SHIPPED_CARDS.values(), *_PUBLISHED, _TINY_RANDOM)
-}
+# Those that ship come first; one of them is the same that its authors publish, in the package's own format.
+CARDS: dict[str, ModelCard] = _SHIPPED_CARDS | PUBLISHED | _SHIPPED_CARDS | {_TINY_RANDOM.name: _TINY_RANDOM}
 
 
 _PERMISSIVE = ("Apache-2.0", "BSD-", "CC BY 4.0", "CC0-", "ISC", "MIT")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from audiopatch.models.card import FrontendConfig, HeadConfig, ModelCard, TransformerConfig, Weights
-from audiopatch.zoo.published import Published, depth_of, shape_of, width_of
+from audiopatch.zoo.published import HEAD_DIM, Published, depth_of, missing, shape_of, width_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,23 +34,12 @@ def ced_card(
     scores: Mapping[str, float] | None = None,
 ) -> ModelCard:
     """The card of a CED; inputs stay short, for padding them would change their scores."""
-    backbone = TransformerConfig(
-        grid=(4, cols),
-        n_mels=N_MELS,
-        dim=dim,
-        depth=depth,
-        prefix=0,
-        patch_size=_PATCH,
-        patch_stride=_PATCH,
-        pool="patch",
-        mel_affine=True,
-    )
     n_frames = _N_FRAMES if cols == _COLS else 16 * cols
     return ModelCard(
         name=name,
         family="ced",
         frontend=FrontendConfig("ced", n_frames),
-        backbone=backbone,
+        backbone=backbone(_PATCH, cols=cols, dim=dim, depth=depth),
         head=HeadConfig(n_classes),
         labels="audioset" if n_classes == 527 else f"classes-{n_classes}",
         segment_s=min(10.0, n_frames / 100),
@@ -62,6 +51,22 @@ def ced_card(
         page="https://github.com/RicherMans/CED",
         domain="sound",
         summary="sound events of AudioSet, segments of 10 s",
+    )
+
+
+def backbone(patch: tuple[int, int], *, cols: int, dim: int, depth: int, head_dim: int = HEAD_DIM) -> TransformerConfig:
+    """CED's network, and Dasheng's, on ``cols`` columns of patches that do not overlap."""
+    return TransformerConfig(
+        grid=(N_MELS // patch[0], cols),
+        n_mels=N_MELS,
+        dim=dim,
+        depth=depth,
+        prefix=0,
+        patch_size=patch,
+        patch_stride=patch,
+        pool="patch",
+        head_dim=head_dim,
+        mel_affine=True,
     )
 
 
@@ -78,9 +83,19 @@ CARDS = tuple(
 )
 
 
-def matches(state: Mapping[str, Tensor]) -> bool:
-    """Whether a state dict is CED's: split encodings, a batch norm on the mel, and square patches."""
-    return patch_size_of(state) == _PATCH
+SIGNS = ("time_pos_embed", "freq_pos_embed", "init_bn.running_mean", "patch_embed.proj.weight")
+
+
+def lacks(state: Mapping[str, Tensor], patch: tuple[int, int] = _PATCH) -> list[str]:
+    """What CED's files have and this one lacks: split encodings, a batch norm on the mel, and square patches.
+
+    Dasheng's have patches of another size, and the same keys.
+    """
+    state = plain_names(state)
+    if absent := missing(state, SIGNS):
+        return absent
+    found = tuple(state["patch_embed.proj.weight"].shape[2:])
+    return [] if found == patch else [f"patches of {patch[0]} × {patch[1]}"]
 
 
 def read(state: Mapping[str, Tensor], name: str) -> Published:
@@ -88,7 +103,7 @@ def read(state: Mapping[str, Tensor], name: str) -> Published:
     state = plain_names(state)
     card = ced_card(
         name,
-        dim=width_of(state, "norm.weight"),
+        dim=width_of(state, "norm.weight", 1),
         depth=depth_of(state),
         cols=shape_of(state, "time_pos_embed", 4)[3],
         n_classes=shape_of(state, "outputlayer.1.weight", 2)[0],
@@ -99,14 +114,6 @@ def read(state: Mapping[str, Tensor], name: str) -> Published:
 def plain_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Without the hub's ``encoder.``, and with the batch norm as ``init_bn.`` however it was nested."""
     return {key.removeprefix("encoder.").replace("init_bn.1.", "init_bn."): value for key, value in state.items()}
-
-
-def patch_size_of(state: Mapping[str, Tensor]) -> tuple[int, ...] | None:
-    """The patches of CED or Dasheng, which share all keys; None for a file of another family."""
-    state = plain_names(state)
-    if not {"time_pos_embed", "freq_pos_embed", "init_bn.running_mean", "patch_embed.proj.weight"} <= state.keys():
-        return None
-    return tuple(state["patch_embed.proj.weight"].shape[2:])
 
 
 def to_tagger(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

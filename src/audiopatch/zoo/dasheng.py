@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from audiopatch.models.card import FrontendConfig, HeadConfig, ModelCard, TransformerConfig, Weights
-from audiopatch.zoo.ced import patch_size_of, plain_names, to_tagger
-from audiopatch.zoo.published import Published, depth_of, shape_of, width_of
+from audiopatch.models.card import FrontendConfig, HeadConfig, ModelCard, Weights
+from audiopatch.zoo import ced
+from audiopatch.zoo.ced import plain_names, to_tagger
+from audiopatch.zoo.published import HEAD_DIM, Published, depth_of, shape_of, width_of
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-N_MELS = 64
 _PATCH = (64, 4)
 _COLS = 252
 _HEAD_DIMS = {1280: 80}  # of the 0.6B model alone; the others have heads of 64
@@ -29,23 +29,11 @@ def dasheng_card(
     scores: Mapping[str, float] | None = None,
 ) -> ModelCard:
     """The card of a Dasheng; ``n_classes`` 0 is an encoder, whose features are the mean of its tokens."""
-    backbone = TransformerConfig(
-        grid=(1, cols),
-        n_mels=N_MELS,
-        dim=dim,
-        depth=depth,
-        prefix=0,
-        patch_size=_PATCH,
-        patch_stride=_PATCH,
-        pool="patch",
-        head_dim=_HEAD_DIMS.get(dim, 64),
-        mel_affine=True,
-    )
     return ModelCard(
         name=name,
         family="dasheng",
         frontend=FrontendConfig("ced", 4 * cols, {"min_frames": 4}),
-        backbone=backbone,
+        backbone=ced.backbone(_PATCH, cols=cols, dim=dim, depth=depth, head_dim=_HEAD_DIMS.get(dim, HEAD_DIM)),
         head=HeadConfig(n_classes) if n_classes else HeadConfig(0, kind="none"),
         labels="audioset" if n_classes == 527 else f"classes-{n_classes}",
         segment_s=min(10.0, 4 * cols / 100),
@@ -92,9 +80,12 @@ CARDS = (
 )
 
 
-def matches(state: Mapping[str, Tensor]) -> bool:
-    """Whether a state dict is Dasheng's: CED's keys, and patches of 64 bands × 4 frames."""
-    return patch_size_of(state) == _PATCH
+SIGNS = ced.SIGNS
+
+
+def lacks(state: Mapping[str, Tensor]) -> list[str]:
+    """What Dasheng's files have and this one lacks: CED's keys, and patches of 64 bands × 4 frames."""
+    return ced.lacks(state, _PATCH)
 
 
 def read(state: Mapping[str, Tensor], name: str) -> Published:
@@ -103,7 +94,7 @@ def read(state: Mapping[str, Tensor], name: str) -> Published:
     has_head = "outputlayer.1.weight" in state
     card = dasheng_card(
         name,
-        dim=width_of(state, "norm.weight"),
+        dim=width_of(state, "norm.weight", 1),
         depth=depth_of(state),
         cols=shape_of(state, "time_pos_embed", 4)[3],
         n_classes=shape_of(state, "outputlayer.1.weight", 2)[0] if has_head else 0,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from audiopatch.errors import WeightsError
 from audiopatch.models.card import FrontendConfig, HeadConfig, ModelCard, TransformerConfig, Weights
 from audiopatch.zoo.audiomae import frequency_first
-from audiopatch.zoo.published import Published, depth_of, shape_of, width_of
+from audiopatch.zoo.published import Published, depth_of, missing, shape_of, width_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -110,9 +110,12 @@ CARDS = tuple(
 )
 
 
-def matches(state: Mapping[str, Tensor]) -> bool:
-    """Whether a state dict is EAT's or SSLAM's, in either packaging."""
-    return {_KERNEL, _CLS, _POSITIONS} <= _plain_names(state).keys()
+SIGNS = (_KERNEL, _CLS, _POSITIONS)
+
+
+def lacks(state: Mapping[str, Tensor]) -> list[str]:
+    """Which keys of EAT and SSLAM, in either packaging, a state dict lacks."""
+    return missing(_plain_names(state), SIGNS)
 
 
 def read(state: Mapping[str, Tensor], name: str) -> Published:
@@ -126,7 +129,7 @@ def read(state: Mapping[str, Tensor], name: str) -> Published:
     has_head = "head.weight" in state
     card = eat_card(
         name,
-        dim=width_of(state, "blocks.0.norm1.weight"),
+        dim=width_of(state, "blocks.0.norm1.weight", 1),
         depth=depth_of(state),
         cols=shape_of(state, _POSITIONS, 3)[1] // _ROWS,
         n_classes=shape_of(state, "head.weight", 2)[0] if has_head else 0,

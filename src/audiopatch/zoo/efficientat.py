@@ -16,7 +16,7 @@ from audiopatch.models.card import (
     Weights,
     scaled_channels,
 )
-from audiopatch.zoo.published import Published, shape_of
+from audiopatch.zoo.published import Published, missing, shape_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -123,9 +123,12 @@ CARDS = (
 )
 
 
-def matches(state: Mapping[str, Tensor]) -> bool:
-    """Whether a state dict is EfficientAT's, told by its keys."""
-    return "classifier.5.weight" in state and ("features.0.0.weight" in state or _DYNAMIC in state)
+SIGNS = ("classifier.5.weight", "features.0.0.weight")
+
+
+def lacks(state: Mapping[str, Tensor]) -> list[str]:
+    """Which of EfficientAT's keys a state dict lacks; a DyMN's first layer has a name of its own."""
+    return missing(state, SIGNS[:1] if _DYNAMIC in state else SIGNS)
 
 
 def read(state: Mapping[str, Tensor], name: str) -> Published:

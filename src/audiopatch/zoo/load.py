@@ -120,10 +120,16 @@ def read_weights(path: Path, name: str) -> tuple[Published, Path]:
 def read_weights_file(path: Path, name: str = "") -> Published:
     """Recognise a published file by its keys; never executes code from it."""
     state = unwrap(read_checkpoint(path), path.name)
-    for reader in FAMILIES:
-        if reader.matches(state):
-            return reader.read(state, name or path.stem)
-    raise WeightsError(f"{path.name} is of no format audiopatch reads; its first keys are {sorted(state)[:3]}")
+    lacks = {family: family.lacks(state) for family in FAMILIES}
+    for family, absent in lacks.items():
+        if not absent:
+            return family.read(state, name or path.stem)
+    near = min(FAMILIES, key=lambda family: len(lacks[family]) / len(family.SIGNS))
+    if len(lacks[near]) < len(near.SIGNS):
+        like = f"the nearest are those of '{near.CARDS[0].family}', which also have {', '.join(lacks[near])}"
+    else:
+        like = f"its first keys are {sorted(state)[:3]}"
+    raise WeightsError(f"{path.name} is of no format audiopatch reads; {like}")
 
 
 def tagger_of_card(card: ModelCard, *, offline: bool) -> Tagger:

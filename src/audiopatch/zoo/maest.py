@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from audiopatch.errors import WeightsError
 from audiopatch.models.card import FrontendConfig, HeadConfig, ModelCard, TransformerConfig, Weights
-from audiopatch.zoo.passt import split_position_grid, to_tagger
-from audiopatch.zoo.published import Published, depth_of, dim_of, shape_of
+from audiopatch.zoo.passt import SIGNS, split_position_grid, to_tagger
+from audiopatch.zoo.published import Published, depth_of, missing, shape_of, width_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -111,12 +111,12 @@ CARDS = (*_OWN_CARDS, *_HUB_CARDS)
 _PASST_S14 = (9, 71)  # the one PaSST table with nine rows: 128 mels at stride 14, 998 frames
 
 
-def matches(state: Mapping[str, Tensor]) -> bool:
-    """Whether a state dict is MAEST's: PaSST's keys and nine rows, unless it is PaSST's stride-14 table."""
-    if "freq_new_pos_embed" not in state or "time_new_pos_embed" not in state:
-        return False
+def lacks(state: Mapping[str, Tensor]) -> list[str]:
+    """What MAEST's files have and this one lacks: PaSST's keys and nine rows, unless it is PaSST's stride-14 table."""
+    if absent := missing(state, SIGNS):
+        return absent
     grid = split_position_grid(state)
-    return grid[0] == N_ROWS and grid != _PASST_S14
+    return [] if grid[0] == N_ROWS and grid != _PASST_S14 else ["positions of nine rows of 96 mels"]
 
 
 def read(state: Mapping[str, Tensor], name: str) -> Published:
@@ -128,7 +128,7 @@ def read(state: Mapping[str, Tensor], name: str) -> Published:
         name,
         cols=split_position_grid(state)[1],
         n_classes=n_classes,
-        dim=dim_of(state),
+        dim=width_of(state),
         depth=depth_of(state),
     )
     return Published(card, to_tagger(state))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from audiopatch.errors import WeightsError
 from audiopatch.models.card import FrontendConfig, HeadConfig, ModelCard, MusicnnConfig, VggConfig
-from audiopatch.zoo.published import Published, shape_of
+from audiopatch.zoo.published import Published, missing, shape_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -79,9 +79,13 @@ CARDS = (
 )
 
 
-def matches(state: Mapping[str, Tensor]) -> bool:
-    """Whether a state dict holds the variables of a MusiCNN or of its VGG, told by TensorFlow's names."""
-    return "batch_normalization/gamma" in state and ("conv2d_7/kernel" in state or "5CNN/kernel" in state)
+_VGGS_LAST = "5CNN/kernel"
+SIGNS = ("batch_normalization/gamma", "conv2d_7/kernel")
+
+
+def lacks(state: Mapping[str, Tensor]) -> list[str]:
+    """Which of the variables of a MusiCNN, or of its VGG, a state dict lacks, by TensorFlow's names."""
+    return missing(state, SIGNS[:1] if _VGGS_LAST in state else SIGNS)
 
 
 def read(state: Mapping[str, Tensor], name: str) -> Published:
@@ -92,7 +96,7 @@ def read(state: Mapping[str, Tensor], name: str) -> Published:
     data = [data for data in _DATA if re.search(rf"(?<![a-z]){data}(?![a-z])", name.lower())]
     if len(data) != 1:
         raise WeightsError(f"{name}: its tensors cannot tell which tags it gives; put MSD or MTT into the file's name")
-    vgg = "5CNN/kernel" in state
+    vgg = _VGGS_LAST in state
     head = "dense" if vgg else "dense_1"
     card = musicnn_card(name, data=data[0], n_classes=shape_of(state, f"{head}/kernel", 2)[1], vgg=vgg)
     layers = {key: f"backbone.{layer}" for key, layer in (_VGG_LAYERS if vgg else _LAYERS).items()} | {head: "head"}

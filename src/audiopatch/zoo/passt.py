@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from audiopatch.errors import WeightsError
 from audiopatch.models.card import FrontendConfig, HeadConfig, ModelCard, TransformerConfig, Weights
-from audiopatch.zoo.published import Published, depth_of, dim_of, drop_unused, shape_of
+from audiopatch.zoo.published import Published, depth_of, drop_unused, missing, shape_of, width_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -124,9 +124,12 @@ _HOPS = {320: 100}
 _AMBIGUOUS_COLS, _HOP_160 = 200, "hop160"
 
 
-def matches(state: Mapping[str, Tensor]) -> bool:
-    """Whether a state dict has PaSST's keys (MAEST's reader is asked first)."""
-    return "freq_new_pos_embed" in state and "time_new_pos_embed" in state
+SIGNS = ("freq_new_pos_embed", "time_new_pos_embed")
+
+
+def lacks(state: Mapping[str, Tensor]) -> list[str]:
+    """Which of PaSST's keys a state dict lacks (MAEST's reader is asked first)."""
+    return missing(state, SIGNS)
 
 
 def read(state: Mapping[str, Tensor], name: str) -> Published:
@@ -142,7 +145,7 @@ def read(state: Mapping[str, Tensor], name: str) -> Published:
         grid=grid,
         n_classes=shape_of(state, "head.1.weight", 2)[0],
         hop_length=hop_length,
-        dim=dim_of(state),
+        dim=width_of(state),
         depth=depth_of(state),
     )
     return Published(card, to_tagger(state))

@@ -37,17 +37,14 @@ def shape_of(state: Mapping[str, Tensor], key: str, n_dims: int) -> tuple[int, .
     return shape
 
 
-def width_of(state: Mapping[str, Tensor], key: str) -> int:
-    """The width of the token vectors, from a norm's weights; it must be whole heads of 64."""
-    (dim,) = shape_of(state, key, 1)
-    if dim % HEAD_DIM:
-        raise WeightsError(f"'{key}' is {dim} wide, which is not a whole number of heads of {HEAD_DIM}")
-    return dim
+def missing(state: Mapping[str, Tensor], signs: Iterable[str]) -> list[str]:
+    """Which of a family's ``signs``, tensors that all of its files have, a state dict lacks."""
+    return [f"'{sign}'" for sign in signs if sign not in state]
 
 
-def dim_of(state: Mapping[str, Tensor], key: str = "cls_token") -> int:
-    """The width of the token vectors, which must be whole heads of 64."""
-    dim = shape_of(state, key, 3)[2]
+def width_of(state: Mapping[str, Tensor], key: str = "cls_token", n_dims: int = 3) -> int:
+    """The width of the token vectors, the last size of a token or a norm; it must be whole heads of 64."""
+    dim = shape_of(state, key, n_dims)[-1]
     if dim % HEAD_DIM:
         raise WeightsError(f"'{key}' is {dim} wide, which is not a whole number of heads of {HEAD_DIM}")
     return dim
