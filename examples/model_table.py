@@ -1,88 +1,45 @@
-"""Print the table of models: length, labels, size, licence, published score, and how fast each one runs here.
+"""Print how large models are and how fast each one runs here, as the table of docs/models.md.
 
-    python examples/model_table.py                 one model of each family
+    python examples/model_table.py                 one model of each size of each family
     python examples/model_table.py --all           every published model
     python examples/model_table.py passt_20sec     these only
 
-Networks are built with random weights (``random/NAME``): speed does not depend on the values. The speed is that of
-front-end and network together, fp32, one segment at a time, CPU time of one thread, multiplied by two cores; the last
-column is the same with patchout F3T2 (F0T2 on a grid of one row).
+Networks have random weights, which do not matter to their speed: seconds of audio per second of one core, front-end
+included, in float32, one segment at a time; the last column is the same with patchout F3T2 (F0T2 on a single row).
 """
 
 from __future__ import annotations
 
 import sys
-import time
 
-import torch
-
-from audiopatch import Tagger, load_model
-from audiopatch.models.card import ModelCard
-from audiopatch.reducers.plan import NO_REDUCTION, Plan, parse_plan
+import audiopatch
 from audiopatch.zoo import CARDS
 
 ONE_OF_EACH = (
-    "discogs-maest-30s-pw-129e",
-    "discogs-maest-30s-pw-129e-hub",
-    "passt_s_swa_p16_128_ap476",
-    "ast-finetuned-audioset-10-10-0.4593",
-    "audiomae-as2m",
-    "ced-tiny",
-    "ced-mini",
-    "ced-small",
-    "ced-base",
-    "eat-base-as2m",
-    "dasheng-base-audioset",
-    "mn04_as",
-    "mn10_as",
-    "dymn10_as",
-    "musicnn-msd",
-    "audiopatch-small",
-)
-N_CORES, N_RUNS = 2, 3
+    "audiopatch-music", "audiopatch-small", "musicnn-msd",
+    "mn04_as", "mn10_as", "mn40_as", "dymn04_as", "dymn10_as", "dymn20_as",
+    "ced-tiny", "ced-mini", "ced-small", "ced-base",
+    "dasheng-base-audioset", "dasheng-0.6b", "dasheng-1.2b",
+    "eat-base-as2m", "eat-large-as2m", "sslam-as2m", "audiomae-as2m",
+    "passt_s_swa_p16_128_ap476", "ast-finetuned-audioset-10-10-0.4593",
+    "discogs-maest-10s-pw-129e", "discogs-maest-30s-pw-129e",
+)  # fmt: skip
 
 
-def row(card: ModelCard) -> str:
+def row(name: str) -> str:
     """One line of the table, in Markdown."""
-    tagger = load_model(f"random/{card.name}", device="cpu")
-    size_mb = 4e-6 * sum(value.numel() for value in tagger.state_dict().values())
-    score = next((f"{score:.4g} {source}" for source, score in card.scores.items()), "–")
-    labels = f"{card.head.n_classes}" if card.head.n_classes else "embeds only"
-    cells = (
-        f"`{card.name}`", f"{card.segment_s:g}", labels, f"{size_mb:.0f} MB", card.licence, score,
-        f"{N_CORES * card.segment_s / seconds_per_segment(tagger, NO_REDUCTION):.0f}",
-        f"{N_CORES * card.segment_s / seconds_per_segment(tagger, plan):.0f}" if (plan := thinned(tagger)) else "–",
-    )  # fmt: skip
-    return f"| {' | '.join(cells)} |"
-
-
-def thinned(tagger: Tagger) -> Plan:
-    """What the last column is measured with; no plan for a network without tokens."""
-    if tagger.grid is None:
-        return NO_REDUCTION
-    return parse_plan("F3T2" if tagger.grid[0] > 1 else "F0T2")
-
-
-@torch.inference_mode()
-def seconds_per_segment(tagger: Tagger, plan: Plan) -> float:
-    """CPU seconds of one thread for one segment: the fastest of a few runs, after one to warm up."""
-    wave = torch.randn(1, round(tagger.card.segment_s * tagger.frontend.sample_rate)) * 0.1
-    times = []
-    for _ in range(1 + N_RUNS):
-        start = time.thread_time()
-        tagger(tagger.frontend(wave), plan)
-        times.append(time.thread_time() - start)
-    return min(times[1:])
+    (model,) = audiopatch.compare_models([name])
+    macs = model.macs / 1e9 / model.segment_s
+    thinned = f"{model.real_time_thinned:.3g}" if model.real_time_thinned else "–"
+    return f"| `{name}` | {model.n_params / 1e6:.3g} M | {macs:.2g} G | {model.real_time:.3g} | {thinned} |"
 
 
 def main(arguments: list[str]) -> None:
-    torch.set_num_threads(1)
     published = [name for name in CARDS if name != "tiny-random"]
-    names = published if arguments == ["--all"] else arguments or ONE_OF_EACH
-    print("| model | seconds | labels | size | licence | published score | × real time, 2 cores | with F3T2 |")
-    print("|---|---|---|---|---|---|---|---|")
-    for name in names:
-        print(row(CARDS[name]), flush=True)
+    print("| model | parameters | multiply-adds per second | × real time per core | with F3T2 |")
+    print("|---|---|---|---|---|")
+    for name in published if arguments == ["--all"] else arguments or ONE_OF_EACH:
+        print(row(name), flush=True)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ def test_two_models_are_counted_measured_and_told_apart():
     assert (tiny.n_labels, mn.n_labels, mn.sample_rate, mn.segment_s) == (400, 527, 32000, 10.0)
     assert mn.scores and mn.page and mn.licence == "MIT"
     assert tiny.real_time > 0 and mn.real_time > 0
+    assert tiny.real_time_thinned > tiny.real_time and mn.real_time_thinned is None
     assert (mn.n_params, round(mn.macs / 1e6)) == (123_783, 18)
 
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 import torch
 
 from audiopatch.bench.measure import time_runs
-from audiopatch.models.card import ModelCard
 from audiopatch.models.cost import cost_of
 from audiopatch.models.tagger import Tagger
+from audiopatch.reducers.plan import NO_REDUCTION, Plan, parse_plan
 from audiopatch.zoo.cards import find_card
 from audiopatch.zoo.load import random_tagger
 
@@ -19,8 +19,9 @@ from audiopatch.zoo.load import random_tagger
 class Comparison:
     """One model.
 
-    ``n_params`` and ``macs`` (of one segment) are counted; ``real_time`` is seconds of audio per second of CPU time,
-    over all threads, front-end included, on the machine that runs this, or None where it was not measured.
+    ``n_params`` and ``macs`` (of one segment) are counted; ``real_time`` is seconds of audio per second of one core,
+    front-end included, on the machine that runs this, or None where it was not measured. ``real_time_thinned`` is the
+    same with patchout F3T2 (F0T2 where there is one row of patches), None for a network without tokens.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Comparison:
     n_params: int
     macs: int
     real_time: float | None
+    real_time_thinned: float | None
     licence: str
     code_licence: str
     page: str
@@ -40,41 +42,61 @@ class Comparison:
 
 def compare_models(names: Sequence[str], *, measure: bool = True, repeats: int = 3) -> list[Comparison]:
     """Known models by name, in their order. Speeds are measured in turns, on random weights, which do not matter to
-    them, in float32 with torch, one whole segment at a time."""
+    them, in float32 with torch on one thread, one whole segment at a time."""
     cards = [find_card(name) for name in names]
     taggers = [random_tagger(card).eval() for card in cards]
-    speeds: list[float | None] = [None] * len(cards)
+    whole, thinned = ([None] * len(cards), [None] * len(cards))
     if measure:
-        timings = time_runs([_segment_of(tagger) for tagger in taggers], repeats=repeats, clock="cpu")
-        speeds = [card.segment_s / timing.best_s for card, timing in zip(cards, timings, strict=True)]
+        whole = _real_times(taggers, [NO_REDUCTION] * len(cards), repeats)
+        thinned = _real_times(taggers, [_thinning(tagger) for tagger in taggers], repeats)
+    return [_comparison(*row) for row in zip(taggers, whole, thinned, strict=True)]
+
+
+def _thinning(tagger: Tagger) -> Plan | None:
+    if tagger.grid is None:
+        return None
+    return parse_plan("F3T2" if tagger.grid[0] > 1 else "F0T2")
+
+
+def _real_times(taggers: Sequence[Tagger], plans: Sequence[Plan | None], repeats: int) -> list[float | None]:
+    """Seconds of audio per second of one core, the best of some runs; None without a plan."""
+    runs = {index: _segment_of(taggers[index], plan) for index, plan in enumerate(plans) if plan is not None}
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        timings = dict(zip(runs, time_runs(list(runs.values()), repeats=repeats, clock="cpu"), strict=True))
+    finally:
+        torch.set_num_threads(n_threads)
     return [
-        _comparison(card, tagger.frontend.sample_rate, speed)
-        for card, tagger, speed in zip(cards, taggers, speeds, strict=True)
+        tagger.card.segment_s / timing.best_s if (timing := timings.get(index)) else None
+        for index, tagger in enumerate(taggers)
     ]
 
 
-def _segment_of(tagger: Tagger) -> Callable[[], None]:
+def _segment_of(tagger: Tagger, plan: Plan) -> Callable[[], None]:
     wave = torch.randn(1, round(tagger.card.segment_s * tagger.frontend.sample_rate)) * 0.1
 
     def run() -> None:
         with torch.inference_mode():
-            tagger(tagger.frontend(wave))
+            tagger(tagger.frontend(wave), plan)
 
+    run()
     return run
 
 
-def _comparison(card: ModelCard, sample_rate: int, real_time: float | None) -> Comparison:
-    cost = cost_of(card)
+def _comparison(tagger: Tagger, real_time: float | None, real_time_thinned: float | None) -> Comparison:
+    card, cost = tagger.card, cost_of(tagger.card)
     return Comparison(
         name=card.name,
         summary=card.summary,
         segment_s=card.segment_s,
-        sample_rate=sample_rate,
+        sample_rate=tagger.frontend.sample_rate,
         n_labels=card.head.n_classes,
         label_set=card.labels if card.head.n_classes else "",
         n_params=cost.n_params,
         macs=cost.macs,
         real_time=real_time,
+        real_time_thinned=real_time_thinned,
         licence=card.licence,
         code_licence=card.code_licence,
         page=card.page,

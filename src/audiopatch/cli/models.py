@@ -142,12 +142,17 @@ _COMPARED: dict[str, Callable[[Comparison], str]] = {
     "labels": lambda model: f"{model.n_labels} ({model.label_set})" if model.n_labels else "none: embeds only",
     "parameters": lambda model: f"{model.n_params / 1e6:.2f} M",
     "multiply-adds": lambda model: f"{model.macs / 1e9 / model.segment_s:.3g} G per second of audio",
-    "speed here": lambda model: f"{model.real_time:.0f}× real time per core" if model.real_time else "not measured",
+    "speed here": lambda model: _speed(model.real_time, "not measured"),
+    "with F3T2": lambda model: _speed(model.real_time_thinned, "–"),
     "published": lambda model: _published(model.scores),
     "licence": lambda model: model.licence,
     "of the code": lambda model: model.code_licence or "–",
     "page": lambda model: model.page or "–",
 }
+
+
+def _speed(real_time: float | None, otherwise: str) -> str:
+    return f"{real_time:.0f}× real time per core" if real_time else otherwise
 
 
 def _published(scores: dict[str, float], n_shown: int = 3) -> str:
@@ -285,5 +290,5 @@ def _told(name: str) -> list[str]:
 
 def _line(value: Any) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{key} {inner}" for key, inner in value.items() if inner not in (None, "", {}))
+        return ", ".join(f"{key} {inner}" for key, inner in value.items() if inner)
     return str(value)
