@@ -34,6 +34,7 @@ from audiopatch.zoo.labels import load_labels
 from audiopatch.zoo.maest import maest_card
 from audiopatch.zoo.passt import passt_card
 from hub_server import hub_of
+from printed import printed
 from published import State, ced_state, eat_state, efficientat_state, hub_state, passt_state
 
 ROOT = Path(__file__).parents[2]
