@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from audiopatch.errors import WeightsError
 from audiopatch.models.card import FrontendConfig, HeadConfig, ModelCard, TransformerConfig, Weights
-from audiopatch.zoo.published import Published, depth_of, drop_unused, missing, shape_of, width_of
+from audiopatch.zoo.published import Published, depth_of, drop_unused, label_set, missing, shape_of, width_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -51,7 +51,7 @@ def ast_card(
         frontend=FrontendConfig("ast", n_frames=n_frames, options=options),
         backbone=backbone,
         head=HeadConfig(n_classes=n_classes, eps=head_eps),
-        labels=LABEL_SETS.get(n_classes, f"classes-{n_classes}"),
+        labels=label_set(n_classes, LABEL_SETS),
         segment_s=n_frames / 100,
         multilabel=n_classes != 35,  # Speech Commands gives each clip one word
         weights=weights,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from audiopatch.models.card import FrontendConfig, HeadConfig, ModelCard, TransformerConfig, Weights
 from audiopatch.zoo.ast import patch_layout
-from audiopatch.zoo.published import Published, depth_of, drop_unused, missing, shape_of, width_of
+from audiopatch.zoo.published import Published, depth_of, drop_unused, label_set, missing, shape_of, width_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -55,7 +55,7 @@ def audiomae_card(
         frontend=FrontendConfig("ast", n_frames=n_frames),
         backbone=backbone,
         head=head,
-        labels="audioset" if n_classes == 527 else f"classes-{n_classes}",
+        labels=label_set(n_classes),
         segment_s=n_frames / 100,
         weights=weights,
         scores=scores or {},

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from audiopatch.models.card import FrontendConfig, HeadConfig, ModelCard, TransformerConfig, Weights
-from audiopatch.zoo.published import HEAD_DIM, Published, depth_of, missing, shape_of, width_of
+from audiopatch.zoo.published import HEAD_DIM, Published, depth_of, label_set, missing, shape_of, width_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,7 +41,7 @@ def ced_card(
         frontend=FrontendConfig("ced", n_frames),
         backbone=backbone(_PATCH, cols=cols, dim=dim, depth=depth),
         head=HeadConfig(n_classes),
-        labels="audioset" if n_classes == 527 else f"classes-{n_classes}",
+        labels=label_set(n_classes),
         segment_s=min(10.0, n_frames / 100),
         weights=weights,
         scores=scores or {},

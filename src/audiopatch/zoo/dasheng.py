@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from audiopatch.models.card import FrontendConfig, HeadConfig, ModelCard, Weights
 from audiopatch.zoo import ced
 from audiopatch.zoo.ced import plain_names, to_tagger
-from audiopatch.zoo.published import HEAD_DIM, Published, depth_of, shape_of, width_of
+from audiopatch.zoo.published import HEAD_DIM, Published, depth_of, label_set, shape_of, width_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,7 +35,7 @@ def dasheng_card(
         frontend=FrontendConfig("ced", 4 * cols, {"min_frames": 4}),
         backbone=ced.backbone(_PATCH, cols=cols, dim=dim, depth=depth, head_dim=_HEAD_DIMS.get(dim, HEAD_DIM)),
         head=HeadConfig(n_classes) if n_classes else HeadConfig(0, kind="none"),
-        labels="audioset" if n_classes == 527 else f"classes-{n_classes}",
+        labels=label_set(n_classes),
         segment_s=min(10.0, 4 * cols / 100),
         weights=weights,
         scores=scores or {},

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from audiopatch.errors import WeightsError
 from audiopatch.models.card import FrontendConfig, HeadConfig, ModelCard, TransformerConfig, Weights
 from audiopatch.zoo.audiomae import frequency_first
-from audiopatch.zoo.published import Published, depth_of, missing, shape_of, width_of
+from audiopatch.zoo.published import Published, depth_of, label_set, missing, shape_of, width_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -74,7 +74,7 @@ def eat_card(
         frontend=FrontendConfig("ast", n_frames=n_frames, options=dict(_STATS)),
         backbone=backbone,
         head=HeadConfig(n_classes, eps=head_eps) if n_classes else HeadConfig(0, kind="none"),
-        labels="audioset" if n_classes == 527 else f"classes-{n_classes}",
+        labels=label_set(n_classes),
         segment_s=n_frames / 100,
         weights=weights,
         scores=scores or {},

@@ -16,7 +16,7 @@ from audiopatch.models.card import (
     Weights,
     scaled_channels,
 )
-from audiopatch.zoo.published import Published, missing, shape_of
+from audiopatch.zoo.published import Published, label_set, missing, shape_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -52,7 +52,7 @@ def efficientat_card(
         frontend=FrontendConfig("passt", options=options),
         backbone=DymnConfig(width, n_mels) if dynamic else MobileNetConfig(width, n_mels),
         head=HeadConfig(n_classes=n_classes, kind="mlp", n_hidden=n_hidden or scaled_channels(1280, width)),
-        labels="audioset" if n_classes == 527 else f"classes-{n_classes}",
+        labels=label_set(n_classes),
         segment_s=10.0,
         weights=weights,
         scores=scores or {},

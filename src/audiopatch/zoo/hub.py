@@ -21,7 +21,7 @@ from audiopatch.zoo.checkpoint import read_checkpoint, unwrap
 from audiopatch.zoo.fetch import CONFIG_FILE, PREPROCESSOR_FILE, WEIGHTS_FILES
 from audiopatch.zoo.labels import load_labels
 from audiopatch.zoo.maest import LABEL_SETS as MAEST_LABEL_SETS
-from audiopatch.zoo.published import HEAD_DIM, Published, depth_of
+from audiopatch.zoo.published import AUDIOSET, HEAD_DIM, Published, depth_of, label_set
 
 _AST = "audio-spectrogram-transformer"
 _MAX_JSON_BYTES = 16 << 20
@@ -196,7 +196,7 @@ def _card(
         norm_eps=config.layer_norm_eps,
     )
     head = HeadConfig(n_classes, eps=config.layer_norm_eps) if n_classes else HeadConfig(0, kind="none")
-    family, label_sets = ("maest-hub", MAEST_LABEL_SETS) if is_maest else ("ast", {527: "audioset"})
+    family, label_sets = ("maest-hub", MAEST_LABEL_SETS) if is_maest else ("ast", AUDIOSET)
     n_frames = config.max_length
     return ModelCard(
         name=name,
@@ -204,7 +204,7 @@ def _card(
         frontend=FrontendConfig(family, n_frames, {} if is_maest else _stats(preprocessor)),
         backbone=backbone,
         head=head,
-        labels=label_sets.get(n_classes, f"classes-{n_classes}"),
+        labels=label_set(n_classes, label_sets),
         segment_s=float(max(1, round(n_frames * 256 / 16000))) if is_maest else n_frames / 100,
         multilabel=_is_multilabel(values, n_classes),
         licence="see the model's page on the hub",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from audiopatch.errors import WeightsError
 from audiopatch.models.card import FrontendConfig, HeadConfig, ModelCard, TransformerConfig, Weights
 from audiopatch.zoo.passt import SIGNS, split_position_grid, to_tagger
-from audiopatch.zoo.published import Published, depth_of, missing, shape_of, width_of
+from audiopatch.zoo.published import Published, depth_of, label_set, missing, shape_of, width_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,7 +34,7 @@ def maest_card(
         frontend=FrontendConfig("maest", n_frames=n_frames),
         backbone=TransformerConfig(grid=(N_ROWS, cols), n_mels=N_MELS, dim=dim, depth=depth),
         head=HeadConfig(n_classes=n_classes),
-        labels=LABEL_SETS.get(n_classes, f"classes-{n_classes}"),
+        labels=label_set(n_classes, LABEL_SETS),
         segment_s=segment_s,
         weights=weights,
         licence=_LICENCE,

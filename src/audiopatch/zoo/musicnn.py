@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from audiopatch.errors import WeightsError
 from audiopatch.models.card import FrontendConfig, HeadConfig, ModelCard, MusicnnConfig, VggConfig
-from audiopatch.zoo.published import Published, missing, shape_of
+from audiopatch.zoo.published import Published, label_set, missing, shape_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -52,7 +52,7 @@ def musicnn_card(
         frontend=FrontendConfig("musicnn", _N_FRAMES, {"min_frames": _N_FRAMES} if vgg else {}),
         backbone=VggConfig("msd" if data == "msd" else "mtt") if vgg else MusicnnConfig(),
         head=HeadConfig(n_classes, kind="linear"),
-        labels=f"{data}_top50" if n_classes == 50 else f"classes-{n_classes}",
+        labels=label_set(n_classes, {50: f"{data}_top50"}),
         segment_s=_SEGMENT_S,
         scores=scores or {},
         licence="ISC",

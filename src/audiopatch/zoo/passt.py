@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from audiopatch.errors import WeightsError
 from audiopatch.models.card import FrontendConfig, HeadConfig, ModelCard, TransformerConfig, Weights
-from audiopatch.zoo.published import Published, depth_of, drop_unused, missing, shape_of, width_of
+from audiopatch.zoo.published import Published, depth_of, drop_unused, label_set, missing, shape_of, width_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -43,7 +43,7 @@ def passt_card(
         frontend=FrontendConfig("passt", n_frames, {} if hop_length == 320 else {"hop_length": hop_length}),
         backbone=backbone,
         head=HeadConfig(n_classes=n_classes),
-        labels=LABEL_SETS.get(n_classes, f"classes-{n_classes}"),
+        labels=label_set(n_classes, LABEL_SETS),
         segment_s=segment_s,
         weights=weights,
         scores=scores or {},

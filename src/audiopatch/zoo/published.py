@@ -12,6 +12,7 @@ from audiopatch.models.card import ModelCard
 if TYPE_CHECKING:
     from torch import Tensor
 
+AUDIOSET = {527: "audioset"}  # classes -> label set
 HEAD_DIM = 64  # every published network gives each attention head 64 dimensions
 
 
@@ -48,6 +49,11 @@ def width_of(state: Mapping[str, Tensor], key: str = "cls_token", n_dims: int = 
     if dim % HEAD_DIM:
         raise WeightsError(f"'{key}' is {dim} wide, which is not a whole number of heads of {HEAD_DIM}")
     return dim
+
+
+def label_set(n_classes: int, known: Mapping[int, str] = AUDIOSET) -> str:
+    """The label set of a network with so many classes: one that is known, else mere numbers."""
+    return known.get(n_classes, f"classes-{n_classes}")
 
 
 def depth_of(keys: Iterable[str], prefix: str = "blocks.") -> int:
