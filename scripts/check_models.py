@@ -25,6 +25,7 @@ MODELS = (
     "dasheng-base-audioset",
     "eat-base-as2m",
     "sslam-as2m",
+    "mn04_as",
     "mn10_as",
     "dymn10_as",
     "musicnn-msd",

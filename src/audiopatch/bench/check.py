@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import zipfile
@@ -138,7 +139,7 @@ def _environment(name: str, note: Callable[[str], None]) -> str:
 def _install(python: str, *module: str) -> None:
     done = subprocess.run([python, "-m", *module], capture_output=True, text=True, check=False)
     if done.returncode:
-        raise EnvironmentProblem(f"the authors' package cannot be installed: {_last_line(done.stderr)}")
+        raise EnvironmentProblem(f"the authors' package cannot be installed: {_cause(done.stderr)}")
 
 
 def _source(url: str) -> Path:
@@ -202,7 +203,7 @@ def _run_reference(
         except OSError as error:
             raise EnvironmentProblem(f"{python} cannot be run: {first_line(error)}") from error
         if done.returncode:
-            raise EnvironmentProblem(f"the authors' package failed: {_last_line(done.stderr)}")
+            raise EnvironmentProblem(f"the authors' package failed: {_cause(done.stderr)}")
         with np.load(folder / "out.npz") as content:
             outputs = {key: content[key] for key in content.files}
         return outputs, json.loads((folder / "told.json").read_text(encoding="utf-8"))
@@ -244,6 +245,8 @@ def _as_long(ours: np.ndarray, theirs: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return ours, theirs
 
 
-def _last_line(text: str) -> str:
-    lines = text.strip().splitlines()
-    return lines[-1] if lines else "it said nothing"
+def _cause(stderr: str) -> str:
+    """The line that names the exception of a traceback, which may go on below; else the last line."""
+    lines = stderr.strip().splitlines()
+    raised = [line for line in lines if re.match(r"[\w.]+(Error|Exception)\b", line)]
+    return (raised or lines or ["it said nothing"])[-1]
