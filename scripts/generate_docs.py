@@ -106,8 +106,9 @@ def tables_page() -> Iterator[str]:
     yield MADE
     yield (
         f"Schema version {schema.SCHEMA_VERSION}. An output folder holds `run.json` (how it was made, enough to repeat "
-        "it), `labels.parquet`, and a folder of Parquet parts per table. Every file carries model, weights' sha256, "
-        "licence, plan and parameters as JSON under the metadata key `audiopatch`."
+        "it), `labels.parquet`, and a folder of Parquet parts per table. A table without rows has one empty file with "
+        "its columns, `none.parquet`. Every file carries model, weights' sha256, licence, plan and parameters as JSON "
+        "under the metadata key `audiopatch`."
     )
     vector = schema.vector(768, "float16")
     tables = {

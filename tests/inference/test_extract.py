@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from audiopatch.errors import TrackError, UsageError
-from audiopatch.inference.extract import Extractor, stack_names
+from audiopatch.inference.extract import Extractor, find_stack, n_embedding, stack_names
 from audiopatch.inference.settings import Analysis, Stack
 from audiopatch.models.card import FrontendConfig, HeadConfig, MobileNetConfig, ModelCard, TransformerConfig
 from audiopatch.models.tagger import Tagger
@@ -76,6 +76,16 @@ def test_tokens_come_in_the_order_asked_for(tagger):
         run("avg", "cls"), np.concatenate([everything[:, 128:], everything[:, :64]], axis=1), atol=1e-5
     )
     assert stack_names(tagger) == ("cls", "dist", "avg")
+
+
+def test_without_a_word_an_embedding_takes_the_tokens_that_the_model_has(tagger):
+    assert find_stack(tagger, Analysis(stack=Stack(blocks=(1,)))).tokens == ("cls", "dist", "avg")
+    without_dist = load_model("audiopatch-music", device="cpu")
+    analysis = Analysis(stack=Stack(blocks=(1, 2)), tags=False, embeddings=True)
+    assert find_stack(without_dist, analysis).tokens == ("cls", "avg")
+    assert n_embedding(without_dist, analysis) == 2 * 2 * 128
+    with pytest.raises(UsageError, match="--tokens cls,avg"):
+        find_stack(without_dist, Analysis(stack=Stack(blocks=(1,), tokens=("dist",))))
 
 
 def test_out_of_memory_halves_the_batch_and_goes_on(tagger, monkeypatch, one_thread):

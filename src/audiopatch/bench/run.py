@@ -19,7 +19,7 @@ from audiopatch.bench.sweep import Row, Settings, Skipped, sweep
 from audiopatch.bench.whole import WholeRun, measure_whole, real_segments
 from audiopatch.documents import document
 from audiopatch.events import Doing, Note, Observer, silent
-from audiopatch.inference.extract import check_stack, find_plan
+from audiopatch.inference.extract import find_plan, find_stack
 from audiopatch.inference.settings import Runtime
 from audiopatch.models.card import TransformerConfig
 from audiopatch.models.tagger import Tagger
@@ -100,7 +100,7 @@ def run_bench(
         tagger = load_model(model, device=settings.device, dtype="float32")
         for case in cases_of(model, tagger, wanted):
             find_plan(tagger, case.patchout)  # these refuse what cannot work, before any minutes are spent
-            check_stack(tagger, case.analysis)
+            find_stack(tagger, case.analysis)
             cases.append(case)
         segments[model] = real_segments(tagger, tracks, len(tracks))
     how = f"{len(cases)} settings on {len(tracks)} tracks, in about {settings.budget_s:.0f} s (--budget)"

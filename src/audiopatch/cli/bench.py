@@ -15,6 +15,7 @@ from audiopatch.cli import options as o
 from audiopatch.cli.console import print_json, rich_console, say, stop_on_signals
 from audiopatch.cli.progress import showing
 from audiopatch.errors import missing_extra
+from audiopatch.events import Doing
 from audiopatch.zoo import DEFAULT_MODEL
 
 if TYPE_CHECKING:
@@ -122,23 +123,24 @@ def bench(
 ) -> None:
     """Measure models, patchouts and engines against each other, in one run.
 
-    [bold]audiopatch bench[/bold]                                     on examples/music
-    [bold]audiopatch bench ~/Music -m mn04_as[/bold]                  another model, your music
+    [bold]audiopatch bench ~/Music -m mn04_as[/bold]                  without either: the default
     [bold]audiopatch bench --dataset gtzan --data-dir ~/gtzan[/bold]  quality by labels
-    [bold]audiopatch bench --experiment maest-figure-3[/bold]         MAEST's patchouts beside two CNNs
+    [bold]audiopatch bench --experiment maest-figure-3[/bold]         MAEST beside two CNNs
     """
-    import torch
+    with showing() as observer:
+        observer(Doing("loading"))
+        import torch
 
-    from audiopatch.bench.baselines import BASELINES
-    from audiopatch.bench.measure import CLOCKS
-    from audiopatch.bench.quality import Labelled
-    from audiopatch.bench.run import EXPERIMENTS, Wanted, run_bench
-    from audiopatch.bench.sweep import Settings
-    from audiopatch.catalog import unknown_name
-    from audiopatch.errors import UsageError
-    from audiopatch.evaluation.run import require_training_extra
-    from audiopatch.models.engines import available_engines
-    from audiopatch.zoo.load import find_device
+        from audiopatch.bench.baselines import BASELINES
+        from audiopatch.bench.measure import CLOCKS
+        from audiopatch.bench.quality import Labelled
+        from audiopatch.bench.run import EXPERIMENTS, Wanted, run_bench
+        from audiopatch.bench.sweep import Settings
+        from audiopatch.catalog import unknown_name
+        from audiopatch.errors import UsageError
+        from audiopatch.evaluation.run import require_training_extra
+        from audiopatch.models.engines import available_engines
+        from audiopatch.zoo.load import find_device
 
     if clock not in CLOCKS:
         raise UsageError(unknown_name("clock", clock, CLOCKS))
@@ -229,7 +231,7 @@ def print_report(report: BenchReport, output: str) -> None:
 def machine(report: BenchReport) -> str:
     """What it was measured on, in one line."""
     about = report.machine
-    where = about["gpu"] or f"{about['cpu']}, {about['threads']} threads"
+    where = about["gpu"] or f"{about['cpu']}, {about['threads']} thread{'' if about['threads'] == 1 else 's'}"
     return f"{where}, torch {about['torch']}" + (", CPU time" if report.clock == "cpu" else "")
 
 

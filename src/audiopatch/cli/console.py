@@ -38,9 +38,9 @@ def size(n_bytes: int) -> str:
 
 
 def duration(seconds: float) -> str:
-    """``2 h 11 m``, ``3 m 05 s``, ``4.2 s``; whole seconds as they are."""
+    """``2 h 11 m``, ``3 m 05 s``, ``4.2 s``."""
     if seconds < 60:
-        return f"{seconds} s" if isinstance(seconds, int) else f"{seconds:.1f} s"
+        return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:
         return f"{minutes} m {rest:02d} s"
@@ -103,7 +103,8 @@ def last_line(verb: str, counts: Counts, place: str, *, interrupted: bool = Fals
     if counts.n_left_out:
         parts.append(f"{number(counts.n_left_out)} left out as hidden or no recording (-v lists them)")
     if interrupted:
-        parts.append(f"{number(counts.n_left)} left: run the same command to resume")
+        left = f"{number(counts.n_left)} left" if counts.n_found else "stopped before the first track"
+        parts.append(f"{left}: run the same command to resume")
     where = f"{place}/" if place else "stdout"
     done = ", ".join(parts)
     if not counts.n_ok and not counts.n_failed and not interrupted:

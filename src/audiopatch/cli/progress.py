@@ -233,7 +233,8 @@ def _doing(event: Doing) -> str:
 
 
 def _rates(counts: Counts) -> str:
-    left = f", about {duration(round(counts.eta_s))} left" if counts.eta_s is not None else ""
+    eta_s = counts.eta_s
+    left = "" if eta_s is None else f", about {f'{eta_s:.0f} s' if eta_s < 60 else duration(eta_s)} left"
     return f"{counts.tracks_per_s:.1f} tracks/s, {counts.times_real_time:.0f}× real time{left}"
 
 

@@ -286,11 +286,13 @@ def distill(
     [bold]audiopatch train distill ~/Music -o mine[/bold]   then: audiopatch tag --model mine/model
     [bold]audiopatch train distill ~/Music --teacher mn04_as --teacher musicnn-msd --finish-in 2d --device cuda[/bold]
     """
-    from audiopatch.audio.inputs import Inputs
-    from audiopatch.distill.config import DistillConfig
-    from audiopatch.distill.run import Watch, distill_to_folder
-    from audiopatch.errors import UsageError
-    from audiopatch.training.experiment import overrides
+    with showing(quiet=quiet) as observer:
+        observer(Doing("loading"))
+        from audiopatch.audio.inputs import Inputs
+        from audiopatch.distill.config import DistillConfig
+        from audiopatch.distill.run import Watch, distill_to_folder
+        from audiopatch.errors import UsageError
+        from audiopatch.training.experiment import overrides
 
     if segments is not None and finish_in is not None:
         raise UsageError("--segments and --finish-in both end the training; give one of them")

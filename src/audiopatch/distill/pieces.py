@@ -140,7 +140,10 @@ class Pieces:
             self.spans += spans
             self._maps += [maps[span.piece] for span in spans]
         if not self.spans:
-            raise NoAudioError(f"no audio pieces in {', '.join(map(str, self.folders))}")
+            raise NoAudioError(
+                "no usable track to learn from or to hold out: each is broken, too short, or the same as another; "
+                "give more music, or other albums with --held-out"
+            )
         if len(rates) != 1:
             raise UsageError(f"the folders of pieces differ in sample rate ({sorted(rates)} Hz); prepare them alike")
         self.sample_rate: int = rates.pop()

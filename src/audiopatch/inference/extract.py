@@ -9,7 +9,7 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from audiopatch.errors import TrackError, UsageError
 from audiopatch.events import GPU_LANES, NOTHING, Spent
-from audiopatch.inference.settings import Analysis, Stack
+from audiopatch.inference.settings import TOKENS, Analysis, Stack
 from audiopatch.models.card import TransformerConfig
 from audiopatch.models.engines.eager import USERS
 from audiopatch.models.tagger import Tagger
@@ -45,7 +45,7 @@ class Extractor:
         self.tagger = tagger
         self.analysis = analysis
         self.plan: Plan = check(tagger, analysis)
-        self.stack = analysis.stack
+        self.stack = find_stack(tagger, analysis)
         self.batch_size = batch_size
         self.full_samples: int = round(tagger.card.segment_s * tagger.frontend.sample_rate)
 
@@ -134,7 +134,7 @@ class Extractor:
 
 def check(tagger: Tagger, analysis: Analysis) -> Plan:
     """The plan of an analysis; what the model cannot do is a UsageError, before any work."""
-    check_stack(tagger, analysis)
+    find_stack(tagger, analysis)
     if analysis.tags and not tagger.card.head.n_classes:
         raise UsageError(f"{tagger.card.name} has no classes to tag with; use it with: audiopatch embed")
     return find_plan(tagger, analysis.patchout)
@@ -175,7 +175,7 @@ def stack_names_of(config: TransformerConfig) -> tuple[str, ...]:
 
 def n_embedding(tagger: Tagger, analysis: Analysis) -> int:
     """How many numbers an embedding has; 0 where none is asked for."""
-    config, stack = tagger.card.backbone, analysis.stack
+    config, stack = tagger.card.backbone, find_stack(tagger, analysis)
     if not analysis.embeddings:
         return 0
     if stack is None or not isinstance(config, TransformerConfig):
@@ -183,10 +183,10 @@ def n_embedding(tagger: Tagger, analysis: Analysis) -> int:
     return len(stack.blocks) * len(stack.tokens) * config.dim
 
 
-def check_stack(tagger: Tagger, analysis: Analysis) -> None:
-    """Refuse blocks and tokens that the model does not have, before any work."""
+def find_stack(tagger: Tagger, analysis: Analysis) -> Stack | None:
+    """The blocks and tokens of embeddings; of all tokens, the default, those that the model has. Else a UsageError."""
     if analysis.stack is None:
-        return
+        return None
     config, name = tagger.card.backbone, tagger.card.name
     if not isinstance(config, TransformerConfig):
         raise UsageError(
@@ -196,9 +196,12 @@ def check_stack(tagger: Tagger, analysis: Analysis) -> None:
         if not 1 <= block <= config.depth:
             raise UsageError(f"block {block} does not exist; {name} has blocks 1 to {config.depth}")
     names = stack_names(tagger)
+    if analysis.stack.tokens == TOKENS:
+        return replace(analysis.stack, tokens=names)
     for token in analysis.stack.tokens:
         if token not in names:
             raise UsageError(f"unknown token '{token}'; take those of {name}: --tokens {','.join(names)}")
+    return analysis.stack
 
 
 class _GpuTime:

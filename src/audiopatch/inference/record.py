@@ -19,7 +19,7 @@ import torch
 import audiopatch
 from audiopatch.audio.inputs import Inputs
 from audiopatch.events import Counts
-from audiopatch.inference.extract import find_plan, find_thresholds
+from audiopatch.inference.extract import find_plan, find_stack, find_thresholds
 from audiopatch.inference.settings import Analysis, Runtime
 from audiopatch.models.tagger import Tagger
 from audiopatch.tables.output import Output, fingerprint
@@ -85,8 +85,8 @@ def parameters_of(tagger: Tagger, analysis: Analysis, file_format: str) -> dict[
         "dtype": str(tagger.dtype).removeprefix("torch."),
         "schema_version": SCHEMA_VERSION,
     }
-    if analysis.stack is not None:
-        chosen["stack"] = {key: list(value) for key, value in asdict(analysis.stack).items()}
+    if stack := find_stack(tagger, analysis):
+        chosen["stack"] = {key: list(value) for key, value in asdict(stack).items()}
     return chosen
 
 

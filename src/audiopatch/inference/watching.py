@@ -188,7 +188,8 @@ class _Watch:
         self.work.journal = Journal.of(self.work.output.store)
         self.total = self.total.plus(counts)
         n_tracks = self.work.journal.n_ok
-        self.observer(Current(counts, n_tracks, n_removed=n_removed, is_first=not self.begun))
+        if not self.interrupted:
+            self.observer(Current(counts, n_tracks, n_removed=n_removed, is_first=not self.begun))
 
 
 _MOST_HELD = 100_000  # of more files than this the rest waits for its turn
