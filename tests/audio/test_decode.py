@@ -1,6 +1,7 @@
 import os
 import re
 import shutil
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -350,3 +351,13 @@ def test_a_mistake_of_ours_is_not_the_files(tmp_path, monkeypatch):
     assert "in broken" in failed.message and failed.message.endswith(
         "TypeError: 'NoneType' object is not subscriptable"
     )
+
+
+def test_tags_in_another_encoding_cost_nothing_but_their_letters(tone, tmp_path):
+    info = b"INFOINAM" + struct.pack("<I", 6) + b"Caf\xe9 \xff"
+    content = bytearray(tone(tmp_path / "a.wav").read_bytes() + b"LIST" + struct.pack("<I", len(info)) + info)
+    content[4:8] = struct.pack("<I", len(content) - 8)
+    (tmp_path / "a.wav").write_bytes(content)
+    track = Track(str(tmp_path / "a.wav"), "", "", len(content), 0)
+    *_, decoded = decode_track(track, CutSpec(16_000, 1.0))
+    assert isinstance(decoded, Decoded) and decoded.tags == {"title": "Caf\ufffd \ufffd"}

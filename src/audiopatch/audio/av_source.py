@@ -46,6 +46,8 @@ _SEEKABLE: dict[str, tuple[str, ...]] = {
     "wav": ("pcm_",), "w64": ("pcm_",), "aiff": ("pcm_",), "flac": ("flac",), "mp3": ("mp3",),
     "ogg": ("vorbis", "opus"), "wv": ("wavpack",), "tta": ("tta",), "mov,mp4,m4a,3gp,3g2,mj2": ("aac", "alac"),
 }  # fmt: skip
+# Tags that are not UTF-8 come with surrogates, unasked since PyAV 19, which has no choice any more.
+ANY_TEXT: dict[str, Any] = {"metadata_errors": "surrogateescape"} if int(av.__version__.split(".")[0]) < 19 else {}
 # What playlists and the like name is not fetched from a network, nor from this machine.
 _OPTIONS = {"protocol_whitelist": "none"}
 # FFmpeg looks for DTS hidden in WAV through all it may probe, 5 MB: 20 ms per file, where 128 kB settle it in 5.
@@ -104,9 +106,7 @@ class AvSource:
     def _open(self) -> None:
         self._file.seek(0)
         try:
-            self._container = av.open(
-                self._file, "r", format=self._format, options=self._options, metadata_errors="replace"
-            )
+            self._container = av.open(self._file, "r", format=self._format, options=self._options, **ANY_TEXT)
         except (FFmpegError, ValueError) as error:
             raise TrackError("E_DECODE", "open", f"FFmpeg cannot open it: {_words(error)}") from None
         try:

@@ -11,7 +11,7 @@ import av
 from av.container import InputContainer
 from av.error import FFmpegError
 
-from audiopatch.audio.av_source import AvSource
+from audiopatch.audio.av_source import ANY_TEXT, AvSource
 from audiopatch.audio.file import AudioFile, opened
 from audiopatch.errors import TrackError, first_line
 from audiopatch.types import Track
@@ -43,7 +43,7 @@ def packets_of(path: str, *, container: str | None = None, end: int | None = Non
         content.narrow(0, content.size_bytes if end is None else end)
         form = container and container.split(",")[0]
         try:
-            file = av.open(content, "r", options=_OPTIONS, metadata_errors="replace", format=form)
+            file = av.open(content, "r", options=_OPTIONS, format=form, **ANY_TEXT)
         except (FFmpegError, ValueError) as error:
             raise TrackError("E_DECODE", "open", f"FFmpeg cannot open it: {first_line(error)}") from None
         return _read(file, container)
