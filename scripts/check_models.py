@@ -17,6 +17,7 @@ from audiopatch.zoo import find_card
 
 MODELS = (
     "discogs-maest-30s-pw-129e",
+    "discogs-maest-30s-pw-129e-hub",
     "passt_s_swa_p16_128_ap476",
     "ast-finetuned-audioset-10-10-0.4593",
     "ced-tiny",

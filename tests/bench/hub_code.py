@@ -1,4 +1,4 @@
-"""What CED's and EAT's repositories on the hub hold beside weights, in short: code that transformers fetches and runs.
+"""What the hub's repositories of CED, EAT and MAEST hold beside weights, in short: code that transformers runs.
 
 Calls, classes and tensors have the names of theirs, the sentences are ours. Served by ``test_check``.
 """
@@ -99,6 +99,19 @@ class CedFeatureExtractor(SequenceFeatureExtractor):
     def __call__(self, wave, sampling_rate=16000, return_tensors="pt"):
         mel = MelSpectrogram(sampling_rate, n_fft=512, hop_length=160, n_mels=64, f_max=8000)
         return BatchFeature({"input_values": AmplitudeToDB(top_db=120)(mel(torch.from_numpy(wave)[None]))})
+
+
+class MAESTFeatureExtractor(SequenceFeatureExtractor):
+    def __init__(self, max_length=1876, feature_size=96, sampling_rate=16000, padding_value=0.0, **kwargs):
+        super().__init__(feature_size, sampling_rate, padding_value, **kwargs)
+        self.max_length = max_length
+
+    def __call__(self, wave, sampling_rate=16000, return_tensors="pt"):
+        slaney = {"norm": "slaney", "mel_scale": "slaney", "pad_mode": "constant"}
+        power = MelSpectrogram(sampling_rate, n_fft=512, hop_length=256, n_mels=96, **slaney)(torch.from_numpy(wave))
+        mel = (1 + 10000 * power).log10()[:, : self.max_length]
+        mel = F.pad(mel, (0, self.max_length - mel.shape[1]))
+        return BatchFeature({"input_values": (mel.T[None] - 2.06755686098554) / (2 * 1.268292820667291)})
 
 
 class EatNet(nn.Module):

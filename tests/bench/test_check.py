@@ -31,7 +31,7 @@ from audiopatch.zoo.dasheng import dasheng_card
 from audiopatch.zoo.eat import eat_card
 from audiopatch.zoo.efficientat import efficientat_card
 from audiopatch.zoo.labels import load_labels
-from audiopatch.zoo.maest import maest_card
+from audiopatch.zoo.maest import maest_card, maest_hub_card
 from audiopatch.zoo.passt import passt_card
 from hub_server import hub_of
 from printed import printed
@@ -132,6 +132,7 @@ def test_a_package_that_fails_says_why(card, music, tmp_path):
 
 
 SIZES = {"dim": 64, "depth": 2}
+AST_SIZES = {"hidden_size": 64, "num_attention_heads": 1, "num_hidden_layers": 2, "intermediate_size": 256}
 
 
 @dataclass(frozen=True)
@@ -167,11 +168,21 @@ def small_efficientat(*, dynamic: bool) -> dict[str, bytes]:
     return torch_file(efficientat_state(tagger))
 
 
+def small_maest_on_the_hub() -> dict[str, bytes]:
+    mel = {"num_mel_bins": 96, "max_length": 626, "layer_norm_eps": 1e-6}
+    names = {"id2label": dict(enumerate(load_labels("discogs400")))}
+    code = {"AutoFeatureExtractor": "hub_code.MAESTFeatureExtractor"}
+    extractor = {"feature_extractor_type": "MAESTFeatureExtractor", "max_length": 626, "auto_map": code}
+    config = {"model_type": "audio-spectrogram-transformer", **AST_SIZES, **mel, **names}
+    return hub_files(hub_state(9 * 62, 400), config, extractor)
+
+
 def small_ast() -> dict[str, bytes]:
-    sizes = {"hidden_size": 64, "num_attention_heads": 1, "num_hidden_layers": 2, "intermediate_size": 256}
     names = {"id2label": dict(enumerate(load_labels("audioset")))}
     extractor = {"feature_extractor_type": "ASTFeatureExtractor", "max_length": 1024}
-    return hub_files(hub_state(1212, 527), {"model_type": "audio-spectrogram-transformer", **sizes, **names}, extractor)
+    return hub_files(
+        hub_state(1212, 527), {"model_type": "audio-spectrogram-transformer", **AST_SIZES, **names}, extractor
+    )
 
 
 def small_ced() -> dict[str, bytes]:
@@ -202,6 +213,10 @@ SMALL = {
     "discogs-maest-10s-pw-129e": Small(
         lambda name, weights: maest_card(name, cols=62, n_classes=400, weights=weights, **SIZES),
         lambda: torch_file(passt_state(9, 62, 400)),
+    ),
+    "discogs-maest-10s-pw-129e-hub": Small(
+        lambda name, weights: maest_hub_card(name, n_frames=626, n_classes=400, hub=weights.hub),
+        small_maest_on_the_hub,
     ),
     "passt_s_swa_p16_128_ap476": Small(
         lambda name, weights: passt_card(name, grid=(12, 99), n_classes=527, weights=weights, **SIZES),

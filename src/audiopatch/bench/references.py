@@ -24,11 +24,11 @@ Outputs = dict[str, Any]
 
 
 def ast(job: dict[str, Any], waves: Sequence[np.ndarray]) -> Iterator[Outputs]:
-    """transformers' ASTForAudioClassification and its extractor."""
-    from transformers import ASTFeatureExtractor, ASTForAudioClassification
+    """transformers' AST behind its extractor; MAEST's copies on the hub bring one of their own."""
+    from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
 
-    net = ASTForAudioClassification.from_pretrained(job["weights"]).eval()
-    extract = ASTFeatureExtractor.from_pretrained(job["weights"])
+    net = AutoModelForAudioClassification.from_pretrained(**job["hub"], trust_remote_code=True).eval()
+    extract = AutoFeatureExtractor.from_pretrained(**job["hub"], trust_remote_code=True)
     job["labels"] = [net.config.id2label[index] for index in range(net.config.num_labels)]
     for wave in waves:
         mel = extract(wave, sampling_rate=16000, return_tensors="pt").input_values
@@ -240,6 +240,7 @@ ENVIRONMENTS = {
 REFERENCES: dict[str, tuple[Callable[..., Iterator[Outputs]], str]] = {
     "ast": (ast, "torch"),
     "maest": (maest, "torch"),
+    "maest-hub": (ast, "torch"),
     "passt": (passt, "torch"),
     "dasheng": (dasheng, "torch"),
     "ced": (ced, "torch"),
