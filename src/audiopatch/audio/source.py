@@ -193,7 +193,7 @@ _TAG_NAMES = ("artist", "album", "title", "genre")
 
 
 def own_tags(metadata: Mapping[str, str]) -> dict[str, str]:
-    """A file's artist, album, title, genre where it has them, at a length a table can bear, and as text that is text."""
+    """A file's artist, album, title, genre where it has them, as text that is text, at a length a table can bear."""
     sound = {key: value.encode(errors="surrogateescape").decode(errors="replace") for key, value in metadata.items()}
     found = {key.lower(): value.replace("\0", " ").strip() for key, value in sound.items()}
     return {name: found[name][:1000] for name in _TAG_NAMES if found.get(name)}

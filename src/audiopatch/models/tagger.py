@@ -47,7 +47,7 @@ class Tagger(nn.Module):
 
     ``card`` says what the model is, ``labels`` names its classes in order, ``frontend`` makes its mels,
     ``weights_sha256`` identifies the weights ("random" where there are none); ``engine`` and ``dtype`` say what
-    computes the backbone, as ``models.engines`` set it up.
+    computes the backbone, as ``models.engines`` set it up: ``mixed`` with sums and norms in float32, or all of it.
     """
 
     def __init__(self, card: ModelCard, labels: Sequence[str]):
@@ -56,6 +56,7 @@ class Tagger(nn.Module):
         self.labels: tuple[str, ...] = tuple(labels)
         self.weights_sha256 = "random"
         self.dtype: torch.dtype = torch.float32
+        self.mixed = True
         self.engine = "torch"
         with torch.device("cpu"):  # on the "meta" device, windows would import half of torch's compiler: a second
             frontend = FRONTENDS.load(card.frontend.name)
@@ -86,7 +87,8 @@ class Tagger(nn.Module):
         """mel (B, n_mels, frames) -> Prediction; stacks for the blocks in ``taps``."""
         with self._precision(mel):
             features = self.backbone(mel, plan, taps, seeds=seeds)
-            return Prediction(self.head(features.pooled).float(), features.pooled.float(), _float(features.stacks))
+            pooled = features.pooled.float()
+            return Prediction(self.head(pooled).float(), pooled, _float(features.stacks))
 
     def hear(self, wave: Tensor, plan: Plan = NO_REDUCTION) -> Tensor:
         """wave (B, S) -> mel (B, n_mels, frames), of which only what ``forward`` reads under ``plan`` need be right."""
@@ -123,7 +125,8 @@ class Tagger(nn.Module):
         return _LADDER.load("embed")(self, wave, sample_rate, **options)
 
     def _precision(self, mel: Tensor) -> torch.autocast:
-        autocast = self.engine == "torch" and self.dtype != torch.float32  # other engines see to it themselves
+        # other engines see to it themselves
+        autocast = self.engine == "torch" and self.dtype != torch.float32 and self.mixed
         return torch.autocast(mel.device.type, dtype=self.dtype if autocast else None, enabled=autocast)
 
 

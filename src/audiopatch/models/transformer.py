@@ -46,12 +46,12 @@ class SpectrogramTransformer(nn.Module):
         else:
             self.pos_embed: nn.Parameter = nn.Parameter(torch.zeros(1, config.prefix + rows * cols, dim))
         if config.norm_order == "post":
-            self.pre_norm: nn.LayerNorm = nn.LayerNorm(dim, eps=config.norm_eps)
+            self.pre_norm: Norm = Norm(dim, eps=config.norm_eps)
         block = _BLOCKS[config.norm_order]
         self.blocks: nn.ModuleList = nn.ModuleList(
             block(dim, config.n_heads, mlp_ratio=config.mlp_ratio, eps=config.norm_eps) for _ in range(config.depth)
         )
-        self.norm = nn.LayerNorm(dim, eps=config.norm_eps) if config.final_norm else nn.Identity()
+        self.norm = Norm(dim, eps=config.norm_eps) if config.final_norm else nn.Identity()
 
     def forward(
         self,
@@ -76,6 +76,7 @@ class SpectrogramTransformer(nn.Module):
         if 0 in plan:
             places = plan[0](places, signals)
         tokens = self._embed(places, mel, signals.mel, window_of(self.config, plan, mel.shape[2]))
+        tokens = tokens.with_x(tokens.x.to(self.blocks[0].norm1.weight.dtype))
         if self.config.norm_order == "post":
             tokens = tokens.with_x(self.pre_norm(tokens.x))
         stacks = {0: tokens.stack()} if 0 in taps else {}
@@ -192,7 +193,14 @@ class PatchEmbed(nn.Module):
         self.proj: nn.Conv2d = nn.Conv2d(1, dim, size, stride)
 
     def forward(self, patches: Tensor) -> Tensor:
-        return F.linear(patches, self.proj.weight.flatten(1), self.proj.bias)
+        return F.linear(patches.to(self.proj.weight.dtype), self.proj.weight.flatten(1), self.proj.bias)
+
+
+class Norm(nn.LayerNorm):
+    """x (..., D) -> (..., D), in the number format of its weights: a merge may have made x wider."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.to(self.weight.dtype))
 
 
 class Block(nn.Module):
@@ -203,9 +211,9 @@ class Block(nn.Module):
 
     def __init__(self, dim: int, n_heads: int, *, mlp_ratio: int, eps: float):
         super().__init__()
-        self.norm1: nn.LayerNorm = nn.LayerNorm(dim, eps=eps)
+        self.norm1: Norm = Norm(dim, eps=eps)
         self.attn: Attention = Attention(dim, n_heads)
-        self.norm2: nn.LayerNorm = nn.LayerNorm(dim, eps=eps)
+        self.norm2: Norm = Norm(dim, eps=eps)
         self.mlp: Mlp = Mlp(dim, mlp_ratio)
 
     def forward(self, tokens: TokenGrid, reducer: Reducer | None, signals: Signals) -> TokenGrid:

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from audiopatch.errors import UsageError
-from audiopatch.models.engines.eager import fast_float32
+from audiopatch.models.engines.eager import fast_float32, unmix
 from audiopatch.models.processor import Processor
 from audiopatch.models.transformer import attend
 from audiopatch.reducers.plan import parse_plan
@@ -67,3 +67,19 @@ def test_unknown_choices_are_refused():
         load_model("random/tiny-random", dtype="float8")
     with pytest.raises(UsageError, match="cannot compute in 'int8'"):
         load_model("random/tiny-random", dtype="int8")
+
+
+@pytest.mark.parametrize("plan", ["none", "F3T2", "topk:0.7@2", "tome:8@1,2", "F3T2+adaptive:F2T9@2"])
+def test_all_of_a_network_in_bfloat16_is_near_the_mixed_one(plan):
+    """What a GPU does, on any machine; merged tokens are wider in between."""
+    mixed, all_of_it = (load_model("random/tiny-random", device="cpu", dtype="bfloat16") for _ in range(2))
+    exact = load_model("random/tiny-random", device="cpu", dtype="float32")
+    unmix(all_of_it)
+    mel = exact.frontend(0.1 * torch.randn(2, 160_000, generator=torch.Generator().manual_seed(0)))
+    with torch.inference_mode():
+        wanted, usual, found = (net(mel, parse_plan(plan), (1,)) for net in (exact, mixed, all_of_it))
+    assert found.logits.dtype == found.stacks[1].dtype == torch.float32
+    if "topk" not in plan:  # which may choose another token for a rounding
+        assert relative_error(found.logits, wanted.logits) < 2e-2
+        assert relative_error(found.stacks[1], wanted.stacks[1]) < 2e-2
+        assert relative_error(usual.logits, wanted.logits) < 2e-2

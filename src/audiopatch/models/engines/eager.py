@@ -14,6 +14,7 @@ from torch import nn
 from audiopatch.errors import UsageError
 from audiopatch.models.processor import emulation_cost
 from audiopatch.models.tagger import Tagger
+from audiopatch.models.transformer import SpectrogramTransformer
 
 log: logging.Logger = logging.getLogger(__name__)
 
@@ -25,7 +26,8 @@ def prepare(tagger: Tagger, dtype: str) -> None:
     """Set the precision of ``tagger``; "auto" is bfloat16 on a GPU and float32 on a CPU.
 
     The weights of linear layers are stored in ``dtype``, so that autocast need not convert them at every forward pass;
-    residuals and norms stay in float32.
+    residuals and norms stay in float32. In bfloat16 on a GPU, where they are bound by memory, a plain transformer's are
+    in bfloat16, too: MAEST-30s takes 0.82 of the time (H200), with an error of 9e-3 instead of 7e-3.
     """
     on_cpu = tagger.device.type == "cpu"
     if dtype == "auto":
@@ -35,9 +37,22 @@ def prepare(tagger: Tagger, dtype: str) -> None:
     if on_cpu and (cost := emulation_cost(_DTYPES[dtype])):
         log.warning("%s; --dtype auto avoids that", cost)
     tagger.dtype = _DTYPES[dtype]
+    if not on_cpu and tagger.dtype == torch.bfloat16:
+        unmix(tagger)
     for module in tagger.backbone.modules():
         if isinstance(module, nn.Linear):
             module.to(tagger.dtype)
+
+
+def unmix(tagger: Tagger) -> None:
+    """Let all tokens of a transformer without convolutions be of ``tagger.dtype``; other networks stay mixed."""
+    network = tagger.backbone
+    if type(network) is not SpectrogramTransformer or network.config.stem:
+        return
+    for part in (network.patch_embed, network.blocks, network.norm, getattr(network, "pre_norm", None)):
+        if part is not None:
+            part.to(tagger.dtype)
+    tagger.mixed = False
 
 
 class _Users:
