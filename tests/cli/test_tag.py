@@ -60,7 +60,7 @@ def test_tag_a_library_and_tag_it_again(library, tmp_path):
 def test_a_dry_run_says_what_would_be_done_and_writes_nothing(library, tmp_path):
     facts = printed("tag-dry-run", audiopatch("tag", library, "--dry-run", "--json", cwd=tmp_path).stdout)
     assert (facts["found"], facts["to_do"], facts["current"]) == (11, 11, 0)
-    assert facts["audio_s"] > 0 and list(tmp_path.iterdir()) == []
+    assert facts["audio_s"] > 0 and facts["takes_s"] > 0 and list(tmp_path.iterdir()) == []
 
 
 def test_lines_on_stdout_and_a_reader_who_leaves(library, tmp_path):

@@ -15,8 +15,9 @@ from audiopatch.bench.contender import Case
 from audiopatch.bench.measure import pareto_front
 from audiopatch.bench.sweep import Row, Settings, sweep
 from audiopatch.bench.whole import command_of, cut_spec, decode_all, pace, real_segments, startup_s
-from audiopatch.errors import UsageError
+from audiopatch.errors import NoAudioError, UsageError
 from audiopatch.events import Doing, Note, Observer, silent
+from audiopatch.inference.extract import cut_for
 from audiopatch.inference.settings import Analysis, Runtime, n_cpus
 from audiopatch.models.tagger import Tagger
 from audiopatch.types import Segment, Track
@@ -130,6 +131,21 @@ def estimate(
     front = pareto_front(options, speed=lambda option: -option.eta_s, quality=lambda option: option.quality)
     command = command_of(library.folder, *_settings(chosen.row, library, device, pricing))
     return Estimate(size, front, chosen, command)
+
+
+def foresee(
+    tracks: Sequence[Track], analysis: Analysis, runtime: Runtime, *, at_most_s: float = 5.0
+) -> tuple[Survey, float | None]:
+    """What tracks hold, and the seconds that a run over them should take here with these very settings, once started.
+
+    Some of them are analysed for ``at_most_s``. None where nothing among them can be.
+    """
+    size = survey(tracks, cut_for(load_model(analysis.model, device=runtime.device), analysis))
+    some = random.Random(0).sample(list(tracks), min(size.n_tracks, _N_TRIED))
+    try:
+        return size, size.n_segments / pace(some, analysis, runtime, at_most_s=at_most_s)
+    except NoAudioError:
+        return size, None
 
 
 def _measure(

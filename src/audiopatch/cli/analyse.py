@@ -14,7 +14,7 @@ from audiopatch.audio.inputs import Inputs
 from audiopatch.audio.lists import find_reading, read_paths
 from audiopatch.audio.names import Area
 from audiopatch.cli import console
-from audiopatch.cli.console import after_words, audio, last_line, number, watched_line
+from audiopatch.cli.console import after_words, audio, duration, last_line, number, watched_line
 from audiopatch.cli.options import FailOn, Format, ProgressKind, Sources, Talk, Target
 from audiopatch.cli.progress import showing
 from audiopatch.documents import plain
@@ -72,13 +72,17 @@ Ending = Summary | RunRefused
 
 @dataclass(frozen=True, kw_only=True)
 class Foreseen:
-    """What a run would do: tracks found, to do, current, failed earlier, and about how much audio that is."""
+    """What a run would do: tracks found, to do, current, failed earlier, and about how much audio that is.
+
+    It should take ``takes_s`` seconds once it has started, or null where there is nothing to do.
+    """
 
     found: int
     to_do: int
     current: int
     failed_earlier: int
     audio_s: float
+    takes_s: float | None
     output: str
     model: str
 
@@ -97,7 +101,9 @@ def analyse(verb: str, sources: Sources, analysis: Analysis, target: Target, run
     listed = read_listed(sources.files_from, null=sources.null)
     inputs = Inputs(sources.inputs or (), listed, sources.include or (), sources.exclude or ())
     if target.dry_run:
-        _foresee(inputs, analysis, target, runtime)
+        with showing(talk.progress, quiet=talk.quiet, verbose=talk.verbose) as observer:
+            foreseen = _foresee(inputs, analysis, target, runtime, observer)
+        _tell_foreseen(foreseen, as_json=target.json)
         return
     for_program = talk.progress is ProgressKind.json
     with showing(talk.progress, quiet=talk.quiet, verbose=talk.verbose) as observer:
@@ -156,11 +162,11 @@ def _run(
     return result, 0 if target.watch else exit_code(result.counts, target.fail_on)
 
 
-def _foresee(inputs: Inputs, analysis: Analysis, target: Target, runtime: Runtime) -> None:
-    """Say what a run would analyse, and write nothing."""
-    from audiopatch.audio.survey import survey
-    from audiopatch.types import CutSpec
+def _foresee(inputs: Inputs, analysis: Analysis, target: Target, runtime: Runtime, observer: Observer) -> Foreseen:
+    """What a run would analyse, and how long that should take; nothing is written."""
+    from audiopatch.bench.estimate import foresee
 
+    observer(Doing("looking for music"))
     folder = None if target.output == STDOUT or runtime.force else folder_at(target.output)
     before = None if folder is None else read_run(folder)
     known = Journal.empty()
@@ -168,23 +174,32 @@ def _foresee(inputs: Inputs, analysis: Analysis, target: Target, runtime: Runtim
         known = Journal.of(PartStore(folder, FORMATS.load(before["parameters"]["format"])()))
     tracks = inputs.tracks(root=before["root"] if before else None)
     with list_work(tracks, known, folder=None, retry_failed=runtime.retry_failed) as work:
-        found = survey(list(work), CutSpec(16_000, segment_s=10.0))
-        foreseen = Foreseen(
+        observer(Doing("trying a few tracks"))
+        found, takes_s = foresee(list(work), analysis, runtime)
+        return Foreseen(
             found=work.n_found,
             to_do=work.n_todo,
             current=work.n_up_to_date,
             failed_earlier=work.n_failed_before,
             audio_s=round(found.audio_s, 1),
+            takes_s=None if takes_s is None else round(takes_s, 1),
             output=target.output,
             model=analysis.model,
         )
-    if target.json:
+
+
+def _tell_foreseen(foreseen: Foreseen, *, as_json: bool) -> None:
+    if as_json:
         console.print_json(foreseen)
         return
-    rest = f"; {number(work.n_up_to_date)} current" if work.n_up_to_date else ""
-    rest += f", {number(work.n_failed_before)} failed earlier" if work.n_failed_before else ""
-    console.say(f"{number(work.n_todo)} of {number(work.n_found)} tracks to do, about {audio(found.audio_s)}{rest}")
-    console.say("nothing was written; how long it takes: audiopatch estimate FOLDER")
+    rest = f"; {number(foreseen.current)} current" if foreseen.current else ""
+    rest += f", {number(foreseen.failed_earlier)} failed earlier" if foreseen.failed_earlier else ""
+    console.say(
+        f"{number(foreseen.to_do)} of {number(foreseen.found)} tracks to do, about {audio(foreseen.audio_s)}{rest}"
+    )
+    if foreseen.takes_s is not None:
+        console.say(f"that takes about {duration(foreseen.takes_s)} here, judged by a trial of a few seconds")
+    console.say("nothing was written; for a deadline or another speed: audiopatch estimate FOLDER")
 
 
 def _warn_of_output(inputs: Inputs, output: str, observer: Observer) -> None:
