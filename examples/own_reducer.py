@@ -41,6 +41,7 @@ if __name__ == "__main__":
 
     plan = parse_plan("own_reducer:Onsets:0.4+topk:0.5@2")
     tagger = load_model("tiny-random", device="cpu")
+    assert tagger.grid is not None  # it is a transformer
     print(plan, "means", describe(plan, tagger.grid))
 
     clicks = torch.zeros(1, 10 * tagger.frontend.sample_rate)

@@ -12,6 +12,7 @@ import json
 import re
 import sys
 from collections.abc import Iterator
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -52,9 +53,7 @@ def command_section(command: Any, name: str, *, level: int) -> Iterator[str]:
     usage = " ".join(command.collect_usage_pieces(context))
     yield f"```\n{name} {usage}\n```"
     records = (parameter.get_help_record(context) for parameter in command.get_params(context))
-    rows = [
-        f"| `{cell(names)}` | {cell(meaning)} |" for names, meaning in filter(None, records) if "--help" not in names
-    ]
+    rows = [f"| {code(names)} | {cell(meaning)} |" for names, meaning in filter(None, records) if "--help" not in names]
     if rows:
         yield "\n".join(["| option | meaning |", "|---|---|", *rows])
 
@@ -189,6 +188,11 @@ def is_examples(block: str) -> bool:
     return any(re.match(r"\s*audiopatch .+\S {2,}\S", line) for line in block.splitlines())
 
 
+def code(text: str) -> str:
+    """Code in a cell of a table; not every reader of Markdown takes \\| in code for a bar."""
+    return f"<code>{escape(text).replace('|', '&#124;')}</code>" if "|" in text else f"`{text}`"
+
+
 def cell(text: str) -> str:
     return MARKUP.sub("", " ".join(text.split())).replace("|", "\\|").replace("\\[", "[")
 
@@ -215,7 +219,7 @@ schema = json.loads(files("audiopatch").joinpath("{SCHEMA_FILE}").read_text())
 print(*schema["$defs"])
 ```"""
     yield "| document | printed by |\n|---|---|\n" + "\n".join(
-        f"| [`{name}`](#{name}_) | `{cell(one.command)}` |" for name, one in DOCUMENTS.items()
+        f"| [`{name}`](#{name}_) | {code(one.command)} |" for name, one in DOCUMENTS.items()
     )
     for name in DOCUMENTS:
         yield f"## {name} {{#{name}_}}"

@@ -21,12 +21,12 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import soundfile
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import audiopatch
 from audiopatch.bench.contender import Case
@@ -81,11 +81,10 @@ class Check:
                     reference = _logits(load_model(name, device="cpu", dtype="float32"), wave, plan)
                     fp32 = _logits(load_model(name, device=str(self.device), dtype="float32"), wave, plan)
                 bf16 = _logits(load_model(name, device=str(self.device), dtype="bfloat16"), wave, plan)
-                row = {"model": name, "patchout": plan}
-                row |= {"fp32": _error(fp32, reference), "bf16": _error(bf16, reference)}
-                self.hold(f"{name} {plan} fp32", row["fp32"], FP32_BOUND)
-                self.hold(f"{name} {plan} bf16", row["bf16"], BF16_BOUND)
-                rows.append(row)
+                errors = {"fp32": _error(fp32, reference), "bf16": _error(bf16, reference)}
+                self.hold(f"{name} {plan} fp32", errors["fp32"], FP32_BOUND)
+                self.hold(f"{name} {plan} bf16", errors["bf16"], BF16_BOUND)
+                rows.append({"model": name, "patchout": plan, **errors})
                 if load_model(name, device="cpu").grid is None:
                     break  # a convolutional network has no plans
         return rows
@@ -143,7 +142,7 @@ class Check:
             if self.device.type == "cuda":
                 row["graph_ms"] = _median_ms(_graph(plain), self.device)
             if not self.toy:
-                for block in tagger.backbone.blocks:
+                for block in cast(nn.ModuleList, tagger.backbone.blocks):
                     block.compile()  # the blocks alone: a plan is Python
                 row["compiled_ms"] = _median_ms(plain, self.device)
             rows.append(row)

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from fetch_free_music import HELD_OUT
 
@@ -82,9 +83,10 @@ def by_class(held: HeldOut, student: Tagger) -> list[str]:
     """A table of the classes that it ranks best and worst, by average precision at F0T0."""
     found = held.by_class(student)
     names = sorted(found, key=lambda number: -found[number])
+    columns = np.arange(len(student.labels))[held.columns]
 
     def words(number: int) -> str:
-        return f"{split_label(student.labels[held.columns[number]]).leaf} | {found[number]:.2f}"
+        return f"{split_label(student.labels[columns[number]]).leaf} | {found[number]:.2f}"
 
     return [
         "| ranked best at F0T0 | average precision | ranked worst | average precision |",

@@ -72,7 +72,7 @@ def _one_stage(stage: str, folder: Path, n_tracks: int, part: int) -> None:
 
 
 def _track(number: int) -> Track:
-    track_id = f"{_ids(np.uint64([number]))[0]:016x}"
+    track_id = f"{_ids(np.array([number]))[0]:016x}"
     path = f"/music/{number // _PER_FOLDER:06d}/{number % _PER_FOLDER:02d} some title.mp3"
     return Track(path, "/music", track_id, 4_000_000 + number, 1_700_000_000_000_000_000 + number)
 
@@ -122,8 +122,8 @@ def _nothing(folder: Path, n_tracks: int, part: int) -> None: ...
 
 def _files(folder: Path, n_tracks: int, part: int) -> None:
     for number in range(n_tracks // 10):
-        if number % _PER_FOLDER == 0:
-            (inside := folder / "music" / f"{number // _PER_FOLDER:06d}").mkdir(parents=True)
+        inside = folder / "music" / f"{number // _PER_FOLDER:06d}"
+        inside.mkdir(parents=True, exist_ok=True)
         (inside / f"{number % _PER_FOLDER:02d} some title.mp3").touch()
 
 
@@ -143,7 +143,7 @@ def _repeats(folder: Path, n_tracks: int, prepared: None) -> int:
     beginnings = Beginnings()
     for number in range(n_tracks):
         track = _track(number)
-        beginning = beginning_of(Segment(track, 0, 0.0, 10.0, np.float32([number])))
+        beginning = beginning_of(Segment(track, 0, 0.0, 10.0, np.array([number], np.float32)))
         assert beginnings.first(beginning, track.track_id) == track.track_id
     return n_tracks
 

@@ -12,6 +12,7 @@ import sys
 import tomllib
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "THIRD_PARTY.md"
@@ -96,7 +97,7 @@ def name_of(need: str) -> str:
 
 def licence_of(package: Distribution) -> str:
     """The SPDX expression where it states one, else its free text or classifier in SPDX terms."""
-    about = package.metadata
+    about: Any = package.metadata  # an email's headers
     if about.get("License-Expression"):
         return about["License-Expression"]
     classifiers = [

@@ -105,7 +105,7 @@ _USUAL = {6: ("FL", "FR", "FC", "LFE", "BL", "BR"), 8: ("FL", "FR", "FC", "LFE",
 _OPPOSITE = 0.01
 
 
-def mono(channels: Sequence[np.ndarray], places: Sequence[str] = ()) -> np.ndarray:
+def mono(channels: Sequence[np.ndarray] | np.ndarray, places: Sequence[str] = ()) -> np.ndarray:
     """channels C x (S,) of one PCM type -> (S,) float32 in [-1, 1]: their mean, at most as loud as the loudest.
 
     The mean of the channels, not FFmpeg's own mono downmix, which is 3 dB louder than what models were trained on.

@@ -68,7 +68,7 @@ def _real_times(taggers: Sequence[Tagger], plans: Sequence[Plan | None], repeats
     finally:
         torch.set_num_threads(n_threads)
     return [
-        tagger.card.segment_s / timing.best_s if (timing := timings.get(index)) else None
+        tagger.card.segment_s / timings[index].best_s if index in timings else None
         for index, tagger in enumerate(taggers)
     ]
 

@@ -247,7 +247,9 @@ def _is_path(words: str) -> bool:
 
 
 def _unknown_track(name: str, tables: Tables) -> str:
-    failed = tables.errors[tables.errors["path"].str.endswith(Path(name).name)] if len(tables.errors) else []
+    failed = tables.errors
+    if len(failed):
+        failed = failed[failed["path"].str.endswith(Path(name).name)]
     if len(failed):
         return f"{failed.iloc[0]['path']} could not be read: {failed.iloc[0]['message']}"
     names = [Path(path).name for path in tables.tracks["path"]] if len(tables.tracks) else []

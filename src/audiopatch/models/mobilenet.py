@@ -128,7 +128,8 @@ class ConvNormAct(nn.Sequential):
     def _fold(self) -> _Folded:
         conv, norm = cast(nn.Conv2d, self[0]), cast(nn.BatchNorm2d, self[1])
         counter = norm.num_batches_tracked  # the statistics change without a new version of theirs, with one of this
-        sources = (conv.weight, norm.weight, norm.bias, norm.running_mean, norm.running_var, counter)
+        held = (conv.weight, norm.weight, norm.bias, norm.running_mean, norm.running_var, counter)
+        sources = cast(tuple[Tensor, ...], held)  # only norms without statistics lack some
         if self._folded is None or not self._folded.holds(sources):
             self._folded = _Folded.of(conv, norm, sources)
         return self._folded
@@ -154,7 +155,8 @@ class _Folded:
         weight, scale, shift, mean, var, _ = (source.detach() for source in sources)
         scale = scale * torch.rsqrt(var + norm.eps)
         shape = (conv.padding, conv.stride, conv.dilation, conv.groups)
-        packed = torch._C._nn.mkldnn_reorder_conv2d_weight((weight * scale[:, None, None, None]).to_mkldnn(), *shape)
+        reorder = torch._C._nn.mkldnn_reorder_conv2d_weight  # type: ignore[attr-defined]
+        packed = reorder((weight * scale[:, None, None, None]).to_mkldnn(), *shape)
         held = tuple(source.detach() for source in sources)
         return cls(held, tuple(map(version, sources)), packed, shift - mean * scale)
 

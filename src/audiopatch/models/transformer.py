@@ -25,6 +25,9 @@ _LONG = 1024  # tokens from which the fused kernel wins in float32 on any CPU
 class SpectrogramTransformer(nn.Module):
     """mel (B, n_mels, frames) -> Features. Blocks are numbered from 1; 0 is the token grid before block 1."""
 
+    cls_token: nn.Parameter
+    dist_token: nn.Parameter
+
     def __init__(self, config: TransformerConfig):
         super().__init__()
         self.config = config
