@@ -6,7 +6,7 @@ WORKDIR /source
 RUN python -m venv /opt/audiopatch
 # torch from its own index of CPU builds: the default wheels bring several GB of CUDA
 RUN /opt/audiopatch/bin/pip install --no-cache-dir --index-url https://download.pytorch.org/whl/cpu torch==2.13.0
-COPY pyproject.toml README.md LICENSE CHANGELOG.md constraints.txt ./
+COPY pyproject.toml README.md LICENSE THIRD_PARTY.md CHANGELOG.md constraints.txt ./
 COPY src ./src
 COPY packaging/man ./packaging/man
 RUN /opt/audiopatch/bin/pip install --no-cache-dir -c constraints.txt '.[write]'

@@ -15,7 +15,7 @@
 # make card            measure it again on music it never heard, and write its tables (a quiet machine; some minutes)
 # make check-models    published weights beside their authors' packages, as build/check-models.md (needs a network; GB)
 # make rehearse-check-models    the same on random weights from a server of its own (needs package registries; GB)
-# make lint     style, types, workflows
+# make lint     style, types, licences, workflows
 # make check    what must be green before a change is merged: lint and all tests
 PYTHON ?= python3
 VENV ?= .venv
@@ -143,6 +143,7 @@ lint: $(VENV)/.dev $(ACTIONLINT)
 	$(BIN)/ruff check src tests scripts examples
 	$(BIN)/ruff format --check src tests scripts examples
 	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/python scripts/third_party.py --check
 	$(ACTIONLINT)
 
 check: lint test-all

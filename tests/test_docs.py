@@ -1,9 +1,10 @@
-"""Each column of the tables is explained, and models are in the pages as their cards say.
+"""Columns of the tables are explained, models are in the pages as their cards say, copies agree with the original.
 
 That generated pages are current, `make docs` sees to.
 """
 
 import re
+import tomllib
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from audiopatch.zoo.labels import never_tags
 from audiopatch.zoo.native import WEIGHTS_FILE, read_labels
 
 ROOT = Path(__file__).parents[1]
+RECIPE = "packaging/conda-forge/recipe.yaml"
 
 
 def test_every_column_is_explained():
@@ -87,3 +89,23 @@ def test_sizes_in_the_docs_are_counted():
             cost = cost_of(CARDS[name])
             assert n_params == f"{cost.n_params / 1e6:.3g} M", name
             assert macs == f"{cost.macs / 1e9 / CARDS[name].segment_s:.2g} G", name
+
+
+def test_files_that_repeat_a_version_have_this_one():
+    def text(name: str) -> str:
+        return (ROOT / name).read_text(encoding="utf-8")
+
+    version = tomllib.loads(text("pyproject.toml"))["project"]["version"]
+    assert f"version: {version}\n" in text("CITATION.cff") and f"version: {version}\n" in text(RECIPE)
+    assert f"## [{version}]" in text("CHANGELOG.md")
+    (torch,) = re.findall(r"^torch==\S+", text("constraints.txt"), re.M)
+    assert f" {torch}\n" in text("Dockerfile")
+
+
+def test_the_conda_recipe_asks_for_what_the_package_needs():
+    renamed = {"torch": "pytorch", "soxr": "soxr-python", "soundfile": "pysoundfile"}
+    needed = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
+    names = [re.split("[>=]", one)[0] for one in needed]
+    recipe = (ROOT / RECIPE).read_text(encoding="utf-8")
+    missing = [name for name in names if f"- {renamed.get(name, name)} >=" not in recipe]
+    assert not missing and recipe.count(" >=") == len(names) + 1  # and Python
