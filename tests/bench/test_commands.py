@@ -7,6 +7,8 @@ import os
 import shlex
 import subprocess
 import sys
+import threading
+from contextlib import nullcontext
 from pathlib import Path
 
 import pandas as pd
@@ -71,6 +73,27 @@ def test_bench_keeps_to_its_budget_and_names_what_it_left_out(share, says, music
     assert says in said.err + said.out.replace("\n", " ")
 
 
+def test_what_was_timed_until_ctrl_c_is_shown(music, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    stop, really = threading.Event(), sweep.time_runs
+    stop.exit_code = 130
+
+    def time_runs(runs, **how):
+        """Ctrl-C when the first setting has been timed and the second has not."""
+        left = iter([False, False, True])
+        found = really(runs, **{**how, "stop": lambda: next(left, True)})
+        stop.set()
+        return found
+
+    monkeypatch.setattr(sweep, "time_runs", time_runs)
+    monkeypatch.setattr("audiopatch.cli.bench.stop_on_signals", lambda: nullcontext(stop))
+    how = ["--engine", "torch:float32", "--patchout", "F0T0", "--patchout", "F3T2", "--no-whole"]
+    assert bench_command([str(music), "-m", "tiny-random", *how], standalone_mode=False) == 130
+    (row,) = json.loads((tmp_path / "audiopatch.bench" / "bench.json").read_text())["rows"]
+    assert row["patchout"] == "F0T0" and row["quality"] == 1
+    assert " F0T0 " in capsys.readouterr().out
+
+
 @pytest.mark.slow  # five starts of a run; test_labelled.py has the judging
 def test_bench_judges_by_labels_and_times_whole_runs(music, tmp_path):
     pytest.importorskip("sklearn")
@@ -109,7 +132,7 @@ def test_bench_refuses_in_a_sentence_what_cannot_work(words, says, music, tmp_pa
 
 def bench_command(words, **how):
     with errors_to_words():
-        find_command("bench").main(words, **how)
+        return find_command("bench").main(words, **how)
 
 
 def test_a_published_comparison_is_repeated(music, tmp_path, monkeypatch, capsys):

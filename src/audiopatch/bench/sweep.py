@@ -80,7 +80,7 @@ class Settings:
 
     ``budget_s`` is for everything: preparing gets two fifths of it, timing what is left of three quarters, and judging
     the rest (a ``judge`` of labelled clips takes what it takes). What no time is left for is skipped in words, all but
-    the first setting. ``stop`` ends it early, with the rows that are ready.
+    the first setting. ``stop`` ends it early, with rows for what has been timed, judged in the quickest way.
     """
 
     judge: Judge | None = None
@@ -109,16 +109,18 @@ def sweep(
     device, began = find_device(settings.device), time.perf_counter()
     left_s = lambda share: began + share * settings.budget_s - time.perf_counter()  # noqa: E731
     contenders, skipped = _contenders(cases, segments, settings, left_s, observer)
-    built, missing = _baselines(baselines, device)
+    built, missing = _baselines(() if settings.stop() else baselines, device)
     timed = _timed([*contenders, *built], device, settings, left_s(TIME), observer)
-    few = _few(segments, timed, left_s(1.0))
+    stopped = settings.stop()
+    few = _few(segments, timed, 0.0 if stopped else left_s(1.0))
     unreduced = Unreduced(few, str(device))
+    judge = unreduced if stopped or settings.judge is None else settings.judge
     rows = []
     for done, one in enumerate(timed):
-        if settings.stop():
+        if settings.stop() and not stopped:
             break
         observer(Doing("judging", done, len(timed)))
-        rows.append(_row(one, device, _same_network(one, timed), unreduced, settings.judge or unreduced))
+        rows.append(_row(one, device, _same_network(one, timed), unreduced, judge))
     return rows, [*skipped, *missing]
 
 

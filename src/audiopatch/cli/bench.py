@@ -221,6 +221,9 @@ def print_report(report: BenchReport, output: str) -> None:
         console.print(_table(rows, columns))
     for skipped in report.skipped:
         console.print(f"{skipped.model} skipped because: {skipped.why}")
+    if not report.rows:
+        console.print("nothing was timed")
+        return
     console.print("\n" + "; ".join(meanings.values()), style="dim")
     if report.whole_runs:
         console.print("\ntagging whole tracks, × real time: each stage alone, and the run", style="bold")
