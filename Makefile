@@ -15,8 +15,9 @@
 # make card            measure it again on music it never heard, and write its tables (a quiet machine; some minutes)
 # make check-models    published weights beside their authors' packages, as build/check-models.md (needs a network; GB)
 # make rehearse-check-models    the same on random weights from a server of its own (needs package registries; GB)
-# make lint     style, types, licences, workflows
-# make check    what must be green before a change is merged: lint and all tests
+# make lint     style, licences, workflows
+# make types    pyright over src, scripts and examples
+# make check    what must be green before a change is merged: lint, types and all tests
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
@@ -29,7 +30,7 @@ INSTALL = @echo "installing into $(VENV): some minutes the first time"; $(BIN)/p
 WORKERS ?= 2
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
-.PHONY: demo test test-all test-slow numerics documentation coverage docs dist container faults soak default-model card check-models rehearse-check-models lint check constraints clean
+.PHONY: demo test test-all test-slow numerics documentation coverage docs dist container faults soak default-model card check-models rehearse-check-models lint types check constraints clean
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit("audiopatch needs Python 3.11 or newer: make PYTHON=python3.11") if sys.version_info < (3, 11) else 0'
@@ -67,7 +68,7 @@ numerics: $(VENV)/.test
 	ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2 $(PYTEST) $(NUMERIC)
 
 documentation: $(VENV)/.test
-	$(BIN)/python -m pytest -m "slow or not slow" tests/test_documentation.py
+	$(PYTEST) -m "slow or not slow" tests/test_documentation.py
 
 coverage: $(VENV)/.dev
 	$(PYTEST) --cov --cov-report=term:skip-covered
@@ -142,11 +143,13 @@ $(ACTIONLINT):
 lint: $(VENV)/.dev $(ACTIONLINT)
 	$(BIN)/ruff check src tests scripts examples
 	$(BIN)/ruff format --check src tests scripts examples
-	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/python scripts/third_party.py --check
 	$(ACTIONLINT)
 
-check: lint test-all
+types: $(VENV)/.dev
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+check: lint types test-all
 
 clean:
 	rm -rf $(VENV) build

@@ -152,7 +152,10 @@ def test_each_shell_is_answered_in_its_own_form(monkeypatch, capsys):
 
     about = "Show what was found: the library at a glance, the tags of one track, the best tracks of a label."
     assert told("fish", "audiopatch sho") == f"show\t{about}"
+    monkeypatch.setenv("_TYPER_COMPLETE_WORD_TO_COMPLETE", "sho")
     assert told("powershell", "audiopatch sho") == f"show:::{about}"
+    monkeypatch.setenv("_TYPER_COMPLETE_WORD_TO_COMPLETE", "")
+    assert [line.split(":::")[0] for line in told("pwsh", "audiopatch config").splitlines()][:2] == ["init", "show"]
     assert told("zsh", "audiopatch sho") == f"local -a found=({shlex.quote(f'show:{about}')}); _describe '' found"
     assert told("zsh", "audiopatch show heav") == "local -a found=('Heavy metal'); _describe '' found"
     assert told("zsh", "audiopatch tag ") == "_files" and told("fish", "audiopatch tag ") == ""

@@ -74,6 +74,8 @@ def _typed(shell: str) -> tuple[list[str], str]:
         return words[1:at], words[at] if at < len(words) else ""
     line = os.environ.get("_TYPER_COMPLETE_ARGS", "")
     words = _split(line)
+    if shell in ("powershell", "pwsh"):  # which leaves out the blank behind the last word
+        line = os.environ.get("_TYPER_COMPLETE_WORD_TO_COMPLETE", "")
     return (words[1:], "") if not line or line[-1].isspace() else (words[1:-1], words[-1])
 
 
