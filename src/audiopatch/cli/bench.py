@@ -123,7 +123,7 @@ def bench(
 ) -> None:
     """Measure models, patchouts and engines against each other, in one run.
 
-    [bold]audiopatch bench ~/Music -m mn04_as[/bold]                  without either: the default
+    [bold]audiopatch bench ~/Music -m mn04_as[/bold]                  another model, your music
     [bold]audiopatch bench --dataset gtzan --data-dir ~/gtzan[/bold]  quality by labels
     [bold]audiopatch bench --experiment maest-figure-3[/bold]         MAEST beside two CNNs
     """
