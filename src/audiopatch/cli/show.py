@@ -62,20 +62,21 @@ def show(
 
 
 def print_tracks(tracks: Sequence[Shown], model: str, *, to_stdout: bool) -> None:
-    """A line for each track: its place, its length, and the first tags of each group that are meant, else a guess."""
-    grid = console.grid(f"Tags by {model}", "track", "length")
-    tags = [[tag for tag in track.tags if tag.meant] or list(track.tags[:1]) for track in tracks]
-    groups = [group for group in _TITLES if any(tag.group == group for some in tags for tag in some)]
-    for group in groups:
-        grid.add_column(_TITLES[group], overflow="fold")
-    names = _short_names([track.path for track in tracks])
-    for name, track, some in zip(names, tracks, tags, strict=True):
-        mark = " (damaged)" if track.status == "damaged" else ""
-        cells = [", ".join([_words(tag) for tag in some if tag.group == group][:_PER_GROUP]) for group in groups]
-        grid.add_row(*map(console.printable, (name + mark, _length(track), *cells)))
+    """Each track's name and length, and below, group by group, its first tags that are meant, else a guess."""
+    from rich.padding import Padding
+
     out = console.rich_console(stderr=not to_stdout)
-    out.print(grid)
-    if any(not tag.meant for some in tags for tag in some):
+    out.print(f"Tags by {console.printable(model)}")
+    names, guessed = _short_names([track.path for track in tracks]), False
+    for name, track in zip(names, tracks, strict=True):
+        tags = [tag for tag in track.tags if tag.meant] or track.tags[:1]
+        guessed |= any(not tag.meant for tag in tags)
+        of_groups = ([_words(tag) for tag in tags if tag.group == group][:_PER_GROUP] for group in _TITLES)
+        words = " · ".join(", ".join(some) for some in of_groups if some)
+        mark = " (damaged)" if track.status == "damaged" else ""
+        out.print(console.printable(f"{name}{mark}  {_length(track)}"), style="bold")
+        out.print(Padding(console.printable(words or "no tags"), (0, 0, 0, 2)))
+    if guessed:
         out.print(_GUESS)
 
 
