@@ -93,7 +93,7 @@ dist: $(VENV)/.dev
 	$(PYTHON) -m venv build/wheel-venv
 	build/wheel-venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt build/dist/*.whl
 	cd build && wheel-venv/bin/audiopatch tag ../examples/music --output wheel-demo --force
-	@test $$(wc -c < build/dist/*.whl) -le 26214400 || (echo "the wheel is larger than 25 MB" && exit 1)
+	@test $$(cat build/dist/*.whl | wc -c) -le 26214400 || (echo "the wheel is larger than 25 MB" && exit 1)
 	$(BIN)/cyclonedx-py environment build/wheel-venv/bin/python --output-file build/sbom.json
 
 ENGINE ?= docker
