@@ -39,3 +39,15 @@ def test_an_emulated_format_works_by_name_and_says_what_it_costs(monkeypatch, ca
     assert "only emulates bfloat16" in caplog.text and "times float32's time" in caplog.text
     with torch.inference_mode():
         assert tagger(torch.randn(1, 96, 625)).logits.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("model", "installed", "engine"),
+    [("mn04_as", True, "openvino"), ("mn04_as", False, "torch"), ("random/tiny-random", True, "torch")],
+)
+def test_the_fastest_that_is_exact(model, installed, engine, monkeypatch):
+    if installed:
+        pytest.importorskip("openvino")
+    monkeypatch.setattr(engines, "find_spec", lambda name: installed)
+    tagger = load_model(model, device="cpu", engine="auto")
+    assert (tagger.engine, tagger.dtype) == (engine, torch.float32)

@@ -215,7 +215,7 @@ _COMPLETED = {
     "model": complete_models,
     "patchout": complete_plans,
     "pool": one_of("mean", "max", "median", "noisy-or"),
-    "engine": one_of("torch", "openvino"),
+    "engine": one_of("torch", "openvino", "auto"),
     "device": one_of("auto", "cpu", "cuda", "all"),
     "dtype": one_of("auto", "float32", "bfloat16", "float16", "int8"),
     "vectors": one_of("float16", "float32"),

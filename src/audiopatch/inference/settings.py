@@ -125,7 +125,11 @@ class Runtime:
         "auto, float32, bfloat16, float16 or int8 (openvino); auto is bfloat16 on a GPU and with openvino.",
         MACHINE,
     )
-    engine: str = option("torch", "torch, or openvino: faster on CPUs, if installed.", MACHINE)
+    engine: str = option(
+        "torch",
+        "torch; openvino: faster on CPUs, if installed; or auto: the faster of them in float32.",
+        MACHINE,
+    )
     batch: int | None = option(None, "Segments per model call.", MACHINE, least=1, shown="auto")
     workers: int | None = option(
         None, "Decoding processes at most.", MACHINE, least=0, shown="as the model needs, up to the CPUs"
