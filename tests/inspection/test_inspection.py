@@ -1,6 +1,7 @@
 """Pages, pictures and the study's numbers, on a small network and sounds of known loudness."""
 
 import io
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -11,13 +12,15 @@ from matplotlib.image import imread
 from scipy.stats import kendalltau
 
 from audiopatch.errors import UsageError
-from audiopatch.inference.extract import find_plan
-from audiopatch.inspection.inspect import DEFAULT_PLAN, inspect_collection, inspect_wave
+from audiopatch.inference.extract import Extractor, find_plan
+from audiopatch.inference.settings import Analysis
+from audiopatch.inspection.inspect import DEFAULT_PLAN, inspect_collection, inspect_segment
 from audiopatch.inspection.pictures import kept_strip
 from audiopatch.inspection.study import Clusters, attention_by_block, quarter_blocks, study, watch
 from audiopatch.models.card import FrontendConfig, HeadConfig, MobileNetConfig, ModelCard, TransformerConfig
 from audiopatch.models.tagger import Tagger
 from audiopatch.reducers.plan import parse_plan
+from audiopatch.types import Segment, Track
 
 LABELS = tuple(f"<b>label {number}</b>" for number in range(20))
 
@@ -34,10 +37,11 @@ def tagger() -> Tagger:
     return small
 
 
-def sounds(n: int) -> list[np.ndarray]:
+def sounds(n: int) -> list[Segment]:
     """Four seconds each: noise that fades in, so that later columns are louder."""
     chance = np.random.default_rng(0)
-    return [(np.linspace(0, 0.5, 64000) * chance.standard_normal(64000)).astype(np.float32) for _ in range(n)]
+    waves = [(np.linspace(0, 0.5, 64000) * chance.standard_normal(64000)).astype(np.float32) for _ in range(n)]
+    return [Segment(Track("", "", "0" * 16, 0, 0), 0, 0.0, 4.0, wave) for wave in waves]
 
 
 class Page(HTMLParser):
@@ -58,7 +62,7 @@ class Page(HTMLParser):
 
 def test_the_page_of_a_file(tagger, tmp_path):
     plan = parse_plan("F1T2+topk:0.5/intensity@2")
-    path = inspect_wave(tagger, sounds(1)[0], plan, tmp_path / "a b", title="<script>evil()</script>.mp3")
+    path = inspect_segment(tagger, sounds(1)[0], plan, tmp_path / "a b", title="<script>evil()</script>.mp3")
     page = Page(path.read_text(encoding="utf-8"))
     assert [tag for tag, _ in page.elements].count("script") == 1
     assert "<script>evil()</script>.mp3" in page.text
@@ -73,8 +77,8 @@ def test_the_page_of_a_file(tagger, tmp_path):
 def test_time_runs_on_through_the_padding_of_a_short_sound(tmp_path):
     config = TransformerConfig(grid=(12, 30), n_mels=128, dim=64, depth=1, positions="full")
     card = ModelCard("padding", "ast", FrontendConfig("ast", 306), config, HeadConfig(20), "classes-20", 3.06)
-    second = sounds(1)[0][:16000]
-    path = inspect_wave(Tagger(card, LABELS).eval(), second, parse_plan("F1T2"), tmp_path, title="a second")
+    second = replace(sounds(1)[0], wave=sounds(1)[0].wave[:16000])
+    path = inspect_segment(Tagger(card, LABELS).eval(), second, parse_plan("F1T2"), tmp_path, title="a second")
     (strip,) = (attrs for _, attrs in Page(path.read_text(encoding="utf-8")).elements if attrs.get("class") == "strip")
     assert strip["data-seconds"] == "3.060"
 
@@ -92,13 +96,12 @@ def test_a_picture_veils_exactly_the_dropped_patches():
 
 
 def test_watching_changes_nothing(tagger):
-    mel = tagger.frontend(torch.from_numpy(np.stack(sounds(2))))
-    plan = parse_plan("random:0.5+topk:0.5@3")
-    seen = watch(tagger, mel, plan, seed=4)
-    with torch.no_grad():
-        direct = tagger(mel, plan, seeds=torch.tensor([4, 5]))
-    assert torch.equal(seen.prediction.logits, direct.logits)
-    assert {block: cells.shape[1] for block, cells in seen.cells.items()} == {0: 108, 3: 54}
+    (segment,) = sounds(1)
+    analysis = Analysis(model="small", patchout="random:0.5+topk:0.5@3", seed=4)
+    seen = watch(tagger, segment, parse_plan(analysis.patchout), seed=4)
+    tagged = Extractor(tagger, analysis, batch_size=1)([segment]).scores  # the very draw that `tag` makes
+    assert torch.equal(seen.scores, torch.from_numpy(tagged[0]))
+    assert {block: len(cells) for block, cells in seen.cells.items()} == {0: 108, 3: 54}
 
 
 def test_clusters_are_ordered_from_quiet_to_loud():
@@ -130,11 +133,10 @@ def test_the_study_of_a_collection(tagger, tmp_path):
 
 
 def test_tau_is_kendalls_between_attention_and_clusters(tagger):
-    wave = sounds(1)[0]
-    found = study(tagger, [wave], parse_plan("topk:0.5@2"))
+    (segment,) = sounds(1)
+    found = study(tagger, [segment], parse_plan("topk:0.5@2"))
     patches = found.patches
-    mel = tagger.frontend(torch.from_numpy(wave)[None])
-    attention = attention_by_block(tagger, mel)[3][0].numpy()
+    attention = attention_by_block(tagger, segment)[3].numpy()
     expected = kendalltau(attention, patches.cluster.to_numpy()).statistic
     row = found.tau[(found.tau.block == 3) & (found.tau.statistic == "intensity")]
     assert row.tau_mean.item() == pytest.approx(expected, abs=1e-9)

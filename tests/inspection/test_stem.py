@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from audiopatch.inference.extract import find_plan
-from audiopatch.inspection.inspect import inspect_collection, inspect_wave
+from audiopatch.inspection.inspect import inspect_collection, inspect_segment
 from audiopatch.models.card import FrontendConfig, HeadConfig, ModelCard, StemConfig, TransformerConfig
 from audiopatch.models.tagger import Tagger
 from audiopatch.reducers.plan import parse_plan
+from audiopatch.types import Segment, Track
 
 pytest.importorskip("matplotlib")
 
@@ -25,20 +26,21 @@ def tagger() -> Tagger:
 
 
 @pytest.fixture(scope="module")
-def waves() -> list[np.ndarray]:
+def segments() -> list[Segment]:
     rng = np.random.default_rng(0)
-    return [0.1 * rng.standard_normal(64000).astype(np.float32) for _ in range(3)]
+    waves = [0.1 * rng.standard_normal(64000).astype(np.float32) for _ in range(3)]
+    return [Segment(Track("", "", "0" * 16, 0, 0), 0, 0.0, 2.0, wave) for wave in waves]
 
 
-def test_the_page_of_a_file_and_its_cost(tagger, waves, tmp_path):
-    page = inspect_wave(tagger, waves[0], parse_plan("F1T2+topk:0.5@1"), tmp_path, title="noise")
+def test_the_page_of_a_file_and_its_cost(tagger, segments, tmp_path):
+    page = inspect_segment(tagger, segments[0], parse_plan("F1T2+topk:0.5@1"), tmp_path, title="noise")
     text = page.read_text(encoding="utf-8")
     assert "49 of 104 tokens after block 0, 25 after block 1" in text
     assert (tmp_path / "kept.png").stat().st_size > 10_000
 
 
-def test_the_study_of_a_collection(tagger, waves, tmp_path):
-    inspect_collection(tagger, waves, find_plan(tagger, "topk:0.7"), tmp_path, title="noise")
+def test_the_study_of_a_collection(tagger, segments, tmp_path):
+    inspect_collection(tagger, segments, find_plan(tagger, "topk:0.7"), tmp_path, title="noise")
     patches = pd.read_parquet(tmp_path / "patches.parquet")
     assert len(patches) == 3 * 104 and patches.left.sum() < len(patches)
     removal = pd.read_parquet(tmp_path / "removal.parquet")

@@ -39,12 +39,16 @@ class Outputs:
 
 
 class Extractor:
-    """Runs the model on batches, in the thread that calls. Where memory runs out it halves the batch, and remembers."""
+    """Runs the model on batches, in the thread that calls. Where memory runs out it halves the batch, and remembers.
 
-    def __init__(self, tagger: Tagger, analysis: Analysis, *, batch_size: int):
+    ``plan`` acts in place of the one that ``analysis`` spells: reducers that no text can name.
+    """
+
+    def __init__(self, tagger: Tagger, analysis: Analysis, *, batch_size: int, plan: Plan | None = None):
         self.tagger = tagger
         self.analysis = analysis
-        self.plan: Plan = check(tagger, analysis)
+        spelled = check(tagger, analysis)
+        self.plan: Plan = spelled if plan is None else plan
         self.stack = find_stack(tagger, analysis)
         self.batch_size = batch_size
         self.full_samples: int = round(tagger.card.segment_s * tagger.frontend.sample_rate)
@@ -232,13 +236,12 @@ def _join(pieces: list[np.ndarray | None]) -> np.ndarray | None:
 NEVER = 2.0  # no score reaches it
 
 
-def find_thresholds(tagger: Tagger, analysis: Analysis) -> Thresholds | None:
+def find_thresholds(tagger: Tagger, analysis: Analysis, plan: Plan) -> Thresholds | None:
     """What ``thresholds=True`` asks for, None where it does not; a UsageError where none fit this plan and pool."""
     if not analysis.thresholds:
         return None
-    plan = str(find_plan(tagger, analysis.patchout))
     card = tagger.card
-    return require_thresholds(card.thresholds, plan, analysis.pool, analysis.overlap, model=card.name)
+    return require_thresholds(card.thresholds, str(plan), analysis.pool, analysis.overlap, model=card.name)
 
 
 def label_thresholds(tagger: Tagger, thresholds: Thresholds | None) -> tuple[float, ...]:

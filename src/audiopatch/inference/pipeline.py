@@ -25,7 +25,8 @@ from audiopatch.inference.runner import Job, Runner, find_runner
 from audiopatch.inference.settings import Analysis, Runtime, n_cpus
 from audiopatch.models.card import TransformerConfig
 from audiopatch.models.tagger import Tagger
-from audiopatch.reducers.plan import describe
+from audiopatch.models.thresholds import Thresholds
+from audiopatch.reducers.plan import Plan, describe
 from audiopatch.tables.compaction import compact
 from audiopatch.tables.formats import JsonLines
 from audiopatch.tables.inherit import rebase
@@ -47,12 +48,19 @@ class Destination(Protocol):
 
 @dataclass
 class Run:
-    """The parts of a run that every stage needs, put together once by ``run_to_folder`` or ``run_to_stream``."""
+    """The parts of a run that every stage needs, put together once by ``started``.
+
+    ``asked`` is how the user would have it, ``runtime`` what that means here; ``plan`` and ``thresholds`` are what the
+    analysis means to this model.
+    """
 
     analysis: Analysis
+    asked: Runtime
     runtime: Runtime
     runner: Runner
     tagger: Tagger
+    plan: Plan
+    thresholds: Thresholds | None
     observer: Observer
     stop: threading.Event
     root: str
@@ -74,7 +82,7 @@ class Run:
             labels=self.tagger.labels if wanted.tags else (),
             parents=label_parents(self.tagger.card.labels),
             top_k=wanted.top or None,
-            min_scores=label_thresholds(self.tagger, find_thresholds(self.tagger, wanted)),
+            min_scores=label_thresholds(self.tagger, self.thresholds),
             min_score=wanted.min_score,
             content=content_of(self.tagger.card.labels, self.tagger.labels),
             dense=wanted.dense,
@@ -87,14 +95,12 @@ class Run:
         self.observer(Note(text))
 
     def introduce(self) -> None:
-        """Refuse what the model cannot do, before any work; say what is at work."""
-        tagger = self.tagger
-        plan, note = check(tagger, self.analysis), self.note
+        """Say what is at work."""
+        tagger, plan, thresholds, note = self.tagger, self.plan, self.thresholds, self.note
         dtype = str(tagger.dtype).removeprefix("torch.")
         note(f"{tagger.card.name}: engine {tagger.engine}, {dtype}, on {self.runner.describe(self.runtime)}")
         if tagger.weights_sha256 == "random":
             note(f"{tagger.card.name} has random weights: its tags and embeddings are noise")
-        thresholds = find_thresholds(tagger, self.analysis)
         if thresholds is not None and thresholds.plan is None:
             note(f"the thresholds of {tagger.card.name} were measured {thresholds.origin}")
         if plan and tagger.grid and isinstance(config := tagger.card.backbone, TransformerConfig):
@@ -214,7 +220,8 @@ def open_run(
 
     ``moved``: where the library of its rows was, and where it is.
     """
-    parameters = parameters_of(run.tagger, run.analysis, "parquet" if file_format == "csv" else file_format)
+    stored = "parquet" if file_format == "csv" else file_format
+    parameters = parameters_of(run.tagger, run.analysis, run.plan, run.thresholds, stored)
     with open_output(folder, parameters, force=run.runtime.force) as output:
         before = read_run(output.folder) or {}
         if moved is not None:
@@ -223,7 +230,7 @@ def open_run(
         record = Record.begin(
             output, run.tagger, inputs, run.runtime,
             root=run.root, device=run.runner.device(run.tagger),
-            request=request_of(run.analysis, run.runtime, file_format),
+            request=request_of(run.analysis, run.asked, file_format),
             disks=asdict(Disks.now(inputs.folders, before.get("disks"))),
         )  # fmt: skip
         if not run.runtime.force:  # which leaves what is there alone until all is ready
@@ -323,12 +330,16 @@ def started(
     """A run with its model loaded; what the model cannot do is refused here."""
     with find_runner(runtime) as runner:
         tagger = runner.load(analysis)
-        runtime = within(runtime, tagger, analysis)
-        run = Run(analysis, runtime, runner, tagger, observer, stop or threading.Event(), root)
+        plan = check(tagger, analysis)
+        thresholds = find_thresholds(tagger, analysis, plan)
+        here = within(runner.runtime, tagger, analysis)
+        run = Run(
+            analysis, runtime, here, runner, tagger, plan, thresholds, observer, stop or threading.Event(), root
+        )  # fmt: skip
         run.introduce()
-        if runtime.max_memory_mb is not None:
-            fits = f"{runtime.n_workers} decoders of up to {runtime.decoder_mb} MB, {runtime.threads} model threads"
-            run.note(f"within {runtime.max_memory_mb} MB: {fits}")
+        if here.max_memory_mb is not None:
+            fits = f"{here.n_workers} decoders of up to {here.decoder_mb} MB, {here.threads} model threads"
+            run.note(f"within {here.max_memory_mb} MB: {fits}")
         yield run
 
 

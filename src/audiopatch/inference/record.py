@@ -19,9 +19,11 @@ import torch
 import audiopatch
 from audiopatch.audio.inputs import Inputs
 from audiopatch.events import Counts
-from audiopatch.inference.extract import find_plan, find_stack, find_thresholds
+from audiopatch.inference.extract import find_stack
 from audiopatch.inference.settings import Analysis, Runtime
 from audiopatch.models.tagger import Tagger
+from audiopatch.models.thresholds import Thresholds
+from audiopatch.reducers.plan import Plan
 from audiopatch.tables.output import Output, fingerprint
 from audiopatch.tables.schema import SCHEMA_VERSION, STORED_NAMES
 from audiopatch.types import Failed, TrackRow
@@ -69,13 +71,14 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def parameters_of(tagger: Tagger, analysis: Analysis, file_format: str) -> dict[str, Any]:
+def parameters_of(
+    tagger: Tagger, analysis: Analysis, plan: Plan, thresholds: Thresholds | None, file_format: str
+) -> dict[str, Any]:
     """Every parameter that decides a number in the tables, as JSON values."""
-    thresholds = find_thresholds(tagger, analysis)
     chosen = {STORED_NAMES.get(name, name): value for name, value in asdict(analysis).items()} | {
         "top_k": analysis.top or None,
         "model": tagger.card.name,
-        "patchout": str(find_plan(tagger, analysis.patchout)),
+        "patchout": str(plan),
         "thresholds": None if thresholds is None else fingerprint(thresholds.values),
         "format": file_format,
         "weights_sha256": tagger.weights_sha256,

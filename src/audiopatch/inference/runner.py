@@ -36,8 +36,11 @@ class Job:
 class Runner(Protocol):
     """Somewhere to decode and infer; the run itself plans, commits and reports in its own process.
 
-    A context manager: entering it takes what the place needs, leaving it gives all of it back.
+    A context manager: entering it takes what the place needs, leaving it gives all of it back. Once entered,
+    ``runtime`` is what was asked for as it is meant here: this device, this precision.
     """
+
+    runtime: Runtime
 
     def __init__(self, runtime: Runtime): ...
 

@@ -14,7 +14,7 @@ from audiopatch.audio.decode import decode_track
 from audiopatch.events import Doing, Observer, silent
 from audiopatch.inspection import pictures
 from audiopatch.inspection.page import TagRow, file_page, study_page
-from audiopatch.inspection.study import study, transformer_of, watch
+from audiopatch.inspection.study import mel_of, scores_of, study, transformer_of, watch
 from audiopatch.models.cost import cost_of
 from audiopatch.models.tagger import Tagger
 from audiopatch.reducers.plan import Plan, describe
@@ -50,34 +50,34 @@ def inspect_tracks(
         observer(Doing(f"decoding {len(chosen)} of {len(tracks)} tracks", len(outcomes), len(chosen)))
     observer(Doing("computing and drawing"))
     failed = [outcome for outcome in outcomes if isinstance(outcome, Failed)]
-    waves = [outcome.wave for outcome in outcomes if isinstance(outcome, Segment)]
-    if not waves:
+    segments = [outcome for outcome in outcomes if isinstance(outcome, Segment)]
+    if not segments:
         return Inspected(None, failed)
     if len(tracks) == 1:
         title = _printable(Path(tracks[0].path).name)
-        return Inspected(inspect_wave(tagger, waves[0], plan, folder, title=title, seed=seed), failed)
-    title = f"{len(waves)} of {len(tracks)} tracks in {_printable(Path(tracks[0].root).name)}"
-    return Inspected(inspect_collection(tagger, waves, plan, folder, title=title), failed)
+        return Inspected(inspect_segment(tagger, segments[0], plan, folder, title=title, seed=seed), failed)
+    title = f"{len(segments)} of {len(tracks)} tracks in {_printable(Path(tracks[0].root).name)}"
+    return Inspected(inspect_collection(tagger, segments, plan, folder, title=title, seed=seed), failed)
 
 
-def inspect_wave(tagger: Tagger, wave: np.ndarray, plan: Plan, folder: Path, *, title: str, seed: int = 0) -> Path:
-    """One segment, wave (S,) at the model's rate -> ``index.html`` and ``kept.png`` in ``folder``."""
-    mel = tagger.frontend(torch.from_numpy(wave)[None].to(tagger.device)).cpu()
+def inspect_segment(tagger: Tagger, segment: Segment, plan: Plan, folder: Path, *, title: str, seed: int = 0) -> Path:
+    """One segment -> ``index.html`` and ``kept.png`` in ``folder``."""
+    mel = mel_of(tagger, segment)
     config = transformer_of(tagger)
     n_all = int(np.prod(config.patch_grid(mel.shape[2])))
-    kept = watch(tagger, mel, plan, seed=seed)
-    whole = watch(tagger, mel, Plan())
-    stages = {_stage(block, cells.shape[1], n_all): cells[0].numpy() for block, cells in kept.cells.items()}
+    kept = watch(tagger, segment, plan, seed=seed)
+    whole = scores_of(tagger, segment, Plan())
+    stages = {_stage(block, len(cells), n_all): cells.numpy() for block, cells in kept.cells.items()}
     rate = tagger.frontend.sample_rate
     mel_s = mel.shape[2] * tagger.frontend.hop_length / rate
     strip = pictures.kept_strip(mel[0].numpy(), stages, config, seconds=mel_s)
     page = file_page(
         title=title,
-        facts=_facts(tagger, plan, mel.shape[2], len(wave) / rate),
-        wave=wave,
+        facts=_facts(tagger, plan, mel.shape[2], len(segment.wave) / rate),
+        wave=segment.wave,
         sample_rate=rate,
         strip=strip,
-        tags=_tags(tagger, whole.prediction.logits[0], kept.prediction.logits[0]),
+        tags=_tags(tagger, whole, kept.scores),
     )
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "kept.png").write_bytes(strip.png)
@@ -85,9 +85,11 @@ def inspect_wave(tagger: Tagger, wave: np.ndarray, plan: Plan, folder: Path, *, 
     return folder / "index.html"
 
 
-def inspect_collection(tagger: Tagger, waves: Sequence[np.ndarray], plan: Plan, folder: Path, *, title: str) -> Path:
-    """Clips, each (S,) at the model's rate -> the study's tables, pictures and ``index.html`` in ``folder``."""
-    found = study(tagger, waves, plan)
+def inspect_collection(
+    tagger: Tagger, segments: Sequence[Segment], plan: Plan, folder: Path, *, title: str, seed: int = 0
+) -> Path:
+    """Segments -> the study's tables, pictures and ``index.html`` in ``folder``."""
+    found = study(tagger, segments, plan, seed=seed)
     folder.mkdir(parents=True, exist_ok=True)
     drawn = []
     for name, (heading, text, draw) in _SECTIONS.items():
@@ -96,9 +98,9 @@ def inspect_collection(tagger: Tagger, waves: Sequence[np.ndarray], plan: Plan, 
         png = draw(table)
         (folder / f"{name}.png").write_bytes(png)
         drawn.append((heading, text, png))
-    seconds = max(map(len, waves)) / tagger.frontend.sample_rate
-    n_frames = tagger.frontend.frames_of(max(map(len, waves)))
-    facts = {"clips": str(len(waves)), **_facts(tagger, plan, n_frames, seconds)}
+    longest = max(len(segment.wave) for segment in segments)
+    seconds, n_frames = longest / tagger.frontend.sample_rate, tagger.frontend.frames_of(longest)
+    facts = {"clips": str(len(segments)), **_facts(tagger, plan, n_frames, seconds)}
     (folder / "index.html").write_text(study_page(title=title, facts=facts, pictures=drawn), encoding="utf-8")
     return folder / "index.html"
 
@@ -127,9 +129,9 @@ def _facts(tagger: Tagger, plan: Plan, n_frames: int, seconds: float) -> dict[st
 
 def _tags(tagger: Tagger, whole: torch.Tensor, reduced: torch.Tensor) -> list[TagRow]:
     """The best labels of either way, best first by all tokens."""
-    scores = [tagger.scores(logits.cpu()) for logits in (whole, reduced)]
-    best = set().union(*(row.topk(min(N_TAGS, len(row))).indices.tolist() for row in scores))
-    rows = [TagRow(tagger.labels[label], float(scores[0][label]), float(scores[1][label])) for label in best]
+    n_best = min(N_TAGS, len(tagger.labels))
+    best = {label for scores in (whole, reduced) for label in scores.topk(n_best).indices.tolist()}
+    rows = [TagRow(tagger.labels[label], float(whole[label]), float(reduced[label])) for label in best]
     return sorted(rows, key=lambda row: -row.whole)
 
 

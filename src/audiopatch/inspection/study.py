@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,12 +11,15 @@ import torch
 from torch import Tensor
 
 from audiopatch.errors import UsageError, missing_extra
+from audiopatch.inference.extract import Extractor
+from audiopatch.inference.settings import Analysis
 from audiopatch.models.card import TransformerConfig
-from audiopatch.models.tagger import Prediction, Tagger
+from audiopatch.models.tagger import Tagger
 from audiopatch.models.transformer import mel_patches
 from audiopatch.reducers.plan import Plan
 from audiopatch.reducers.reducer import Reducer
 from audiopatch.tokens import MelPatches, Signals, TokenGrid
+from audiopatch.types import Segment
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,11 @@ class Watched(Reducer):
 
     inner: Reducer
     cells: list[Tensor] = field(default_factory=list)
+
+    @property
+    def draws(self) -> bool:  # type: ignore[override]
+        """Where what it watches does."""
+        return Plan({0: self.inner}).draws
 
     def __call__(self, tokens: TokenGrid, signals: Signals) -> TokenGrid:
         left = self.inner(tokens, signals)
@@ -46,32 +54,45 @@ class AttentionProbe(Reducer):
 
 @dataclass(frozen=True)
 class Kept:
-    """What a plan did to some clips: the prediction, and the cells left after each block that reduced, (B, N)."""
+    """What a plan did to a segment: its scores, and the cells (N,) left after each block that reduced."""
 
-    prediction: Prediction
+    scores: Tensor
     cells: dict[int, Tensor]
 
 
-@torch.inference_mode()
-def watch(tagger: Tagger, mel: Tensor, plan: Plan, *, seed: int = 0) -> Kept:
-    """mel (B, n_mels, frames) -> Kept. Clips draw from seed, seed + 1, ... where the plan is random."""
+def scores_of(tagger: Tagger, segment: Segment, plan: Plan, *, seed: int = 0) -> Tensor:
+    """(C,) as ``tag`` finds them, chance included; the features (E,) of a model without classes."""
+    has_classes = bool(tagger.card.head.n_classes)
+    analysis = Analysis(model=tagger.card.name, tags=has_classes, embeddings=not has_classes, seed=seed)
+    found = Extractor(tagger, analysis, batch_size=1, plan=plan)([segment])
+    values = found.scores if has_classes else found.embeddings
+    assert values is not None
+    return torch.from_numpy(values[0])
+
+
+def watch(tagger: Tagger, segment: Segment, plan: Plan, *, seed: int = 0) -> Kept:
+    """Run a segment as ``tag`` would, and note what is left of it."""
     watched = {block: Watched(reducer) for block, reducer in plan.items()}
-    seeds = torch.arange(seed, seed + len(mel))
-    prediction = tagger(mel.to(tagger.device), Plan(watched), seeds=seeds)
-    return Kept(prediction, {block: reducer.cells[0] for block, reducer in watched.items()})
+    scores = scores_of(tagger, segment, Plan(watched), seed=seed)
+    return Kept(scores, {block: reducer.cells[0][0] for block, reducer in watched.items()})
 
 
-@torch.inference_mode()
-def attention_by_block(tagger: Tagger, mel: Tensor) -> dict[int, Tensor]:
-    """mel (B, n_mels, frames) -> block -> (B, N): every block's attention scores, nothing dropped.
+def attention_by_block(tagger: Tagger, segment: Segment) -> dict[int, Tensor]:
+    """Block -> (N,): every block's attention scores, nothing dropped.
 
     From CLS where the model classifies by its prefix tokens, else from all patch tokens (arXiv 2504.01690, section 3).
     """
     config = transformer_of(tagger)
     score = "token_attention" if config.pool == "patch" else "cls_attention"
     probes = {block: AttentionProbe(score) for block in range(1, config.depth + 1)}
-    tagger(mel.to(tagger.device), Plan(probes))
-    return {block: probe.scores[0] for block, probe in probes.items()}
+    scores_of(tagger, segment, Plan(probes))
+    return {block: probe.scores[0][0] for block, probe in probes.items()}
+
+
+def mel_of(tagger: Tagger, segment: Segment) -> Tensor:
+    """(1, n_mels, frames), whole."""
+    with torch.inference_mode():
+        return tagger.hear(torch.from_numpy(segment.wave)[None].to(tagger.device)).cpu()
 
 
 def patches_of(tagger: Tagger, mel: Tensor) -> MelPatches:
@@ -148,19 +169,18 @@ class RemoveClusters(Reducer):
         return tokens.keep(index[None].to(tokens.x.device))
 
 
-def study(tagger: Tagger, waves: Iterable[np.ndarray], plan: Plan) -> Study:
-    """waves, each (S,) at the model's rate -> Study. All mels are held in memory (0.7 MB per 30 s clip)."""
-    mels = [tagger.frontend(torch.from_numpy(wave)[None].to(tagger.device)).cpu() for wave in waves]
-    evidence = [patches_of(tagger, mel) for mel in mels]
+def study(tagger: Tagger, segments: Sequence[Segment], plan: Plan, *, seed: int = 0) -> Study:
+    """What the plan keeps of segments, and what attention and scores have to do with loudness."""
+    evidence = [patches_of(tagger, mel_of(tagger, segment)) for segment in segments]
     intensity = [patches.intensity[0].numpy() for patches in evidence]
     variation = [patches.variation[0].numpy() for patches in evidence]
     clusters = {"intensity": _clustered(intensity), "variation": _clustered(variation)}
-    cells = [watch(tagger, mel, plan, seed=clip).cells for clip, mel in enumerate(mels)]
+    cells = [watch(tagger, segment, plan, seed=seed).cells for segment in segments]
     return Study(
-        tau=_tau(tagger, mels, clusters),
+        tau=_tau(tagger, segments, clusters),
         kept=_kept(cells, clusters["intensity"]),
-        removal=_removal(tagger, mels, clusters["intensity"]),
-        patches=_patches(tagger, mels, cells, intensity, variation, clusters["intensity"]),
+        removal=_removal(tagger, segments, clusters["intensity"]),
+        patches=_patches(evidence, cells, intensity, variation, clusters["intensity"]),
     )
 
 
@@ -169,14 +189,14 @@ def _clustered(values: Sequence[np.ndarray]) -> list[np.ndarray]:
     return [clusters.of(clip) for clip in values]
 
 
-def _tau(tagger: Tagger, mels: Sequence[Tensor], clusters: dict[str, list[np.ndarray]]) -> pd.DataFrame:
+def _tau(tagger: Tagger, segments: Sequence[Segment], clusters: dict[str, list[np.ndarray]]) -> pd.DataFrame:
     from scipy.stats import kendalltau
 
     rows = []
-    for clip, mel in enumerate(mels):
-        for block, scores in attention_by_block(tagger, mel).items():
+    for clip, segment in enumerate(segments):
+        for block, scores in attention_by_block(tagger, segment).items():
             for statistic, clustered in clusters.items():
-                tau = kendalltau(scores[0].float().numpy(), clustered[clip])
+                tau = kendalltau(scores.float().numpy(), clustered[clip])
                 rows.append((block, statistic, tau[0]))
     taus = pd.DataFrame(rows, columns=["block", "statistic", "tau"]).dropna()  # a clip of one cluster has no tau
     by_block = taus.groupby(["block", "statistic"], as_index=False).tau
@@ -189,19 +209,20 @@ def _kept(cells: Sequence[dict[int, Tensor]], clustered: Sequence[np.ndarray]) -
     whole = sum(count(labels) for labels in clustered)
     rows = [(0, name, 1.0) for name in names if 0 not in cells[0]]
     for block in cells[0]:
-        left = sum(count(labels[clip[block][0].numpy()]) for clip, labels in zip(cells, clustered, strict=True))
+        left = sum(count(labels[clip[block].numpy()]) for clip, labels in zip(cells, clustered, strict=True))
         rows += [(block, name, share) for name, share in zip(names, left / np.maximum(whole, 1), strict=True)]
     return pd.DataFrame(rows, columns=["block", "cluster", "share_kept"])
 
 
-def _removal(tagger: Tagger, mels: Sequence[Tensor], clustered: Sequence[np.ndarray]) -> pd.DataFrame:
+def _removal(tagger: Tagger, segments: Sequence[Segment], clustered: Sequence[np.ndarray]) -> pd.DataFrame:
     rows = []
-    for mel, labels in zip(mels, clustered, strict=True):
-        whole = _scores(tagger, mel, Plan())
+    for segment, labels in zip(segments, clustered, strict=True):
+        whole = scores_of(tagger, segment, Plan())
         for removed, numbers in REMOVED.items():
             share_removed = float(np.isin(labels, numbers).mean())
             for block in quarter_blocks(transformer_of(tagger).depth, (0, 1, 2, 3)):
-                scores = _scores(tagger, mel, Plan({block: RemoveClusters(torch.from_numpy(labels), numbers)}))
+                without = RemoveClusters(torch.from_numpy(labels), numbers)
+                scores = scores_of(tagger, segment, Plan({block: without}))
                 change = float((scores - whole).abs().mean())
                 rows.append((block, removed, _agreement(tagger, scores, whole), change, share_removed))
     table = pd.DataFrame(rows, columns=["block", "removed", "agreement", "score_change", "share_removed"])
@@ -214,24 +235,18 @@ def _agreement(tagger: Tagger, scores: Tensor, whole: Tensor) -> float:
     return len({*scores.topk(n_best).indices.tolist()} & {*whole.topk(n_best).indices.tolist()}) / n_best
 
 
-@torch.inference_mode()
-def _scores(tagger: Tagger, mel: Tensor, plan: Plan) -> Tensor:
-    return tagger.scores(tagger(mel.to(tagger.device), plan).logits)[0].cpu()
-
-
 def _patches(
-    tagger: Tagger,
-    mels: Sequence[Tensor],
+    evidence: Sequence[MelPatches],
     cells: Sequence[dict[int, Tensor]],
     intensity: Sequence[np.ndarray],
     variation: Sequence[np.ndarray],
     clustered: Sequence[np.ndarray],
 ) -> pd.DataFrame:
     tables = []
-    for clip, mel in enumerate(mels):
+    for clip, patches in enumerate(evidence):
         cell = np.arange(len(intensity[clip]))
-        _, n_cols = transformer_of(tagger).patch_grid(mel.shape[2])
-        survivors = [after[0].numpy() for after in cells[clip].values()]
+        n_cols = patches.values.shape[2]
+        survivors = [after.numpy() for after in cells[clip].values()]
         columns = {
             "clip": clip,
             "row": cell // n_cols,

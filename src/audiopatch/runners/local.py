@@ -23,7 +23,7 @@ class Local:
     """Needs nothing but what ``runtime`` says."""
 
     def __init__(self, runtime: Runtime):
-        self._runtime = runtime
+        self.runtime: Runtime = runtime
         self._tagger: Tagger | None = None
 
     def __enter__(self) -> Self:
@@ -35,7 +35,7 @@ class Local:
 
     def load(self, analysis: Analysis) -> Tagger:
         """The model that will do the work."""
-        wanted = self._runtime
+        wanted = self.runtime
         if wanted.threads:
             torch.set_num_threads(wanted.threads)
         self._tagger = load_model(

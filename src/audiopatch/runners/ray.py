@@ -166,19 +166,20 @@ class Cluster:
     def __init__(self, runtime: Runtime):
         several = runtime.place == "ray" and runtime.runner != "ray"
         self._connection = Connection(runtime.address, gpus=gpu_numbers(runtime.device) if several else None)
-        self._runtime = replace(runtime, device="cuda") if several else runtime
+        self.runtime: Runtime = runtime
+        self._device = "cuda" if several else runtime.device
         self._crew: Crew | None = None
 
     def __enter__(self) -> Self:
         self._connection.open()
         try:
-            device = device_of(self._runtime.device)
+            device = device_of(self._device)
         except BaseException:
             self._connection.close()
             raise
         # What "auto" means must not depend on the node: the tables may hold one precision only.
-        dtype = "bfloat16" if (self._runtime.dtype, device) == ("auto", "cuda") else self._runtime.dtype
-        self._runtime = replace(self._runtime, device=device, dtype=dtype)
+        dtype = "bfloat16" if (self.runtime.dtype, device) == ("auto", "cuda") else self.runtime.dtype
+        self.runtime = replace(self.runtime, runner="ray", device=device, dtype=dtype)
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -190,22 +191,22 @@ class Cluster:
         """The model on this machine's CPU, to know it by; all workers compute with copies of the same weights."""
         import ray
 
-        tagger = read_model(analysis.model, offline=self._runtime.offline)
+        tagger = read_model(analysis.model, offline=self.runtime.offline)
         self._weights = ray.put(tagger)
-        return prepare(tagger, device="cpu", dtype=self._runtime.dtype, engine=self._runtime.engine)
+        return prepare(tagger, device="cpu", dtype=self.runtime.dtype, engine=self.runtime.engine)
 
     def device(self, tagger: Tagger) -> str:
-        return self._runtime.device
+        return self.runtime.device
 
     def describe(self, runtime: Runtime) -> str:
-        found = posts(self._runtime)
-        return f"Ray: {len(found)} models ({self._runtime.device}) on {len({post.node_id for post in found})} nodes"
+        found = posts(runtime)
+        return f"Ray: {len(found)} models ({runtime.device}) on {len({post.node_id for post in found})} nodes"
 
     def finished(self, job: Job, work: WorkList, stop: threading.Event, *, once: bool = False) -> Generator[Step]:
         """Hand out shards and take back rows."""
         if self._crew is None:
-            self._crew = Crew(self._weights, replace(job, runtime=self._runtime))
-        n_places = sum(post.n_places for post in posts(self._runtime))
+            self._crew = Crew(self._weights, job)
+        n_places = sum(post.n_places for post in posts(job.runtime))
         n_tracks = min(_MAX_SHARD, max(1, work.n_todo // (_SHARDS_PER_PLACE * max(1, n_places))))
         with shared_beginnings() if once else nullcontext() as beginnings:
             for step in Shards(self._crew, work.shards(n_tracks), beginnings).finished(stop):
