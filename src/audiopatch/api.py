@@ -81,7 +81,7 @@ def tag(
     analysis = Analysis(
         model=model, patchout=patchout, top=top, min_score=min_score, thresholds=thresholds, pool=pool,
         segments=segments, overlap=overlap, timeline=timeline, dense=dense, embeddings=embeddings or block is not None,
-        stack=_stack(block, tokens), vectors=vectors, seed=seed,
+        stack=Stack.of(block, tokens), vectors=vectors, seed=seed,
     )  # fmt: skip
     runtime = Runtime(
         force=force, retry_failed=retry_failed, prune=prune, offline=offline, runner=runner, address=address,
@@ -129,7 +129,7 @@ def embed(
     ``timeline`` the one of ``.segments`` holds one per segment. The rest, errors too, is as in ``tag``.
     """
     analysis = Analysis(
-        model=model, tags=False, embeddings=True, stack=_stack(block, tokens), patchout=patchout, segments=segments,
+        model=model, tags=False, embeddings=True, stack=Stack.of(block, tokens), patchout=patchout, segments=segments,
         overlap=overlap, timeline=timeline, vectors=vectors, seed=seed,
     )  # fmt: skip
     runtime = Runtime(
@@ -197,13 +197,14 @@ def train(
     ``settings`` change the recipe, as in ``{"optimizer.lr": 2e-5}``. Raises UsageError for a setting that there is not
     and OutputMismatchError where ``output`` holds another run.
     """
+    from audiopatch.training.config import spelled
     from audiopatch.training.experiment import TrainRun, run_recipe
 
     run = TrainRun(
         Path(data_dir), Path(output), allow_missing, device, devices, workers, resume, force, evaluate, silent
     )
     on = None if fold is None else str(fold)
-    return run_recipe(recipe, run, model=model, settings=_written(settings), fold=on)[0].model
+    return run_recipe(recipe, run, model=model, settings=spelled(settings), fold=on)[0].model
 
 
 def distill(
@@ -228,13 +229,14 @@ def distill(
     """
     from audiopatch.distill.config import DistillConfig
     from audiopatch.distill.run import distill_to_folder
+    from audiopatch.training.config import spelled
     from audiopatch.training.experiment import overrides
 
     config = DistillConfig(max_s=seconds) if segments is None else DistillConfig(max_segments=segments)
     distill_to_folder(
         _inputs(paths), Path(output),
         teachers=teachers, student=student, held_out=list(held_out), config=config,
-        settings=overrides(_written(settings)), device=device, resume=resume, force=force,
+        settings=overrides(spelled(settings)), device=device, resume=resume, force=force,
     )  # fmt: skip
     return Path(output) / "model"
 
@@ -341,18 +343,3 @@ def _run(
 def _inputs(paths: Paths, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> Inputs:
     several = [paths] if isinstance(paths, str | os.PathLike) else paths
     return Inputs([os.fspath(path) for path in several], include=tuple(include), exclude=tuple(exclude))
-
-
-def _stack(block: int | Sequence[int] | None, tokens: Sequence[str]) -> Stack | None:
-    blocks = (block,) if isinstance(block, int) else tuple(block or ())
-    return Stack(blocks=blocks, tokens=tuple(tokens)) if blocks else None
-
-
-def _written(settings: Mapping[str, Any] | None) -> list[str]:
-    """Settings as the command line has them, values as in TOML."""
-    import tomli_w
-
-    return [
-        f"{name}={value if isinstance(value, str) else tomli_w.dumps({'value': value}).partition('=')[2].strip()}"
-        for name, value in (settings or {}).items()
-    ]

@@ -58,7 +58,8 @@ def _take_tasks(pipe: BinaryIO, tasks: queue.SimpleQueue[dict[str, Any]]) -> Non
     """Queue what arrives; at the end of the pipe leave at once, also from the midst of a decode."""
     while True:
         try:
-            tasks.put(receive(pipe)[0])
+            head, _ = receive(pipe)
+            tasks.put(head)
         except (EOFError, OSError):
             os._exit(0)
 

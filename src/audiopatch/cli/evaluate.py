@@ -10,17 +10,17 @@ import typer
 from audiopatch.cli import options as o
 from audiopatch.cli.console import say
 from audiopatch.cli.progress import showing
-from audiopatch.cli.train import AllowMissing, Data, DataDir
 from audiopatch.errors import UsageError
 from audiopatch.events import Doing
+from audiopatch.inference.settings import Analysis, Runtime
 
 
 def evaluate(
     dataset: Annotated[
         str, typer.Argument(help="A dataset; see 'audiopatch train --list'.", autocompletion=o.complete_datasets)
     ],
-    data: Data = None,
-    data_dir: DataDir = None,
+    data: o.Data = None,
+    data_dir: o.DataDir = None,
     model: Annotated[
         str | None,
         typer.Option(
@@ -36,8 +36,9 @@ def evaluate(
         str, typer.Option("--split", help="train, valid or test.", autocompletion=o.one_of("train", "valid", "test"))
     ] = "test",
     fold: Annotated[str | None, typer.Option("--fold", metavar="N", help="The fold to test on.")] = None,
-    allow_missing: AllowMissing = False,
-    overlap: o.Overlap = 0.5,
+    allow_missing: o.AllowMissing = False,
+    pool: o.Pool = Analysis.pool,
+    overlap: o.Overlap = Analysis.overlap,
     resamples: Annotated[int, typer.Option("--resamples", min=20, help="Bootstrap resamples.")] = 1000,
     save_thresholds: Annotated[
         bool, typer.Option("--save/--no-save", help="Keep figures and per-label thresholds in the model's card.")
@@ -64,7 +65,6 @@ def evaluate(
         observer(Doing("reading the data"))
         from audiopatch.evaluation.report import FIGURES
         from audiopatch.evaluation.run import evaluate_model, require_training_extra
-        from audiopatch.inference.settings import Runtime
         from audiopatch.training.experiment import fold_option, open_dataset
         from audiopatch.training.run_folder import RunFolder
 
@@ -73,9 +73,9 @@ def evaluate(
         published = RunFolder(Path(chosen).parent).published(dataset) if split == "test" else {}
         facts = evaluate_model(
             chosen, open_dataset(dataset, data or data_dir, options, allow_missing=allow_missing), folder,
-            split=split, plan=patchout, overlap=overlap, device=device, workers=Runtime(workers=workers).n_workers,
-            against=against, published=published, save_thresholds=save_thresholds,
-            n_resamples=resamples, observer=observer,
+            split=split, plan=patchout, pool=pool, overlap=overlap, device=device,
+            workers=Runtime(workers=workers).n_workers, against=against, published=published,
+            save_thresholds=save_thresholds, n_resamples=resamples, observer=observer,
         )  # fmt: skip
     if json:
         typer.echo((folder / "evaluation.json").read_text(encoding="utf-8"), nl=False)

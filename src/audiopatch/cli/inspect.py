@@ -14,6 +14,7 @@ from audiopatch.cli import options as o
 from audiopatch.cli.progress import showing
 from audiopatch.errors import OutputMismatchError, UsageError
 from audiopatch.events import Doing
+from audiopatch.inference.settings import Analysis, Runtime
 from audiopatch.zoo import DEFAULT_MODEL
 
 
@@ -43,7 +44,7 @@ def inspect(
     tracks: Annotated[
         int, typer.Option("--tracks", min=1, help="Study at most so many tracks.", rich_help_panel=o.WHAT)
     ] = 50,
-    seed: o.Seed = 0,
+    seed: o.Seed = Analysis.seed,
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="DIR", help="Folder of the page.", rich_help_panel=o.OUTPUT)
     ] = Path("inspect.out"),
@@ -51,7 +52,7 @@ def inspect(
         bool, typer.Option("--force", help="Replace an earlier page there.", rich_help_panel=o.OUTPUT)
     ] = False,
     device: o.Device = "auto",
-    dtype: o.Dtype = "auto",
+    dtype: o.Dtype = Runtime.dtype,
     json: o.JsonResult = False,
 ) -> None:
     """Show what patchout and pruning keep: a page for one track, the analyses of a study for many.

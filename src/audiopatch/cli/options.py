@@ -9,6 +9,7 @@ from dataclasses import MISSING, dataclass, fields, is_dataclass
 from enum import StrEnum
 from functools import wraps
 from itertools import chain
+from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
 import typer
@@ -234,6 +235,7 @@ Include = _annotated(Sources, "include")
 Exclude = _annotated(Sources, "exclude")
 Model = _annotated(Analysis, "model")
 Patchout = _annotated(Analysis, "patchout")
+Pool = _annotated(Analysis, "pool")
 Overlap = _annotated(Analysis, "overlap")
 Segments = _annotated(Analysis, "segments")
 Seed = _annotated(Analysis, "seed")
@@ -286,3 +288,32 @@ def parse_duration(text: str) -> float:
     if not parts or "".join(chain.from_iterable(parts)) != text.lower().replace(" ", ""):
         raise UsageError(f"'{text}' is no duration; write it as in 90s, 45m, 2h or 1h30m")
     return sum(float(number) * _UNITS_S[unit] for number, unit in parts)
+
+
+DATA, RUN = "Data", "Run"
+DataDir = Annotated[
+    Path | None,
+    typer.Option("--data-dir", metavar="DIR", help="Where the dataset lies.", rich_help_panel=DATA, show_default=False),
+]
+Data = Annotated[Path | None, typer.Argument(help="Where the dataset lies (or --data-dir).", show_default=False)]
+Fold = Annotated[
+    str | None,
+    typer.Option("--fold", metavar="N|all", help="The fold to test on, for datasets in folds.", rich_help_panel=DATA),
+]
+AllowMissing = Annotated[
+    bool, typer.Option("--allow-missing", help="Go on without clips that are not there.", rich_help_panel=DATA)
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="Change a setting, as optimizer.lr=1e-4.", rich_help_panel=RUN),
+]
+RunFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--output", "-o", metavar="DIR", help="Folder of the run.", show_default="runs/NAME", rich_help_panel=RUN
+    ),
+]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on where a stopped run was.", rich_help_panel=RUN)]
+Force = Annotated[
+    bool, typer.Option("--force", help="Begin anew where the folder holds a run already.", rich_help_panel=RUN)
+]

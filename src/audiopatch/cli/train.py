@@ -21,7 +21,6 @@ from audiopatch.events import Doing, Measured, Note, Observer, counted
 if TYPE_CHECKING:
     from audiopatch.training.recipes import TrainRecipe
 
-DATA, RUN = "Data", "Run"
 _SHORT = {"map_macro": "mAP", "roc_auc_macro": "ROC-AUC", "accuracy": "accuracy"}
 
 
@@ -51,34 +50,8 @@ app = typer.Typer(
     add_completion=False,
 )
 
-DataDir = Annotated[
-    Path | None,
-    typer.Option("--data-dir", metavar="DIR", help="Where the dataset lies.", rich_help_panel=DATA, show_default=False),
-]
-Data = Annotated[Path | None, typer.Argument(help="Where the dataset lies (or --data-dir).", show_default=False)]
-Fold = Annotated[
-    str | None,
-    typer.Option("--fold", metavar="N|all", help="The fold to test on, for datasets in folds.", rich_help_panel=DATA),
-]
-AllowMissing = Annotated[
-    bool, typer.Option("--allow-missing", help="Go on without clips that are not there.", rich_help_panel=DATA)
-]
-Settings = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="NAME=VALUE", help="Change a setting, as optimizer.lr=1e-4.", rich_help_panel=RUN),
-]
-Folder = Annotated[
-    Path | None,
-    typer.Option(
-        "--output", "-o", metavar="DIR", help="Folder of the run.", show_default="runs/NAME", rich_help_panel=RUN
-    ),
-]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on where a stopped run was.", rich_help_panel=RUN)]
-Force = Annotated[
-    bool, typer.Option("--force", help="Begin anew where the folder holds a run already.", rich_help_panel=RUN)
-]
 NoEvaluate = Annotated[
-    bool, typer.Option("--no-evaluate", help="Do not evaluate on the test split at the end.", rich_help_panel=RUN)
+    bool, typer.Option("--no-evaluate", help="Do not evaluate on the test split at the end.", rich_help_panel=o.RUN)
 ]
 ProbeModel = Annotated[
     str | None,
@@ -116,10 +89,10 @@ def recipe(
     name: Annotated[
         str, typer.Argument(help="A recipe from 'audiopatch train --list'.", autocompletion=o.complete_recipes)
     ],
-    data: Data = None,
-    data_dir: DataDir = None,
-    fold: Fold = None,
-    allow_missing: AllowMissing = False,
+    data: o.Data = None,
+    data_dir: o.DataDir = None,
+    fold: o.Fold = None,
+    allow_missing: o.AllowMissing = False,
     model: ProbeModel = None,
     keep_rate: Annotated[
         float | None,
@@ -129,7 +102,7 @@ def recipe(
             max=1.0,
             help="Of a pruning recipe: the share of tokens each stage keeps.",
             show_default="the recipe's",
-            rich_help_panel=RUN,
+            rich_help_panel=o.RUN,
         ),
     ] = None,
     follow: Annotated[
@@ -140,13 +113,13 @@ def recipe(
             help="Which to follow where a paper's text and its code differ.",
             show_default="as 'train --list --json' says",
             autocompletion=o.one_of("paper", "code"),
-            rich_help_panel=RUN,
+            rich_help_panel=o.RUN,
         ),
     ] = None,
-    settings: Settings = None,
-    output: Folder = None,
-    resume: Resume = False,
-    force: Force = False,
+    settings: o.Settings = None,
+    output: o.RunFolder = None,
+    resume: o.Resume = False,
+    force: o.Force = False,
     no_evaluate: NoEvaluate = False,
     device: o.Device = "auto",
     devices: Annotated[
@@ -182,8 +155,8 @@ def probe(
     dataset: Annotated[
         str, typer.Argument(help="A dataset; see 'audiopatch train --list'.", autocompletion=o.complete_datasets)
     ],
-    data: Data = None,
-    data_dir: DataDir = None,
+    data: o.Data = None,
+    data_dir: o.DataDir = None,
     model: ProbeModel = None,
     blocks: Annotated[
         str, typer.Option("--blocks", metavar="N[,N]|all", help="Blocks to try, from 1.", rich_help_panel=o.MODEL)
@@ -193,11 +166,11 @@ def probe(
         typer.Option("--tokens", help="Tokens to try, several joined by +.", rich_help_panel=o.MODEL),
     ] = "cls,dist,avg,cls+dist+avg",
     patchout: o.Patchout = None,
-    fold: Fold = None,
-    allow_missing: AllowMissing = False,
-    settings: Settings = None,
-    output: Folder = None,
-    force: Force = False,
+    fold: o.Fold = None,
+    allow_missing: o.AllowMissing = False,
+    settings: o.Settings = None,
+    output: o.RunFolder = None,
+    force: o.Force = False,
     no_evaluate: NoEvaluate = False,
     device: o.Device = "auto",
     workers: o.Workers = None,
@@ -249,7 +222,7 @@ def distill(
         ),
     ] = None,
     segments: Annotated[
-        int | None, typer.Option("--segments", min=1, help="Learn from this many crops.", rich_help_panel=RUN)
+        int | None, typer.Option("--segments", min=1, help="Learn from this many crops.", rich_help_panel=o.RUN)
     ] = None,
     finish_in: Annotated[
         str | None,
@@ -258,7 +231,7 @@ def distill(
             metavar="TIME",
             help="Or: learn for so long in all, as 45m, 8h, 2d.",
             show_default="8h",
-            rich_help_panel=RUN,
+            rich_help_panel=o.RUN,
         ),
     ] = None,
     held_out: Annotated[
@@ -268,15 +241,15 @@ def distill(
             metavar="FOLDER",
             help="Only measure on these folders (repeat).",
             show_default="one album of ten",
-            rich_help_panel=DATA,
+            rich_help_panel=o.DATA,
         ),
     ] = None,
     include: o.Include = None,
     exclude: o.Exclude = None,
-    settings: Settings = None,
-    output: Folder = None,
-    resume: Resume = False,
-    force: Force = False,
+    settings: o.Settings = None,
+    output: o.RunFolder = None,
+    resume: o.Resume = False,
+    force: o.Force = False,
     device: o.Device = "auto",
     json: o.JsonResult = False,
     quiet: o.Quiet = False,

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -83,8 +83,15 @@ TAGGING = ("map_macro", "roc_auc_macro")
 CLASSIFICATION = ("accuracy", "f1_macro")
 
 
-def targets(items: Sequence[Item], labels: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """items -> truth (N, C) float32 of 0 and 1, known (N, C) bool."""
+class Targets(NamedTuple):
+    """``truth`` (N, C) float32 of 0 and 1; ``known`` (N, C) bool."""
+
+    truth: np.ndarray
+    known: np.ndarray
+
+
+def targets(items: Sequence[Item], labels: Sequence[str]) -> Targets:
+    """What items say of each label."""
     column = {label: index for index, label in enumerate(labels)}
     truth = np.zeros((len(items), len(labels)), np.float32)
     known = np.ones(truth.shape, bool)
@@ -93,7 +100,7 @@ def targets(items: Sequence[Item], labels: Sequence[str]) -> tuple[np.ndarray, n
         if item.known is not None:
             known[row] = False
             known[row, [column[label] for label in item.known]] = True
-    return truth, known
+    return Targets(truth, known)
 
 
 def find(recipe: Recipe, root: Path, *names: str) -> Path:

@@ -117,10 +117,8 @@ def embed_wave(
     seed: int = 0,
 ) -> np.ndarray:
     """As ``Tagger.embed`` says."""
-    blocks = (block,) if isinstance(block, int) else tuple(block or ())
-    stack = Stack(blocks=blocks, tokens=tuple(tokens)) if blocks else None
     how: dict[str, Any] = {"patchout": patchout, "segments": segments, "overlap": overlap, "seed": seed}
-    analysis = Analysis(model=tagger.card.name, tags=False, embeddings=True, stack=stack, **how)
+    analysis = Analysis(model=tagger.card.name, tags=False, embeddings=True, stack=Stack.of(block, tokens), **how)
     embedding = _row(tagger, wave, sample_rate, analysis).embedding
     assert embedding is not None
     return embedding

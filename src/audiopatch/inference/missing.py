@@ -1,10 +1,10 @@
-"""Rows of files that are no longer there, told apart from files on a disk that is away."""
+"""What a walk passes over, and rows of files that are no longer there, told apart from files on a disk that is away."""
 
 from __future__ import annotations
 
 import os
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import numpy as np
 
 from audiopatch.audio.inputs import Inputs
 from audiopatch.audio.names import Area
-from audiopatch.events import Counts, Doing, Observer
+from audiopatch.events import Counts, Doing, Note, Observer, PassedOver
 from audiopatch.storage.place import is_remote
 from audiopatch.storage.store import exists
 from audiopatch.tables.inherit import places
@@ -52,6 +52,23 @@ class Seen:
         if not hasattr(self, "_once"):
             self._once = np.sort(np.frombuffer(self._ids, np.uint64))
         return self._once
+
+
+@dataclass
+class Passed:
+    """Counts what a walk passes over for its name, and tells the observer."""
+
+    observer: Observer
+    n: int = 0
+
+    def __call__(self, path: str) -> None:
+        self.n += 1
+        self.observer(PassedOver(path))
+
+
+def skipped(observer: Observer) -> Callable[[str, OSError], None]:
+    """Tells the observer of folders that cannot be read."""
+    return lambda path, error: observer(Note(f"skipped {path}: {error.strerror}"))
 
 
 @dataclass(frozen=True)

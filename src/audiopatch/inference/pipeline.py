@@ -7,17 +7,17 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 from audiopatch.audio.inputs import Inputs
 from audiopatch.errors import UsageError
-from audiopatch.events import Counts, Finished, Note, Observer, PassedOver, Planned, RunResult, Spent, TrackDone, silent
+from audiopatch.events import Counts, Finished, Note, Observer, Planned, RunResult, Spent, TrackDone, silent
 from audiopatch.inference.budget import part_bytes, within
 from audiopatch.inference.extract import check, cut_for, find_thresholds, label_thresholds, n_embedding
-from audiopatch.inference.missing import Disks, Seen, settle_missing
+from audiopatch.inference.missing import Disks, Passed, Seen, settle_missing, skipped
 from audiopatch.inference.recognise import Duplicates, find_root, recognise
 from audiopatch.inference.record import Record, Writer, parameters_of
 from audiopatch.inference.request import request_of
@@ -304,23 +304,6 @@ def run_to_stream(
         run.planned(work)
         run.process(work, JsonLines(stream, run.layout), every_n=1, every_s=1.0)
         return RunResult(run.counts, None, run.interrupted(work))
-
-
-@dataclass
-class Passed:
-    """Counts what a walk passes over for its name, and tells the observer."""
-
-    observer: Observer
-    n: int = 0
-
-    def __call__(self, path: str) -> None:
-        self.n += 1
-        self.observer(PassedOver(path))
-
-
-def skipped(observer: Observer) -> Callable[[str, OSError], None]:
-    """Tells the observer of folders that cannot be read."""
-    return lambda path, error: observer(Note(f"skipped {path}: {error.strerror}"))
 
 
 @contextmanager

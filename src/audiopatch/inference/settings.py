@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -26,6 +26,12 @@ class Stack:
 
     blocks: tuple[int, ...]
     tokens: tuple[str, ...] = TOKENS
+
+    @classmethod
+    def of(cls, block: int | Sequence[int] | None, tokens: Sequence[str] = TOKENS) -> Stack | None:
+        """After one block or several; None without any: the pooled features are wanted then."""
+        blocks = (block,) if isinstance(block, int) else tuple(block or ())
+        return cls(blocks=blocks, tokens=tuple(tokens)) if blocks else None
 
     @classmethod
     def parse(cls, block: str | None, tokens: str) -> Stack | None:

@@ -12,8 +12,8 @@ from pathlib import Path
 from audiopatch.audio.inputs import Inputs
 from audiopatch.audio.names import Area, is_hidden
 from audiopatch.events import Counts, Current, Note, Observer, RunResult, silent
-from audiopatch.inference.missing import Disks
-from audiopatch.inference.pipeline import FolderRun, open_run, skipped, started
+from audiopatch.inference.missing import Disks, skipped
+from audiopatch.inference.pipeline import FolderRun, open_run, started
 from audiopatch.inference.recognise import find_root
 from audiopatch.inference.settings import Analysis, Runtime
 from audiopatch.storage.store import exists

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from html import escape
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -126,7 +126,7 @@ def _words(vectors: Vectors) -> dict[str, Any]:
     return {
         "names": names.tolist(),
         "titles": vectors.tracks["title"].tolist(),
-        **{kind: categories(values)[1] for kind, values in _repeated(vectors, folders).items()},
+        **{kind: categories(values).words for kind, values in _repeated(vectors, folders).items()},
     }
 
 
@@ -142,10 +142,17 @@ def _split(paths: pd.Series) -> tuple[pd.Series, pd.Series]:
     return folders, names
 
 
-def categories(values: pd.Series) -> tuple[np.ndarray, list[str]]:
-    """Each value's number, and the values that the numbers mean, sorted."""
+class Categories(NamedTuple):
+    """Each value's number (N,) uint32, and the values that the numbers mean, sorted."""
+
+    codes: np.ndarray
+    words: list[str]
+
+
+def categories(values: pd.Series) -> Categories:
+    """Values as numbers of words."""
     codes, found = pd.factorize(values, sort=True)
-    return codes.astype(np.uint32), [str(value) for value in found]
+    return Categories(codes.astype(np.uint32), [str(value) for value in found])
 
 
 def _columns(vectors: Vectors) -> dict[str, np.ndarray]:
@@ -155,7 +162,7 @@ def _columns(vectors: Vectors) -> dict[str, np.ndarray]:
     kbit_s = tracks["size_bytes"].to_numpy(np.float64) * 8 / 1000 / np.maximum(lengths, 1e-3)
     one_line = np.array([raw is None and len(p.splitlines()) == 1 for p, raw in _paths(tracks)])
     return {
-        **{kind: categories(values)[0] for kind, values in _repeated(vectors, folders).items()},
+        **{kind: categories(values).codes for kind, values in _repeated(vectors, folders).items()},
         "seconds": lengths.round().clip(0, 2**32 - 1).astype(np.uint32),
         "kbit_s": kbit_s.round().clip(0, 65_535).astype(np.uint16),
         "status": (DAMAGED * (tracks["status"] != "ok").to_numpy() + NO_LINE * ~one_line).astype(np.uint8),

@@ -96,7 +96,7 @@ def _analyse(vectors: Vectors, names: Sequence[str], model: str | None) -> dict[
         for error in made.errors.itertuples():
             if error.path not in seeds:
                 raise UsageError(f"{error.path} cannot be analysed: {error.message}")
-    return {name: seeds[text_path(os.path.abspath(name))[0]] for name in names}  # noqa: PTH100 (names as they are)
+    return {name: seeds[text_path(os.path.abspath(name)).text] for name in names}  # noqa: PTH100 (names as they are)
 
 
 def analysis_of(parameters: Mapping[str, Any], *, model: str | None = None) -> Analysis:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -69,14 +69,21 @@ def labels_table(labels: Sequence[Label]) -> pa.Table:
     return pa.table(columns, schema=schema.LABELS)
 
 
-def text_path(path: str) -> tuple[str, bytes | None]:
+class TextPath(NamedTuple):
     """A path as valid text, and its bytes where the text could not hold them (a name that is not UTF-8)."""
+
+    text: str
+    raw: bytes | None = None
+
+
+def text_path(path: str) -> TextPath:
+    """A path as the tables hold it."""
     try:
         path.encode()
-        return path, None
+        return TextPath(path)
     except UnicodeEncodeError:
         raw = path.encode(errors="surrogateescape")
-        return raw.decode(errors="replace"), raw
+        return TextPath(raw.decode(errors="replace"), raw)
 
 
 def _table(rows: list[dict[str, Any]], kind: pa.Schema) -> pa.Table:
@@ -90,7 +97,7 @@ def place(track: Track) -> dict[str, Any]:
         "track_id": track.track_id,
         "path": path,
         "path_bytes": path_bytes,
-        "root": text_path(track.root)[0],
+        "root": text_path(track.root).text,
         "size_bytes": track.size_bytes,
         "mtime_ns": track.mtime_ns,
     }
@@ -150,7 +157,7 @@ def _tags(rows: Sequence[TrackRow], layout: Layout) -> pa.Table:
     return pa.table(
         {
             "track_id": column(lambda row: row.track.track_id),
-            "path": column(lambda row: text_path(row.track.path)[0]),
+            "path": column(lambda row: text_path(row.track.path).text),
             "rank": np.concatenate([*rank, np.empty(0)]).astype(np.int16),
             "label": _words(layout.labels[i] for i in index),
             "parent": _words(split[i][0] for i in index),
@@ -182,7 +189,7 @@ def _embeddings(rows: Sequence[TrackRow], layout: Layout) -> pa.Table | None:
     scores = _vectors([row.scores for row in rows] if layout.dense else [], "float16")
     if embedding is None and scores is None:
         return None
-    place = [[row.track.track_id for row in rows], [text_path(row.track.path)[0] for row in rows]]
+    place = [[row.track.track_id for row in rows], [text_path(row.track.path).text for row in rows]]
     kind = schema.embeddings_schema(_type(embedding), _type(scores))
     return pa.table([*place, *(vector for vector in (embedding, scores) if vector is not None)], schema=kind)
 

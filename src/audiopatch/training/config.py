@@ -210,6 +210,14 @@ def with_overrides(config: _T, settings: Mapping[str, str]) -> _T:
     return config
 
 
+def spelled(settings: Mapping[str, Any] | None) -> list[str]:
+    """``NAME=VALUE`` of each, values as in TOML but text as it is: what ``--set`` takes."""
+    return [
+        f"{name}={value if isinstance(value, str) else tomli_w.dumps({'value': value}).partition('=')[2].strip()}"
+        for name, value in (settings or {}).items()
+    ]
+
+
 def to_toml(values: Mapping[str, Any]) -> str:
     """Nested tables as TOML, without those that are empty."""
     return tomli_w.dumps({key: _filled(value) for key, value in values.items() if value != {}})

@@ -208,4 +208,4 @@ def _read(path: Path, items: Sequence[Item], labels: Sequence[str]) -> np.ndarra
     if table.path.tolist() != [str(item.path) for item in items]:
         raise UsageError(f"{path} is about other clips than the dataset now holds; choose another -o")
     taught = [Item(item.path, tuple(names)) for item, names in zip(items, table.labels, strict=True)]
-    return targets(taught, labels)[0]
+    return targets(taught, labels).truth
