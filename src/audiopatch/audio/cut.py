@@ -42,7 +42,7 @@ class Cutter:
         self._buffer = np.empty(2 * self._size, np.float32)
         self._origin = 0  # position in the track of the buffer's first sample
         self._next = 0  # start of the next regular segment
-        self.n_samples = 0
+        self.n_samples: int = 0
 
     def feed(self, chunk: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
         """chunk (S,) -> (start, wave) of the segments now complete; ``wave`` is a copy the caller may keep."""
@@ -84,7 +84,7 @@ class Picker:
         self._size = size
         self._kept: list[np.ndarray] = []
         self._origin = 0
-        self.n_samples = 0
+        self.n_samples: int = 0
 
     def feed(self, chunk: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
         """chunk (S,) -> (start, wave) of the segments now complete."""

@@ -64,7 +64,8 @@ class SoundfileSource:
             self._file.seek(0)
         except self._error as error:
             raise TrackError("E_DECODE", "decode", f"libsndfile cannot read it: {error}") from None
-        self.damage, self._hash = Damage(), hashlib.blake2b(digest_size=16)
+        self.damage: Damage = Damage()
+        self._hash = hashlib.blake2b(digest_size=16)
         while True:
             try:
                 channels = self._file.read(rate, dtype="float32", always_2d=True)  # (S, C)
@@ -118,7 +119,8 @@ class FfmpegSource:
 
     def blocks(self) -> Iterator[DecodedBlock]:
         """The whole track from its first sample, a second at a time."""
-        self.damage, self._hash = Damage(), hashlib.blake2b(digest_size=16)
+        self.damage: Damage = Damage()
+        self._hash = hashlib.blake2b(digest_size=16)
         with tempfile.TemporaryFile() as complaints:
             process = subprocess.Popen(
                 self._command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=complaints
@@ -129,7 +131,7 @@ class FfmpegSource:
                     self._hash.update(data)
                     self.damage.n_good += 1
                     stereo = np.frombuffer(data, np.float32, len(data) // 8 * 2).reshape(-1, 2)
-                    yield DecodedBlock(_RATE, mono(stereo.T))
+                    yield DecodedBlock(_RATE, mono(list(stereo.T)))
                 if process.wait() != 0:
                     complaints.seek(0)
                     said = complaints.read(4000).decode(errors="replace").strip().splitlines()

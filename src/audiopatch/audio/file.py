@@ -27,15 +27,18 @@ class AudioFile(io.RawIOBase):
     """
 
     def __init__(self, raw: Any, *, name: str, size_bytes: int, path: str | None = None, whole: bool = True):
-        self.name, self.path, self.whole = name, path, whole  # decoders look at the ending of the name
-        self.size_bytes = size_bytes
+        self.name: str = name  # decoders look at its ending
+        self.path: str | None = path
+        self.whole: bool = whole
+        self.size_bytes: int = size_bytes
         self.trouble: OSError | None = None
         self._raw = raw
         self.narrow(0, size_bytes)
 
     def narrow(self, start: int, end: int) -> None:
         """From now on the file is what lies between these bytes of all of it."""
-        self.start, self.end = start, end
+        self.start: int = start
+        self.end: int = end
         self._at = 0
 
     def peek(self, at: int, n_bytes: int) -> bytes:
@@ -52,7 +55,7 @@ class AudioFile(io.RawIOBase):
         self._at += len(data)
         return data
 
-    def readinto(self, buffer) -> int:
+    def readinto(self, buffer: Any) -> int:
         """As ``read``."""
         data = self.read(len(buffer))
         buffer[: len(data)] = data

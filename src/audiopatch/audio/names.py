@@ -81,7 +81,7 @@ class Area:
     """A part of a library: absolute paths of files and folders, and what lies below them."""
 
     def __init__(self, paths: Iterable[str]):
-        self.paths = frozenset(paths)
+        self.paths: frozenset[str] = frozenset(paths)
         self._above = {folder for path in self.paths for folder in _parents(path)}
 
     def holds(self, path: str) -> bool:

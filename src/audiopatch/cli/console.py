@@ -272,7 +272,7 @@ def _say_origin(error: Any) -> None:
 class Stop(threading.Event):
     """Set by the first Ctrl-C or SIGTERM; ``exit_code`` is 130 or 143 accordingly."""
 
-    exit_code = 128 + signal.SIGINT
+    exit_code: int = 128 + signal.SIGINT
 
 
 @contextmanager

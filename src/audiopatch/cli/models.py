@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from audiopatch.bench.compare import Comparison
     from audiopatch.models.card import ModelCard
 
-app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode="rich", add_completion=False, no_args_is_help=True)
+app: typer.Typer = typer.Typer(
+    pretty_exceptions_enable=False, rich_markup_mode="rich", add_completion=False, no_args_is_help=True
+)
 
 _INSIDES = ("frontend", "backbone", "head", "thresholds")  # of a network; --json has them
 

@@ -211,7 +211,9 @@ def one_of(*values: str) -> Callable[[], list[str]]:
     return lambda: list(values)
 
 
-complete_plans = one_of("F3T2", "F3T5", "topk:0.7", "structured:F3T30", "random:0.5", "adaptive:F3T30", "tome:20")
+complete_plans: Callable[[], list[str]] = one_of(
+    "F3T2", "F3T5", "topk:0.7", "structured:F3T30", "random:0.5", "adaptive:F3T30", "tome:20"
+)
 _COMPLETED = {
     "model": complete_models,
     "patchout": complete_plans,

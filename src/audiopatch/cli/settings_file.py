@@ -14,7 +14,9 @@ import typer
 from audiopatch.cli import config, console
 from audiopatch.cli import options as o
 
-app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode="rich", add_completion=False, no_args_is_help=True)
+app: typer.Typer = typer.Typer(
+    pretty_exceptions_enable=False, rich_markup_mode="rich", add_completion=False, no_args_is_help=True
+)
 
 _COMMANDS = ("tag", "embed", "evaluate")  # whose options people keep
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]

@@ -42,7 +42,7 @@ class Recipes(TyperGroup):
         return super().resolve_command(ctx, args)
 
 
-app = typer.Typer(
+app: typer.Typer = typer.Typer(
     cls=Recipes,
     invoke_without_command=True,
     pretty_exceptions_enable=False,

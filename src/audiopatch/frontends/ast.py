@@ -27,7 +27,8 @@ class AstFrontend(Frontend):
 
     def __init__(self, n_frames: int | None = None, *, mean: float = -4.2677393, std: float = 4.5689974):
         super().__init__(n_frames)
-        self.mean, self.scale = mean, 2 * std
+        self.mean: float = mean
+        self.scale: float = 2 * std
         self.register_buffer("window", torch.hann_window(_WIN_LENGTH, periodic=False), persistent=False)
         bank = kaldi_filterbank(self.n_mels, _N_FFT, self.sample_rate, low_hz=20.0, high_hz=8000.0)
         self.register_buffer("filterbank", bank, persistent=False)

@@ -23,11 +23,12 @@ class CedFrontend(Frontend):
     n_mels = 64
     hop_length = 160
     n_fft = 512
-    mean, scale = 0.0, 1.0
+    mean: float = 0.0
+    scale: float = 1.0
 
     def __init__(self, n_frames: int | None = None, *, min_frames: int = 16):
         super().__init__(n_frames)
-        self.min_samples = max((min_frames - 1) * self.hop_length, self.n_fft // 2 + 1)  # enough to reflect, too
+        self.min_samples: int = max((min_frames - 1) * self.hop_length, self.n_fft // 2 + 1)  # enough to reflect, too
         self.register_buffer("window", torch.hann_window(self.n_fft), persistent=False)
         bank = htk_filterbank(self.n_mels, self.n_fft, self.sample_rate)
         self.register_buffer("filterbank", bank, persistent=False)

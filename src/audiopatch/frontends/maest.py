@@ -19,8 +19,9 @@ class MaestFrontend(Frontend):
     n_mels = 96
     hop_length = 256
     n_fft = 512
-    min_samples = 15 * 256  # 16 frames, one patch
-    mean, scale = 2.06755686098554, 2 * 1.268292820667291  # of the training set; published with the code
+    min_samples: int = 15 * 256  # 16 frames, one patch
+    mean: float = 2.06755686098554  # of the training set; published with the code
+    scale: float = 2 * 1.268292820667291
     pad_mode = "reflect"
 
     def __init__(self, n_frames: int | None = None):
@@ -44,7 +45,7 @@ class MaestHubFrontend(MaestFrontend):
     (before normalising) after a short one, and one frame more per segment (1876 instead of 1875 for 30 s).
     """
 
-    min_samples = 1
+    min_samples: int = 1
     pad_mode = "constant"
     pads = True
 
@@ -56,8 +57,9 @@ class MusicnnFrontend(MaestFrontend):
     overflows and every score becomes NaN. ``min_frames`` is the shortest input the network takes.
     """
 
-    mean, scale = 0.0, 1.0  # the network's first layer normalises
+    mean: float = 0.0  # the network's first layer normalises
+    scale: float = 1.0
 
     def __init__(self, n_frames: int | None = None, *, min_frames: int = 16):
         super().__init__(n_frames)
-        self.min_samples = (min_frames - 1) * self.hop_length
+        self.min_samples: int = (min_frames - 1) * self.hop_length

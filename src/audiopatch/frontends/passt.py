@@ -20,12 +20,13 @@ class PasstFrontend(Frontend):
     sample_rate = 32000
     n_fft = 1024
     win_length = 800
-    mean, scale = -4.5, 5.0
+    mean: float = -4.5
+    scale: float = 5.0
 
     def __init__(self, n_frames: int | None = None, *, hop_length: int = 320, n_mels: int = 128):
         super().__init__(n_frames)
         self.hop_length, self.n_mels = hop_length, n_mels
-        self.min_samples = max(15 * hop_length + 1, self.n_fft // 2 + 2)  # one patch, and enough to reflect
+        self.min_samples: int = max(15 * hop_length + 1, self.n_fft // 2 + 2)  # one patch, and enough to reflect
         self.register_buffer("window", torch.hann_window(self.win_length, periodic=False), persistent=False)
         bank = kaldi_filterbank(self.n_mels, self.n_fft, self.sample_rate, low_hz=0.0, high_hz=15000.0)
         self.register_buffer("filterbank", bank, persistent=False)

@@ -49,7 +49,7 @@ class Extractor:
         self.analysis = analysis
         spelled = check(tagger, analysis)
         self.plan: Plan = spelled if plan is None else plan
-        self.stack = find_stack(tagger, analysis)
+        self.stack: Stack | None = find_stack(tagger, analysis)
         self.batch_size = batch_size
         self.full_samples: int = round(tagger.card.segment_s * tagger.frontend.sample_rate)
 

@@ -179,7 +179,7 @@ class Duplicates:
     def __init__(self, output: Output):
         self._output = output
         self._spool = tempfile.SpooledTemporaryFile(_SPOOL_BYTES, dir=output.home.spool)  # noqa: SIM115 (closed by __exit__)
-        self.n_aside = 0
+        self.n_aside: int = 0
 
     def __enter__(self) -> Duplicates:
         return self

@@ -151,7 +151,7 @@ class Writer:
         self._commit = commit
         self._every_n, self._every_s = every_n, every_s
         self._queue: queue.Queue[TrackRow | Failed | None] = queue.Queue(maxsize=2 * every_n)
-        self.cpu_s = 0.0
+        self.cpu_s: float = 0.0
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._work, name="audiopatch-writer", daemon=True)
 

@@ -116,8 +116,9 @@ class DynamicConv(nn.Module):
         self.weight: nn.Parameter = nn.Parameter(
             kernels.flatten(1)[None, None]
         )  # (1, 1, kernels, ...), as it is published
-        self.shape = kernels.shape[1:]
-        self.stride, self.groups = stride, groups
+        self.shape: torch.Size = kernels.shape[1:]
+        self.stride: int = stride
+        self.groups: int = groups
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
         shares = self.residuals(context).softmax(dim=1)  # (B, kernels)

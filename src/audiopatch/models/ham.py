@@ -27,7 +27,7 @@ class HybridTransformer(SpectrogramTransformer):
             ConformerBlock(config.dim, config.n_heads, mlp_ratio=config.mlp_ratio, kernel=config.conv_kernel, eps=eps)
             for _ in range(config.n_conformers)
         )
-        self.channels = ChannelAttention(config.dim) if config.channel_attention else nn.Identity()
+        self.channels: nn.Module = ChannelAttention(config.dim) if config.channel_attention else nn.Identity()
 
     def after_blocks(self, tokens: TokenGrid) -> TokenGrid:
         for conformer in self.conformers:

@@ -57,7 +57,7 @@ class JointHead(nn.Module):
 
     def __init__(self, config: HeadConfig, n_features: int):
         super().__init__()
-        self.n_inputs = {part.name: part.n_inputs or n_features for part in config.parts}
+        self.n_inputs: dict[str, int] = {part.name: part.n_inputs or n_features for part in config.parts}
         self.heads: nn.ModuleDict = nn.ModuleDict(
             {part.name: build_head(part, self.n_inputs[part.name]) for part in config.parts}
         )

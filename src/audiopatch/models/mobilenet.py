@@ -5,7 +5,7 @@ Schmid, Koutini, Widmer: "Efficient large-scale audio tagging via transformer-to
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
@@ -17,7 +17,7 @@ from audiopatch.models.card import MOBILENET_ROWS, MobileNetConfig, scaled_chann
 from audiopatch.models.features import ConvolutionalBackbone
 from audiopatch.models.linear import packs, version
 
-batch_norm = partial(nn.BatchNorm2d, eps=1e-3)
+batch_norm: Callable[[int], nn.BatchNorm2d] = partial(nn.BatchNorm2d, eps=1e-3)
 
 
 class MobileNet(ConvolutionalBackbone):

@@ -32,7 +32,7 @@ class Holder:
     def __init__(self, url: str):
         self.url: str = f"{url}/{_NAME}"
         self.token: str = uuid.uuid4().hex
-        self.lost = threading.Event()
+        self.lost: threading.Event = threading.Event()
         self._ended = threading.Event()
         self._n_renewals = 0
         self._thread = threading.Thread(target=self._renew, name="audiopatch-lock", daemon=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -96,22 +96,30 @@ class Loop:
         run: RunFolder,
         report: OnRow,
     ):
-        self.fabric, self.config, self.dataset, self.clips, self.tagger = fabric, config, dataset, clips, tagger
-        self.folder, self.report, self.progress = run, report, Position()
-        self.board = board(run.path) if fabric.is_global_zero else quiet
+        self.fabric: Fabric = fabric
+        self.config: TrainConfig = config
+        self.dataset: Dataset = dataset
+        self.clips: Clips = clips
+        self.tagger: Tagger = tagger
+        self.folder: RunFolder = run
+        self.report: OnRow = report
+        self.progress: Position = Position()
+        self.board: OnRow = board(run.path) if fabric.is_global_zero else quiet
         objective = Objective(tagger, config.loss, config.augment)
-        self.objective = objective
+        self.objective: Objective = objective
         self.module, self.optimizer = fabric.setup(objective, build_optimizer(objective, config.optimizer))
         self.average: AveragedModel | None = None
         reduction = config.reduction
-        self.plans = plans_by_epoch(
+        self.plans: Sequence[Plan] = plans_by_epoch(
             find_plan(tagger, reduction.train),
             config.epochs,
             start_epoch=reduction.start_epoch,
             ramp_epochs=reduction.ramp_epochs,
             before=find_plan(tagger, reduction.before),
         )
-        self.validation = Validation.of(dataset, clips.waves, find_plan(tagger, reduction.inference), fabric)
+        self.validation: Validation | None = Validation.of(
+            dataset, clips.waves, find_plan(tagger, reduction.inference), fabric
+        )
 
     def run(self, stop: Callable[[], bool]) -> TrainOutcome:
         self._resume()
@@ -198,8 +206,9 @@ class Loop:
         if averaging.start_epoch < 0 or epoch < averaging.start_epoch:
             return
         if (epoch - averaging.start_epoch) % averaging.every_epochs == 0:
-            self.average = self.average or AveragedModel(self.tagger)
-            self.average.update_parameters(self.tagger)
+            average = self.average or AveragedModel(self.tagger)
+            average.update_parameters(self.tagger)
+            self.average = average
 
     def _finish(self) -> None:
         """Save the last weights and the average; ``model`` is the best of all by validation, else the average, else
@@ -255,13 +264,14 @@ class Loop:
             raise OutputMismatchError(
                 f"{self.folder.path} was trained on other clips than the dataset now holds; begin anew with --force"
             )
-        self.progress: Position = Position(**state["progress"])
+        self.progress = Position(**state["progress"])
         self.tagger.load_state_dict(state["tagger"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.fabric.strategy.precision.load_state_dict(state["scaler"])
         if state["average"] is not None:
-            self.average = AveragedModel(self.tagger)
-            self.average.load_state_dict(state["average"])
+            average = AveragedModel(self.tagger)
+            average.load_state_dict(state["average"])
+            self.average = average
 
     def _anyone(self, stopped: bool) -> bool:
         """Whether any process was asked to stop: all must leave at the same step."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import defaultdict
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -96,13 +97,16 @@ _WARMUPS = {"linear": _linear_rise, "exponential": _exponential_rise}
 _DECAYS = {"none": lambda schedule, epoch: 1.0, "linear": _linear_fall, "cosine": _cosine_fall, "steps": _steps}
 
 
+Loss = Callable[[Tensor, Tensor, Tensor], Tensor]  # logits, target, known, (B, C) each -> a scalar
+
+
 class Objective(nn.Module):
     """The Tagger in training. ``plan`` and ``augment`` are this epoch's, set by the loop."""
 
     def __init__(self, tagger: Tagger, loss: str, augment: Augment):
         super().__init__()
         self.tagger = tagger
-        self.loss = LOSSES[loss]
+        self.loss: Loss = LOSSES[loss]
         self.augment = augment
         self.plan: Plan = NO_REDUCTION
 
@@ -141,4 +145,4 @@ def cross_entropy(logits: Tensor, target: Tensor, known: Tensor) -> Tensor:
     return F.cross_entropy(logits, target)
 
 
-LOSSES = {"bce": bce, "cross_entropy": cross_entropy}
+LOSSES: dict[str, Loss] = {"bce": bce, "cross_entropy": cross_entropy}

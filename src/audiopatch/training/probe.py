@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from audiopatch import __version__
-from audiopatch.datasets.recipe import Dataset, Item, grouped_split, targets
+from audiopatch.datasets.recipe import Dataset, Item, Targets, grouped_split, targets
 from audiopatch.datasets.waves import Waves, quiet
 from audiopatch.errors import UsageError
 from audiopatch.evaluation import metrics
@@ -29,7 +29,7 @@ from audiopatch.models.heads import build_head
 from audiopatch.models.tagger import Tagger
 from audiopatch.reducers.plan import Plan
 from audiopatch.training.config import LearningRate, ProbeConfig
-from audiopatch.training.optimizer import LOSSES, lr_share
+from audiopatch.training.optimizer import LOSSES, Loss, lr_share
 from audiopatch.training.run_folder import RunFolder
 
 POOLED = 0  # the "block" of a network's own features, at its end
@@ -225,10 +225,13 @@ class Fit:
         features: ClipFeatures,
         device: torch.device,
     ):
-        self.config, self.dataset, self.features, self.device = config, dataset, features, device
+        self.config: ProbeConfig = config
+        self.dataset: Dataset = dataset
+        self.features: ClipFeatures = features
+        self.device: torch.device = device
         self.n_train: int = len(train)
-        self.truth, self.known = targets((*train, *valid), dataset.labels)
-        self.loss = LOSSES["bce" if dataset.multilabel else "cross_entropy"]
+        self.targets: Targets = targets((*train, *valid), dataset.labels)
+        self.loss: Loss = LOSSES["bce" if dataset.multilabel else "cross_entropy"]
         # exponential rise over 10 of 60 epochs, then linear down to 1e-7 of the rate (the published code)
         rise = config.epochs / 6
         self.schedule: LearningRate = LearningRate(
@@ -239,7 +242,9 @@ class Fit:
         x = torch.from_numpy(self.features.of(*cell)).to(self.device)
         mean, std = x[: self.n_train].mean(dim=0), x[: self.n_train].std(dim=0, correction=0).clamp(min=1e-6)
         x = (x - mean) / std
-        y, known = (torch.from_numpy(a.astype(np.float32)).to(self.device) for a in (self.truth, self.known))
+        y, known = (
+            torch.from_numpy(a.astype(np.float32)).to(self.device) for a in (self.targets.truth, self.targets.known)
+        )
         torch.manual_seed(self.config.seed)
         kind = HeadConfig(y.shape[1], "probe", n_hidden=self.config.n_hidden, dropout=setting["dropout"])
         head = build_head(kind, x.shape[1]).to(self.device)
@@ -273,7 +278,7 @@ class Fit:
     def head(self, fitted: Fitted) -> nn.Module:
         """features (N, E) -> logits (N, C), as fitted; in evaluation mode."""
         n_features = fitted.state["0.weight"].shape[1]
-        kind = HeadConfig(self.truth.shape[1], "probe", n_hidden=self.config.n_hidden)
+        kind = HeadConfig(self.targets.truth.shape[1], "probe", n_hidden=self.config.n_hidden)
         head = build_head(kind, n_features).to(self.device)
         head.load_state_dict(fitted.state)
         return head.eval()
@@ -290,14 +295,14 @@ class Fit:
 
         A few validation clips leave many ties; among those the higher mean log score of the right answers decides.
         """
-        truth, known = self.truth[self.n_train :], self.known[self.n_train :]
+        truth, known = self.targets.truth[self.n_train :], self.targets.known[self.n_train :]
         multilabel = self.dataset.multilabel
         value = metrics.roc_auc(truth, scores, known).value if multilabel else metrics.accuracy(truth, scores)
         right = np.where(truth > 0, scores, 1 - scores)[known]
         return (-1.0 if np.isnan(value) else value), float(np.log(right.clip(1e-7)).mean())
 
     def _figures(self, scores: np.ndarray) -> dict[str, float]:
-        truth, known = self.truth[self.n_train :], self.known[self.n_train :]
+        truth, known = self.targets.truth[self.n_train :], self.targets.known[self.n_train :]
         return metrics.summary(truth, scores, known, multilabel=self.dataset.multilabel)
 
 

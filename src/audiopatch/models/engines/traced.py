@@ -22,7 +22,9 @@ class Traceable(nn.Module):
     def __init__(self, backbone: nn.Module, plan: Plan, taps: Sequence[int], last: int | None):
         super().__init__()
         self.backbone = backbone
-        self.plan, self.taps, self.last = plan, tuple(taps), last
+        self.plan: Plan = plan
+        self.taps: tuple[int, ...] = tuple(taps)
+        self.last: int | None = last
 
     def forward(self, mel: Tensor) -> tuple[Tensor, ...]:
         features = self.backbone(mel, self.plan, self.taps, last=self.last)
