@@ -229,8 +229,7 @@ def distill(
     """
     from audiopatch.distill.config import DistillConfig
     from audiopatch.distill.run import distill_to_folder
-    from audiopatch.training.config import spelled
-    from audiopatch.training.experiment import overrides
+    from audiopatch.training.config import overrides, spelled
 
     config = DistillConfig(max_s=seconds) if segments is None else DistillConfig(max_segments=segments)
     distill_to_folder(

@@ -265,7 +265,7 @@ def distill(
         from audiopatch.distill.config import DistillConfig
         from audiopatch.distill.run import Watch, distill_to_folder
         from audiopatch.errors import UsageError
-        from audiopatch.training.experiment import overrides
+        from audiopatch.training.config import overrides
 
     if segments is not None and finish_in is not None:
         raise UsageError("--segments and --finish-in both end the training; give one of them")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, TypeVar, get_args, get_type_hints
 
@@ -208,6 +208,14 @@ def with_overrides(config: _T, settings: Mapping[str, str]) -> _T:
             raise UsageError(unknown_name("setting", name, known))
         config = _replaced(config, name.split("."), text, name)
     return config
+
+
+def overrides(settings: Sequence[str]) -> dict[str, str]:
+    """``NAME=VALUE`` -> name: value as text."""
+    for text in settings:
+        if "=" not in text:
+            raise UsageError(f"--set {text} cannot work; write NAME=VALUE, as optimizer.lr=1e-4")
+    return dict(text.split("=", 1) for text in settings)
 
 
 def spelled(settings: Mapping[str, Any] | None) -> list[str]:

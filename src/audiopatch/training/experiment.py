@@ -23,7 +23,7 @@ from audiopatch.inference.settings import Runtime
 from audiopatch.models.card import ModelCard
 from audiopatch.models.processor import processor
 from audiopatch.storage.place import at_home, cache_folder
-from audiopatch.training.config import ProbeConfig, TrainConfig, with_overrides
+from audiopatch.training.config import ProbeConfig, TrainConfig, overrides, with_overrides
 from audiopatch.training.initialise import sample_rate_of
 from audiopatch.training.plots import plot_curves, plot_probe_map
 from audiopatch.training.probe import probe
@@ -300,14 +300,6 @@ def decode(dataset: Dataset, sample_rate: int, workers: int, observer: Observer)
     sizes = ", ".join(f"{len(items)} {split}" for split, items in whole.splits.items())
     observer(Note(f"{dataset.name}: {sizes} clips, {len(dataset.labels)} labels, {hours:.2f} h of audio"))
     return whole, waves
-
-
-def overrides(settings: Sequence[str]) -> dict[str, str]:
-    """``NAME=VALUE`` -> name: value as text."""
-    for text in settings:
-        if "=" not in text:
-            raise UsageError(f"--set {text} cannot work; write NAME=VALUE, as optimizer.lr=1e-4")
-    return dict(text.split("=", 1) for text in settings)
 
 
 def write_model_card(
