@@ -50,7 +50,7 @@ def test_a_port_without_a_cluster_is_refused_at_once():
 
 def test_without_ray_the_run_says_what_to_install(library, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)  # as where it is not installed
-    with pytest.raises(EnvironmentProblem, match=r"audiopatch\[ray\]"):
+    with pytest.raises(EnvironmentProblem, match=r"\[ray\]"):
         run_to_folder(Inputs([str(library)]), tmp_path / "out", Analysis(model="tiny-random"), Runtime(runner="ray"))
     assert not (tmp_path / "out").exists()
 
@@ -124,7 +124,7 @@ def test_several_devices_are_rays_and_must_be_there(library, tmp_path, device):
 
 def test_several_devices_say_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(EnvironmentProblem, match=r"--devices are Ray's .*audiopatch\[ray\]"):
+    with pytest.raises(EnvironmentProblem, match=r"--devices are Ray's .*\[ray\]"):
         Connection("local", gpus=[0, 1]).open()
 
 
