@@ -15,7 +15,7 @@ from audiopatch.errors import UsageError
 from audiopatch.inference.settings import Analysis, Runtime
 from audiopatch.option import options_of
 
-WORKFLOWS = ("tag", "embed", "evaluate", "train", "distill", "bench", "estimate", "export", "inspect", "read")
+WORKFLOWS = ("tag", "embed", "evaluate", "train", "distill", "bench", "estimate", "export", "inspect", "shrink", "read")
 
 
 @pytest.mark.parametrize("name", [*WORKFLOWS, "load_model"])

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from audiopatch.api import evaluate as evaluate
     from audiopatch.api import export as export
     from audiopatch.api import inspect as inspect
+    from audiopatch.api import shrink as shrink
     from audiopatch.api import tag as tag
     from audiopatch.api import train as train
     from audiopatch.audio.pool import decode as decode
@@ -43,7 +44,8 @@ if TYPE_CHECKING:
 _PUBLIC = {
     "load_model": "audiopatch.zoo",
     **dict.fromkeys(
-        ("tag", "embed", "evaluate", "train", "distill", "bench", "estimate", "export", "inspect"), "audiopatch.api"
+        ("tag", "embed", "evaluate", "train", "distill", "bench", "estimate", "export", "inspect", "shrink"),
+        "audiopatch.api",
     ),
     "read": "audiopatch.tables.read",
     "similar": "audiopatch.library.similar",

@@ -21,6 +21,7 @@ from audiopatch.zoo import DEFAULT_MODEL
 if TYPE_CHECKING:
     from audiopatch.bench.estimate import Estimate
     from audiopatch.bench.run import BenchReport
+    from audiopatch.distill.shrink import Shrunk
     from audiopatch.inspection.inspect import Inspected
 
 AnyPath = str | os.PathLike[str]
@@ -238,6 +239,33 @@ def distill(
         settings=overrides(spelled(settings)), device=device, resume=resume, force=force,
     )  # fmt: skip
     return Path(output) / "model"
+
+
+def shrink(
+    paths: Paths,
+    output: AnyPath,
+    *,
+    gmacs: float,
+    model: str = DEFAULT_MODEL,
+    repair_s: float = 0.0,
+    device: str = Runtime.device,
+    force: bool = False,
+) -> Shrunk:
+    """Make a transformer smaller, without the heads and blocks that this music needs least; ``.folder`` is the model's.
+
+    ``gmacs`` is the goal, in billion multiply-adds a segment. With ``repair_s`` it then learns for so many seconds from
+    the whole model.
+    """
+    from audiopatch.distill.shrink import repair, shrink_to_folder
+
+    folder = Path(output)
+    place = folder / ("shrunk" if repair_s else "model")
+    made = shrink_to_folder(_inputs(paths), place, model=model, gmacs=gmacs, device=device, force=force)
+    if not repair_s:
+        return made
+    repaired = repair(_inputs(paths), made, folder, model=model, seconds=repair_s, device=device, force=force)
+    assert repaired is not None  # nobody asked it to stop
+    return repaired
 
 
 def bench(

@@ -47,6 +47,7 @@ DOCUMENTS = {
     "bench": Document("bench, bench.json", "audiopatch.bench.run:BenchReport"),
     "estimate": Document("estimate FOLDER", "audiopatch.bench.estimate:estimate"),
     "export": Document("export ...", f"{_CLI}.export:Exported"),
+    "shrink": Document("shrink ...", "audiopatch.distill.shrink:Shrunk"),
     "write-preview": Document("write", f"{_CLI}.write:Preview"),
     "write": Document("write --apply", f"{_CLI}.write:Applied"),
     "undo": Document("undo", f"{_CLI}.undo:TakenBack"),

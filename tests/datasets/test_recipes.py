@@ -147,6 +147,17 @@ def test_audioset_leaves_out_what_vanished_and_finds_renamed_clips():
     assert [gap.path.stem for gap in dataset.left_out] == ["gone0000000"]
 
 
+def test_audioset_as_its_copy_on_the_hub_has_it(tmp_path):
+    for name in ("class_labels_indices.csv", "balanced_train_segments.csv", "eval_segments.csv"):
+        shutil.copy(MINI / "audioset20k" / name, tmp_path / name)
+    for old, new in (("balanced_train_segments", "bal_train"), ("eval_segments", "eval")):
+        shutil.copytree(MINI / "audioset20k" / old, tmp_path / "audio" / new)
+    found, as_always = DATASETS.load("audioset20k").read(tmp_path), read("audioset20k")
+    assert {split: len(items) for split, items in found.splits.items()} == {
+        split: len(items) for split, items in as_always.splits.items()
+    }
+
+
 def test_speech_commands_trains_on_what_no_list_names():
     dataset = read("speech-commands")
     assert dataset.labels == ("no", "yes")

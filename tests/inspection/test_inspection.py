@@ -112,7 +112,10 @@ def test_clusters_are_ordered_from_quiet_to_loud():
 
 
 def test_the_study_of_a_collection(tagger, tmp_path):
-    path = inspect_collection(tagger, sounds(3), parse_plan("topk:0.5/intensity@2,3"), tmp_path, title="three & more")
+    found = inspect_collection(tagger, sounds(3), parse_plan("topk:0.5/intensity@2,3"), tmp_path, title="three & more")
+    path, clusters = found.page, found.study.clusters
+    assert clusters["share"].sum() == pytest.approx(1) and clusters["intensity"].is_monotonic_increasing
+    assert list(clusters["cluster"]) == [f"C{number}" for number in range(1, 6)]
     names = {"kept", "tau", "removal", "patches"}
     assert {file.name for file in tmp_path.iterdir()} == {"index.html"} | {
         f"{name}.{kind}" for name in names for kind in ("parquet", "png")

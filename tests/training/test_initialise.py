@@ -66,6 +66,17 @@ def test_a_thinner_network_keeps_the_first_the_last_and_every_second_block():
     assert len(found) == 8 and thinned(found, 2, thin) == found
 
 
+def test_blocks_that_share_their_weights_begin_with_those_of_the_first():
+    plain, shared = build(), build(sharing=2)
+    assert len(shared.backbone.blocks) == 1 and shared.card.backbone.depth == 2
+    own, first = shared.backbone.blocks[0].state_dict(), plain.backbone.blocks[0].state_dict()
+    assert all(torch.equal(own[key], first[key]) for key in first)
+    frozen = build(sharing=2, n_frozen_blocks=1).backbone.blocks[0]
+    assert not any(parameter.requires_grad for parameter in frozen.parameters())
+    with pytest.raises(UsageError, match="does not divide 2 blocks"):
+        build(sharing=3)
+
+
 def test_separated_heads_see_cls_and_dist():
     tagger = build(head="separated")
     assert tagger.card.backbone.stack == ("cls", "dist") and tagger.card.backbone.n_features == 128

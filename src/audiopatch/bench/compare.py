@@ -8,16 +8,19 @@ from dataclasses import dataclass, field
 import torch
 
 from audiopatch.bench.measure import time_runs
+from audiopatch.models.card import ModelCard
 from audiopatch.models.cost import cost_of
 from audiopatch.models.tagger import Tagger
 from audiopatch.reducers.plan import NO_REDUCTION, Plan, parse_plan
-from audiopatch.zoo.cards import find_card
-from audiopatch.zoo.load import random_tagger
+from audiopatch.storage.place import at_home
+from audiopatch.zoo import native
+from audiopatch.zoo.cards import CARDS, shipped_folder
+from audiopatch.zoo.load import random_tagger, read_model
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One model.
+    """One model; ``size_bytes`` is that of its weights' file, None where there is none.
 
     ``n_params`` and ``macs`` (of one segment) are counted; ``real_time`` is seconds of audio per second of one core,
     front-end included, on the machine that runs this, or None where it was not measured. ``real_time_thinned`` is the
@@ -31,6 +34,7 @@ class Comparison:
     n_labels: int
     label_set: str
     n_params: int
+    size_bytes: int | None
     macs: int
     real_time: float | None
     real_time_thinned: float | None
@@ -41,15 +45,26 @@ class Comparison:
 
 
 def compare_models(names: Sequence[str], *, measure: bool = True, repeats: int = 3) -> list[Comparison]:
-    """Known models by name, in their order. Speeds are measured in turns, on random weights, which do not matter to
-    them, in float32 with torch on one thread, one whole segment at a time."""
-    cards = [find_card(name) for name in names]
-    taggers = [random_tagger(card).eval() for card in cards]
-    whole, thinned = ([None] * len(cards), [None] * len(cards))
+    """Known models by name and others by their file or folder, in their order.
+
+    Speeds are measured in turns, in float32 with torch on one thread, one whole segment at a time; of known models on
+    random weights, which do not matter to them.
+    """
+    taggers = [random_tagger(CARDS[name]).eval() if name in CARDS else read_model(name) for name in names]
+    whole, thinned = ([None] * len(names), [None] * len(names))
     if measure:
-        whole = _real_times(taggers, [NO_REDUCTION] * len(cards), repeats)
+        whole = _real_times(taggers, [NO_REDUCTION] * len(names), repeats)
         thinned = _real_times(taggers, [_thinning(tagger) for tagger in taggers], repeats)
-    return [_comparison(*row) for row in zip(taggers, whole, thinned, strict=True)]
+    return [_comparison(*row) for row in zip(names, taggers, whole, thinned, strict=True)]
+
+
+def _size_bytes(name: str, card: ModelCard) -> int | None:
+    """Of the weights' file, on this machine or as published."""
+    place = shipped_folder(name) or at_home(name)
+    file = place / native.WEIGHTS_FILE if place.is_dir() else place
+    if file.is_file():
+        return file.stat().st_size
+    return (card.weights.size_bytes or None) if card.weights else None
 
 
 def _thinning(tagger: Tagger) -> Plan | None:
@@ -84,7 +99,7 @@ def _segment_of(tagger: Tagger, plan: Plan) -> Callable[[], None]:
     return run
 
 
-def _comparison(tagger: Tagger, real_time: float | None, real_time_thinned: float | None) -> Comparison:
+def _comparison(name: str, tagger: Tagger, real_time: float | None, real_time_thinned: float | None) -> Comparison:
     card, cost = tagger.card, cost_of(tagger.card)
     return Comparison(
         name=card.name,
@@ -94,6 +109,7 @@ def _comparison(tagger: Tagger, real_time: float | None, real_time_thinned: floa
         n_labels=card.head.n_classes,
         label_set=card.labels if card.head.n_classes else "",
         n_params=cost.n_params,
+        size_bytes=_size_bytes(name, card),
         macs=cost.macs,
         real_time=real_time,
         real_time_thinned=real_time_thinned,

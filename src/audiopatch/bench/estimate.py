@@ -14,9 +14,10 @@ from audiopatch.audio.survey import Survey, survey
 from audiopatch.bench.contender import Case
 from audiopatch.bench.measure import pareto_front
 from audiopatch.bench.sweep import Row, Settings, sweep
-from audiopatch.bench.whole import command_of, cut_spec, decode_all, pace, real_segments, startup_s
+from audiopatch.bench.whole import command_of, decode_all, pace, startup_s
 from audiopatch.errors import NoAudioError, UsageError
 from audiopatch.events import Doing, Note, Observer, silent
+from audiopatch.inference.clips import cut_spec, real_segments
 from audiopatch.inference.extract import cut_for
 from audiopatch.inference.settings import Analysis, Runtime, n_cpus
 from audiopatch.models.tagger import Tagger

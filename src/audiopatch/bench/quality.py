@@ -40,7 +40,10 @@ class Judge(Protocol):
 
 
 class Unreduced:
-    """Compares with the unreduced model in float32, on the same ``segments`` of each model."""
+    """Compares with the unreduced model in float32, on the same ``segments`` of each model.
+
+    A shrunk model is compared with the whole one, where that takes part, too.
+    """
 
     def __init__(self, segments: Mapping[str, Sequence[Segment]], device: str):
         self._segments = segments
@@ -51,18 +54,27 @@ class Unreduced:
         """How far the answers agree: top-ten tags that are kept, or the cosine of embeddings."""
         scores = contender.case.block is None
         name = "top-10 tags kept" if scores else "cosine of embeddings"
-        value = agreement(self._run(contender), self._reference(contender.case), scores=scores)
-        return Quality(value, f"agreement with the unreduced model ({name})")
+        value = agreement(self._run(contender), self._reference(contender), scores=scores)
+        whole = self._whole(contender)
+        other = "the unreduced model" if whole == contender.case.model else whole
+        return Quality(value, f"agreement with {other} ({name})")
 
     def error(self, contender: Contender) -> float:
         """|outputs - reference| / |reference| of logits or embeddings, over all segments at once."""
-        return relative_error(self._run(contender), self._reference(contender.case))
+        return relative_error(self._run(contender), self._reference(contender))
 
-    def _reference(self, case: Case) -> Tensor:
-        full = Case(case.model, dtype="float32", block=case.block)
+    def _whole(self, contender: Contender) -> str:
+        """The model to compare with; blocks of a shrunk one are not those of the whole."""
+        assert contender.tagger is not None
+        origin = contender.tagger.card.shrunk_from
+        return origin if origin in self._segments and contender.case.block is None else contender.case.model
+
+    def _reference(self, contender: Contender) -> Tensor:
+        model = self._whole(contender)
+        full = Case(model, dtype="float32", block=contender.case.block)
         if full not in self._answers:
-            tagger = load_model(case.model, device=self._device, dtype="float32")
-            self._run(from_tagger(full, tagger, self._segments[case.model]))
+            tagger = load_model(model, device=self._device, dtype="float32")
+            self._run(from_tagger(full, tagger, self._segments[model]))
         return self._answers[full]
 
     def _run(self, contender: Contender) -> Tensor:

@@ -16,9 +16,10 @@ from audiopatch.audio.inputs import Inputs
 from audiopatch.bench.contender import Case
 from audiopatch.bench.measure import describe
 from audiopatch.bench.sweep import Row, Settings, Skipped, sweep
-from audiopatch.bench.whole import WholeRun, measure_whole, real_segments
+from audiopatch.bench.whole import WholeRun, measure_whole
 from audiopatch.documents import document
 from audiopatch.events import Doing, Note, Observer, silent
+from audiopatch.inference.clips import real_segments
 from audiopatch.inference.extract import find_plan, find_stack
 from audiopatch.inference.settings import Runtime
 from audiopatch.models.card import TransformerConfig

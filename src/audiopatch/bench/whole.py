@@ -14,19 +14,19 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-import numpy as np
 import torch
 
 from audiopatch.audio.decode import decode_track
 from audiopatch.audio.inputs import Inputs
 from audiopatch.bench.measure import time_runs
 from audiopatch.bench.sweep import Row
-from audiopatch.errors import EnvironmentProblem, NoAudioError, UsageError
+from audiopatch.errors import EnvironmentProblem, NoAudioError
 from audiopatch.events import Counts, Event, Planned
+from audiopatch.inference.clips import cut_spec, real_segments
 from audiopatch.inference.pipeline import run_to_folder
 from audiopatch.inference.settings import Analysis, Runtime
 from audiopatch.models.tagger import Tagger
-from audiopatch.types import CutSpec, Decoded, Segment, Track
+from audiopatch.types import CutSpec, Decoded, Track
 
 _N_WHOLE = 3
 
@@ -71,25 +71,6 @@ def measure_whole(row: Row, tagger: Tagger, tracks: Sequence[Track], runtime: Ru
         * music_s,
         startup_s=startup_s(segment.track, analysis, runtime),
     )
-
-
-def cut_spec(tagger: Tagger, *, n_segments: int | None = None) -> CutSpec:
-    """How ``tag`` cuts tracks for this model."""
-    return CutSpec(tagger.frontend.sample_rate, tagger.card.segment_s, n_segments=n_segments, min_s=tagger.min_s)
-
-
-def real_segments(tagger: Tagger, tracks: Sequence[Track], n: int) -> list[Segment]:
-    """One whole segment from the middle of each of up to ``n`` tracks; shorter tracks are repeated to fill one."""
-    spec = cut_spec(tagger, n_segments=1)
-    found: list[Segment] = []
-    for track in tracks:
-        if len(found) == n:
-            break
-        segments = [outcome for outcome in decode_track(track, spec) if isinstance(outcome, Segment)]
-        found += [Segment(s.track, 0, 0.0, spec.segment_s, np.resize(s.wave, spec.segment_samples)) for s in segments]
-    if not found:
-        raise UsageError(f"none of {len(tracks)} tracks could be decoded; see: audiopatch doctor")
-    return found
 
 
 class Decoding(NamedTuple):

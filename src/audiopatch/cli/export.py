@@ -64,7 +64,7 @@ def export(
     if calibrate:
         from audiopatch.audio.inputs import Inputs
         from audiopatch.bench.contender import mels_of
-        from audiopatch.bench.whole import real_segments
+        from audiopatch.inference.clips import real_segments
 
         tagger = load_model(model, device="cpu", engine="openvino", dtype="int8")
         plan = find_plan(tagger, patchout)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,6 +16,9 @@ from audiopatch.errors import OutputMismatchError, UsageError
 from audiopatch.events import Doing
 from audiopatch.inference.settings import Analysis, Runtime
 from audiopatch.zoo import DEFAULT_MODEL
+
+if TYPE_CHECKING:
+    from audiopatch.inspection.study import Study
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,9 @@ def inspect(
     [bold]audiopatch inspect song.mp3[/bold]                  what topk:0.7 keeps
     [bold]audiopatch inspect song.mp3 --patchout F3T2[/bold]  what another plan keeps
     [bold]audiopatch inspect ~/Music --tracks 200[/bold]      attention against loudness
+
+    Of many tracks it prints how many patches are quiet or loud, and what is lost without these: tables III and IV of
+    the token-pruning study (arXiv 2504.01690), from any folder.
     """
     if not inputs:
         raise UsageError("nothing to look at: name a file or a folder, as in: audiopatch inspect song.mp3")
@@ -82,6 +88,21 @@ def inspect(
         failed = tuple(Unreadable(bad.track.path, bad.message) for bad in inspected.failed)
         console.print_json(Looked(inspected.page, str(plan), failed))
     elif inspected.page:
+        if inspected.study:
+            _print_study(inspected.study)
         console.say(f"wrote {inspected.page}")
     if inspected.failed:
         raise typer.Exit(console.SOME_FAILED)
+
+
+def _print_study(study: Study) -> None:
+    """Two of its tables on stdout, as the paper has them; where that knows the accuracy, this has the agreement."""
+    shares = console.grid("Patches by loudness (table III)", "cluster", "mean log-mel", "% of patches")
+    for row in study.clusters.itertuples():
+        shares.add_row(row.cluster, f"{row.intensity:.2f}", f"{100 * row.share:.1f}")
+    title = "Best labels that stay best, in %, without the two quietest or loudest clusters from a block on (table IV)"
+    removal = console.grid(title, "block", *(f"without {name}" for name in study.removal["removed"].unique()))
+    for block, rows in study.removal.groupby("block"):
+        removal.add_row(str(block), *(f"{100 * value:.1f}" for value in rows["agreement"]))
+    for table in (shares, removal):
+        console.rich_console(stderr=False).print(table)

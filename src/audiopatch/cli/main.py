@@ -46,6 +46,10 @@ COMMANDS = {
     "bench": ("bench:bench", "Measure models, patchouts and engines against each other, in one run."),
     "estimate": ("estimate:estimate", "Find out how long a library takes, and get the command that tags it in time."),
     "export": ("export:export", "Export a model with a patchout baked in."),
+    "shrink": (
+        "shrink:shrink",
+        "Make a transformer smaller: without the attention heads and blocks that your music needs least.",
+    ),
     "write": ("write:write", "Write labels into the files' own tags."),
     "undo": ("undo:undo", "Take a write back: its files have the bytes they had, unless somebody changed them since."),
     "compact": ("library:compact", "Merge small parts, so that every reader opens the tables faster."),

@@ -116,7 +116,10 @@ def _weights(card: ModelCard) -> str:
 @app.command()
 def compare(
     names: Annotated[
-        list[str], typer.Argument(help="Two or more names from the list.", autocompletion=o.complete_models)
+        list[str],
+        typer.Argument(
+            help="Two or more names from the list, weights files or folders.", autocompletion=o.complete_models
+        ),
     ],
     speed: Annotated[bool, typer.Option("--speed/--no-speed", help="Measure how fast each one runs here.")] = True,
     json: Json = False,
@@ -143,6 +146,7 @@ _COMPARED: dict[str, Callable[[Comparison], str]] = {
     "segment": lambda model: f"{model.segment_s:g} s at {model.sample_rate / 1000:g} kHz",
     "labels": lambda model: f"{model.n_labels} ({model.label_set})" if model.n_labels else "none: embeds only",
     "parameters": lambda model: f"{model.n_params / 1e6:.2f} M",
+    "weights file": lambda model: f"{model.size_bytes / 1e6:.1f} MB" if model.size_bytes else "–",
     "multiply-adds": lambda model: f"{model.macs / 1e9 / model.segment_s:.3g} G per second of audio",
     "speed here": lambda model: _speed(model.real_time, "not measured"),
     "with F3T2": lambda model: _speed(model.real_time_thinned, "–"),

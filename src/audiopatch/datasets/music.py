@@ -22,7 +22,11 @@ _LISTS = resources.files("audiopatch.datasets") / "splits" / "gtzan"
 @dataclass(frozen=True)
 class Gtzan:
     """Ten genres: 930 of the 1000 clips of 30 s: 443 to train, 197 to validate, 290 to test. Wav and au copies both
-    work."""
+    work.
+
+    Layout and lists are those of ``torchaudio.datasets.GTZAN`` (genres/blues/blues.00000.wav; its "filtered" split,
+    read there); genres_original/ is the Kaggle copy's.
+    """
 
     name: str = "gtzan"
     title: str = "GTZAN"
@@ -57,7 +61,10 @@ _LABELS = "openmic-2018-aggregated-labels.csv"
 @dataclass(frozen=True)
 class OpenMic:
     """Twenty instruments (Humphrey, Durand, McFee 2018): 20 000 clips of 10 s in the official split 01. Instruments
-    nobody was asked about are not ``known``."""
+    nobody was asked about are not ``known``.
+
+    Labels and partitions lie as code that reads them has it; where the audio lies is from memory.
+    """
 
     name: str = "openmic"
     title: str = "OpenMIC-2018"
@@ -113,7 +120,7 @@ _BROKEN = (
 @dataclass(frozen=True)
 class MagnaTagATune:
     """25 863 clips of 29 s; those with none of the fifty tags are left out (Lee et al. 2017), and so are three
-    empty files."""
+    empty files. The layout is from memory."""
 
     name: str = "mtt"
     title: str = "MagnaTagATune"
@@ -152,7 +159,7 @@ _AUDIO_FOLDERS = ("audio", "raw_30s/audio", "audio-low", "raw_30s/audio-low", ".
 @dataclass(frozen=True)
 class Jamendo:
     """Official split 0 (Bogdanov et al. 2019) of whole tracks. ``task`` is the middle of the list's name:
-    autotagging_TASK-train.tsv."""
+    autotagging_TASK-train.tsv. The layout is that of the repository's README and of its download script."""
 
     task: str
     name: str
@@ -222,7 +229,8 @@ _SUFFIXES = (".clip.mp3", ".mp3", ".wav", ".flac")
 
 @dataclass(frozen=True)
 class MsdUsual:
-    """The lists of Choi et al. (2016): SPLIT_x_filename.txt (3/6/36122424.npy) beside SPLIT_y.npy (N, 50)."""
+    """The lists of Choi et al. (2016): SPLIT_x_filename.txt (3/6/36122424.npy) beside SPLIT_y.npy (N, 50), as the
+    repository's README has them; that audio lies in audio/ is our choice."""
 
     name: str = "msd"
     title: str = "Million Song Dataset (Last.fm 50)"
@@ -243,7 +251,7 @@ class MsdUsual:
 @dataclass(frozen=True)
 class MsdCals:
     """Cleaned and artist-level stratified split (Won, Choi, Serra 2021): splits/SPLIT_ids.npy and _binaries.npy, and
-    audio/R/A/B/TRRAB....wav by the third to fifth letter of the id."""
+    audio/R/A/B/TRRAB....wav by the third to fifth letter of the id. The layout is from memory."""
 
     name: str = "msd-cals"
     title: str = "Million Song Dataset (CALS)"

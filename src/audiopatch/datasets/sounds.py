@@ -13,7 +13,7 @@ from audiopatch.datasets.recipe import CLASSIFICATION, TAGGING, Dataset, Item, c
 @dataclass(frozen=True)
 class Esc:
     """Environmental sounds (Piczak 2015), 5 s each. ``fold`` is the one tested; the four others train, none validates
-    (as the papers do it)."""
+    (as the papers do it). The layout is that of the repository's README."""
 
     name: str
     title: str
@@ -45,7 +45,8 @@ _SPLIT = {"train": "train", "val": "valid"}
 
 @dataclass(frozen=True)
 class Fsd50k:
-    """200 classes (Fonseca et al. 2022): 51 197 clips of 0.3 to 30 s from Freesound."""
+    """200 classes (Fonseca et al. 2022): 51 197 clips of 0.3 to 30 s from Freesound. Lists and folders are named as the
+    archives on Zenodo are, and as code that reads them has it."""
 
     name: str = "fsd50k"
     title: str = "FSD50K"
@@ -81,7 +82,8 @@ _FOLDERS = ("", "speech_commands_v0.02/", "SpeechCommands/speech_commands_v0.02/
 
 @dataclass(frozen=True)
 class SpeechCommands:
-    """Version 2, 35 words (Warden 2018): clips of 1 s, a folder per word; what neither list names is for training."""
+    """Version 2, 35 words (Warden 2018): clips of 1 s, a folder per word; what neither list names is for training, as
+    in ``torchaudio.datasets.SPEECHCOMMANDS``, where the layout was read."""
 
     name: str = "speech-commands"
     title: str = "Speech Commands V2"
@@ -119,7 +121,9 @@ _ID_LENGTH = 11  # of a video's id, with which every clip's name starts (some to
 class AudioSet:
     """Gemmeke et al. 2017; clips of 10 s named by video id (ID.wav, YID.flac, ID_30.000.m4a ...), a folder per list.
 
-    Videos vanish, so clips that are not there are always left out and listed, not an error.
+    Videos vanish, so clips that are not there are always left out and listed, not an error. The lists are as Google's
+    download page describes them. Audio is nobody's official layout: audios/balanced_train_segments/ with metadata/ is
+    that of PANNs (qiuqiangkong/audioset_tagging_cnn, README), audio/bal_train/ that of agkphysics/AudioSet on the hub.
     """
 
     name: str
@@ -139,7 +143,9 @@ class AudioSet:
         return checked(self, root, splits, list(name_of.values()), allow_missing=True)
 
     def _items(self, root: Path, stem: str, name_of: Mapping[str, str]) -> list[Item]:
-        audio = find(self, root, stem, stem.removesuffix("_segments"), f"audio/{stem}", f"audios/{stem}")
+        short = stem.removesuffix("_segments")
+        on_hub = short.replace("balanced", "bal")
+        audio = find(self, root, stem, short, f"audios/{stem}", f"audio/{stem}", f"audio/{on_hub}")
         segments = _segments(find(self, root, *_lists(stem)))
         clips = _clips(audio, segments.keys())
         return [
@@ -181,7 +187,8 @@ _AUDIO = ("wav", "vox1_dev_wav/wav", "vox1_test_wav/wav", "dev/wav", "test/wav",
 
 @dataclass(frozen=True)
 class VoxCeleb1:
-    """1251 speakers (Nagrani, Chung, Zisserman 2017): 153 516 utterances of 4 s and more: SPEAKER/VIDEO/00001.wav."""
+    """1251 speakers (Nagrani, Chung, Zisserman 2017): 153 516 utterances of 4 s and more: SPEAKER/VIDEO/00001.wav,
+    below wav/ as in ``torchaudio.datasets.VoxCeleb1Identification``, where list and layout were read."""
 
     name: str = "voxceleb1"
     title: str = "VoxCeleb1"

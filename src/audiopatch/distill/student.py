@@ -21,7 +21,7 @@ from audiopatch.models.student import stem_student
 from audiopatch.models.tagger import Tagger
 from audiopatch.reducers.plan import Plan
 from audiopatch.tokens import MelPatches, TokenGrid
-from audiopatch.zoo.labels import group_of, load_terms, load_vocabulary, split_label
+from audiopatch.zoo.labels import group_of, load_terms, split_label
 from audiopatch.zoo.load import random_tagger, read_model
 
 JOINT = "joint"  # the label set of a student with the logits of several teachers, one after the other
@@ -226,12 +226,9 @@ def learnt(teachers: Teachers, *, everything: bool = False) -> list[list[int]]:
 
 def ranked_of(student: Tagger, labels: Sequence[str]) -> list[int] | None:
     """The numbers of the ``labels`` that compete for the first place, where groups say so: tags, but no sounds."""
-    if student.card.labels == "audioset_music":
-        tags = {term.label for term in load_vocabulary() if term.group not in ("music", "sound")}
-    elif student.card.labels in (JOINT, "music", "audioset"):
-        tags = {label for label in labels if group_of(label) not in ("", "sound") and label != "Speech"}
-    else:
+    if student.card.labels not in (JOINT, "music", "audioset", "audioset_music"):
         return None
+    tags = {label for label in labels if group_of(label) not in ("", "sound") and label != "Speech"}
     return [number for number, label in enumerate(labels) if label in tags]
 
 

@@ -1,4 +1,4 @@
-"""Audio that is at hand, not in a file: through the engine of a run, so cut, batched, inferred and pooled as there."""
+"""Audio outside of a run, as the engine of a run sees it: clips at hand through all of it, tracks cut alone."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from audiopatch.audio.cut import Resampler, segment_starts
-from audiopatch.audio.decode import Outcome, too_short
+from audiopatch.audio.decode import Outcome, decode_track, too_short
 from audiopatch.audio.source import DecodedBlock, silence_nonsense
 from audiopatch.errors import UsageError
 from audiopatch.inference.extract import cut_for
@@ -144,3 +144,22 @@ def _at_rate(wave: np.ndarray, sample_rate: int, wanted: int) -> np.ndarray:
     resampler = Resampler(wanted)
     chunks = [*resampler.feed(DecodedBlock(sample_rate, mono)), *resampler.finish()]
     return np.concatenate(chunks) if chunks else mono
+
+
+def cut_spec(tagger: Tagger, *, n_segments: int | None = None) -> CutSpec:
+    """How ``tag`` cuts tracks for this model."""
+    return CutSpec(tagger.frontend.sample_rate, tagger.card.segment_s, n_segments=n_segments, min_s=tagger.min_s)
+
+
+def real_segments(tagger: Tagger, tracks: Sequence[Track], n: int, *, per_track: int = 1) -> list[Segment]:
+    """``per_track`` whole segments from the middle or all over each track, ``n`` at most; short ones are repeated."""
+    spec = cut_spec(tagger, n_segments=per_track)
+    found: list[Segment] = []
+    for track in tracks:
+        if len(found) >= n:
+            break
+        segments = [outcome for outcome in decode_track(track, spec) if isinstance(outcome, Segment)]
+        found += [Segment(s.track, 0, 0.0, spec.segment_s, np.resize(s.wave, spec.segment_samples)) for s in segments]
+    if not found:
+        raise UsageError(f"none of {len(tracks)} tracks could be decoded; see: audiopatch doctor")
+    return found[:n]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ from audiopatch.audio.decode import decode_track
 from audiopatch.events import Doing, Observer, silent
 from audiopatch.inspection import pictures
 from audiopatch.inspection.page import TagRow, file_page, study_page
-from audiopatch.inspection.study import mel_of, scores_of, study, transformer_of, watch
+from audiopatch.inspection.study import Study, mel_of, scores_of, study, transformer_of, watch
 from audiopatch.models.cost import cost_of
 from audiopatch.models.tagger import Tagger
 from audiopatch.reducers.plan import Plan, describe
@@ -27,10 +27,12 @@ DEFAULT_PLAN = "topk:0.7"
 
 @dataclass(frozen=True)
 class Inspected:
-    """The page that was written, None when no track could be decoded, and the tracks that could not."""
+    """The page that was written, None when no track could be decoded, the tracks that could not, and of many tracks
+    the study."""
 
     page: Path | None
-    failed: Sequence[Failed]
+    failed: Sequence[Failed] = ()
+    study: Study | None = None
 
 
 def inspect_tracks(
@@ -57,7 +59,7 @@ def inspect_tracks(
         title = _printable(Path(tracks[0].path).name)
         return Inspected(inspect_segment(tagger, segments[0], plan, folder, title=title, seed=seed), failed)
     title = f"{len(segments)} of {len(tracks)} tracks in {_printable(Path(tracks[0].root).name)}"
-    return Inspected(inspect_collection(tagger, segments, plan, folder, title=title, seed=seed), failed)
+    return replace(inspect_collection(tagger, segments, plan, folder, title=title, seed=seed), failed=failed)
 
 
 def inspect_segment(tagger: Tagger, segment: Segment, plan: Plan, folder: Path, *, title: str, seed: int = 0) -> Path:
@@ -87,7 +89,7 @@ def inspect_segment(tagger: Tagger, segment: Segment, plan: Plan, folder: Path, 
 
 def inspect_collection(
     tagger: Tagger, segments: Sequence[Segment], plan: Plan, folder: Path, *, title: str, seed: int = 0
-) -> Path:
+) -> Inspected:
     """Segments -> the study's tables, pictures and ``index.html`` in ``folder``."""
     found = study(tagger, segments, plan, seed=seed)
     folder.mkdir(parents=True, exist_ok=True)
@@ -102,7 +104,7 @@ def inspect_collection(
     seconds, n_frames = longest / tagger.frontend.sample_rate, tagger.frontend.frames_of(longest)
     facts = {"clips": str(len(segments)), **_facts(tagger, plan, n_frames, seconds)}
     (folder / "index.html").write_text(study_page(title=title, facts=facts, pictures=drawn), encoding="utf-8")
-    return folder / "index.html"
+    return Inspected(folder / "index.html", study=found)
 
 
 def _printable(name: str) -> str:

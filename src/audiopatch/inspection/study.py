@@ -133,6 +133,13 @@ class Study:
     removal: pd.DataFrame
     patches: pd.DataFrame
 
+    @property
+    def clusters(self) -> pd.DataFrame:
+        """cluster, intensity, share: the mean log-mel of each intensity cluster, and its share of all patches."""
+        groups = self.patches.groupby("cluster")
+        shares = pd.DataFrame({"intensity": groups["intensity"].mean(), "share": groups.size() / len(self.patches)})
+        return shares.reset_index().assign(cluster=lambda table: "C" + table["cluster"].astype(str))
+
 
 @dataclass(frozen=True)
 class Clusters:

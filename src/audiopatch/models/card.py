@@ -57,6 +57,9 @@ class StemConfig:
         return MobileNetConfig(self.width).n_features if self.tail else 0
 
 
+_MOST_SHARING = 64  # so that no card can make a small file run for hours
+
+
 @dataclass(frozen=True)
 class TransformerConfig:
     """A vision transformer on a mel spectrogram (the lineage of PaSST, MAEST, AST, AudioMAE, CED, EAT, Dasheng).
@@ -70,6 +73,8 @@ class TransformerConfig:
     tokens that ``stack`` names ("cls", "dist", "avg" for the patch mean), one after the other.
     ``stem``: tokens are cells of a convolutional map instead of patches of the mel. Where it has a tail, the tail's
     features come first, and those that ``pool`` makes after them.
+    ``sharing``: so many blocks in a row run on one set of weights (ALBERT's groups, Lan et al. 2020).
+    ``heads``: how many attention heads each set of weights has, where some were removed; () is ``n_heads`` in each.
     """
 
     grid: tuple[int, int]
@@ -89,15 +94,27 @@ class TransformerConfig:
     head_dim: int = 64
     norm_order: Literal["pre", "post"] = "pre"
     mel_affine: bool = False
+    sharing: int = 1
+    heads: tuple[int, ...] = ()
     kind: Literal["transformer", "ham"] = "transformer"
 
     def __post_init__(self) -> None:
         if not self.prefix and self.pool in ("prefix", "both"):
             raise ValueError(f"a network without prefix tokens cannot pool by '{self.pool}'")
+        if not 1 <= self.sharing <= _MOST_SHARING or self.depth % self.sharing:
+            raise ValueError(f"{self.depth} blocks cannot share their weights in runs of {self.sharing}")
+        if self.heads and (len(self.heads) != self.depth // self.sharing or min(self.heads) < 1):
+            raise ValueError(f"'heads' are one number of at least 1 per set of block weights, not {self.heads}")
 
     @property
     def n_heads(self) -> int:
         return self.dim // self.head_dim
+
+    @property
+    def block_heads(self) -> tuple[int, ...]:
+        """The attention heads of block 1, 2, ..."""
+        sets = self.heads or (self.n_heads,) * (self.depth // self.sharing)
+        return tuple(n for n in sets for _ in range(self.sharing))
 
     @property
     def n_features(self) -> int:
@@ -230,7 +247,7 @@ class ModelCard:
     ``thresholds`` say from which score on a label is meant, for each way in which that has been measured: ask
     ``thresholds_for``; ``licence`` is that of the weights, ``code_licence`` that of the code they came with, ``page``
     where both were read; ``domain`` is what the labels (or, without labels, the training data) are about: music, sound
-    or speech.
+    or speech; ``shrunk_from`` names the model that it is a smaller copy of.
     """
 
     name: str
@@ -250,6 +267,7 @@ class ModelCard:
     page: str = ""
     domain: str = ""
     summary: str = ""
+    shrunk_from: str = ""
 
     def with_thresholds(self, measured: Thresholds) -> ModelCard:
         """``measured`` takes the place of what was measured in the same way on the same clips, and comes last."""

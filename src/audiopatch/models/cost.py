@@ -56,15 +56,15 @@ def cost_of(card: ModelCard, plan: Plan = NO_REDUCTION, *, segment_s: float | No
     if isinstance(card.backbone, TransformerConfig):
         backbone = cast(SpectrogramTransformer, tagger.backbone.eval())
         grid = card.backbone.patch_grid(n_frames)
-        heads = (card.backbone.n_heads, card.backbone.dim // card.backbone.n_heads)
-        stages = trace(plan, grid, depth=card.backbone.depth, prefix=card.backbone.prefix, heads=heads)
-        tokens = _tokens(stages, math.prod(grid), card.backbone.depth)
+        config, heads = card.backbone, card.backbone.block_heads
+        stages = trace(plan, grid, depth=config.depth, prefix=config.prefix, heads=heads, head_dim=config.head_dim)
+        tokens = _tokens(stages, math.prod(grid), config.depth)
         rectangle = stages[-1].rectangle if stages else grid
         return Cost(
             n_params=n_params,
             tokens=tokens,
             patch_macs=_patch_macs(backbone, mel, plan, tokens[0]),
-            block_macs=tuple(_block_macs(card.backbone, *counts) for counts in pairwise(tokens)),
+            block_macs=tuple(block_macs(config, n, *counts) for n, counts in zip(heads, pairwise(tokens), strict=True)),
             scoring_macs=sum(stage.macs for stage in stages),
             head_macs=_after_blocks_macs(backbone, tokens[-1], rectangle) + head_macs,
         )
@@ -91,11 +91,12 @@ def _patch_macs(backbone: SpectrogramTransformer, mel: Tensor, plan: Plan, n_pat
     return _counted(backbone.stem.layers, read[:, None]) + n_patches * config.dim * config.stem.channels
 
 
-def _block_macs(config: TransformerConfig, n_before: int, n_after: int) -> int:
-    """Attention on all patch tokens that enter, the MLP on those the reducer left; prefix tokens come on top."""
+def block_macs(config: TransformerConfig, n_heads: int, n_before: int, n_after: int) -> int:
+    """Of one block: attention on all patch tokens that enter, the MLP on those its reducer left, and prefix tokens."""
     n_before, n_after = n_before + config.prefix, n_after + config.prefix
-    projections = 4 * n_before * config.dim**2  # q, k, v and the output
-    attention = 2 * n_before**2 * config.dim
+    width = n_heads * config.head_dim
+    projections = 4 * n_before * config.dim * width  # q, k, v and the output
+    attention = 2 * n_before**2 * width
     return projections + attention + 2 * config.mlp_ratio * n_after * config.dim**2
 
 

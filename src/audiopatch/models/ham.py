@@ -45,7 +45,7 @@ class ConformerBlock(nn.Module):
         super().__init__()
         self.feed1: nn.Sequential = _feed_forward(dim, mlp_ratio, eps)
         self.norm: nn.LayerNorm = nn.LayerNorm(dim, eps=eps)
-        self.attn: Attention = Attention(dim, n_heads)
+        self.attn: Attention = Attention(dim, n_heads, dim // n_heads)
         self.conv: TimeConvolution = TimeConvolution(dim, kernel, eps)
         self.feed2: nn.Sequential = _feed_forward(dim, mlp_ratio, eps)
         self.closing: nn.LayerNorm = nn.LayerNorm(dim, eps=eps)

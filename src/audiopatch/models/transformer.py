@@ -52,7 +52,8 @@ class SpectrogramTransformer(nn.Module):
             self.pre_norm: Norm = Norm(dim, eps=config.norm_eps)
         block = _BLOCKS[config.norm_order]
         self.blocks: nn.ModuleList = nn.ModuleList(
-            block(dim, config.n_heads, mlp_ratio=config.mlp_ratio, eps=config.norm_eps) for _ in range(config.depth)
+            block(dim, n_heads, config.head_dim, mlp_ratio=config.mlp_ratio, eps=config.norm_eps)
+            for n_heads in config.block_heads[:: config.sharing]
         )
         self.norm = Norm(dim, eps=config.norm_eps) if config.final_norm else nn.Identity()
 
@@ -83,7 +84,8 @@ class SpectrogramTransformer(nn.Module):
         if self.config.norm_order == "post":
             tokens = tokens.with_x(self.pre_norm(tokens.x))
         stacks = {0: tokens.stack()} if 0 in taps else {}
-        for number, block in enumerate(self.blocks[:last], start=1):
+        for number in range(1, last + 1):
+            block = self.blocks[(number - 1) // self.config.sharing]
             tokens = block(tokens, plan.get(number), signals)
             if number in taps:
                 stacks[number] = tokens.stack()
@@ -212,10 +214,10 @@ class Block(nn.Module):
     The drop sits between attention and MLP as in EViT (Liang et al. 2022) and the TopK study (arXiv 2504.01690).
     """
 
-    def __init__(self, dim: int, n_heads: int, *, mlp_ratio: int, eps: float):
+    def __init__(self, dim: int, n_heads: int, head_dim: int, *, mlp_ratio: int, eps: float):
         super().__init__()
         self.norm1: Norm = Norm(dim, eps=eps)
-        self.attn: Attention = Attention(dim, n_heads)
+        self.attn: Attention = Attention(dim, n_heads, head_dim)
         self.norm2: Norm = Norm(dim, eps=eps)
         self.mlp: Mlp = Mlp(dim, mlp_ratio)
 
@@ -254,20 +256,21 @@ class Mlp(nn.Module):
 
 
 class Attention(nn.Module):
-    """x (B, L, D) -> (attended (B, L, D), q, k); q and k (B, H, L, D / H) for reducers that score tokens.
+    """x (B, L, D) -> (attended (B, L, D), q, k); q and k (B, H, L, d) for reducers that score tokens.
 
+    ``head_dim`` d is the width of one of the ``n_heads`` H; together they are D wide unless heads were removed.
     ``key_bias`` (B, 1, 1, L) is added to the logits: the log sizes of merged tokens.
     """
 
-    def __init__(self, dim: int, n_heads: int):
+    def __init__(self, dim: int, n_heads: int, head_dim: int):
         super().__init__()
         self.n_heads = n_heads
-        self.qkv: Linear = Linear(dim, 3 * dim)
-        self.proj: Linear = Linear(dim, dim)
+        self.qkv: Linear = Linear(dim, 3 * n_heads * head_dim)
+        self.proj: Linear = Linear(n_heads * head_dim, dim)
 
     def forward(self, x: Tensor, key_bias: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         q, k, v = self.qkv(x).unflatten(-1, (3, self.n_heads, -1)).permute(2, 0, 3, 1, 4)
-        out = attend(q, k, v, key_bias)  # (B, H, L, D / H)
+        out = attend(q, k, v, key_bias)  # (B, H, L, d)
         return self.proj(out.transpose(1, 2).flatten(2)), q, k
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, is_dataclass
 from importlib import import_module
 from pathlib import Path
@@ -50,12 +50,13 @@ def trace(
     *,
     depth: int | None = None,
     prefix: int = 1,
-    heads: tuple[int, int] = (1, 4),
+    heads: Sequence[int] = (),
+    head_dim: int = 4,
 ) -> list[Stage]:
     """The stages of a plan on a grid of (rows, cols). No network runs: the reducers act on noise.
 
     Counts are exact for every reducer whose count does not depend on the sound. ``depth`` checks the block numbers;
-    ``prefix`` tokens and ``heads`` (number, width) matter to ``macs`` alone.
+    ``prefix`` tokens, the number of ``heads`` of block 1, 2, ... and their width matter to ``macs`` alone.
     """
     if depth is not None and any(block > depth for block in plan):
         raise UsageError(f"block {max(plan)} does not exist; this model has blocks 1 to {depth}")
@@ -66,7 +67,8 @@ def trace(
     stages = []
     for block in sorted(plan):
         if block > 0:
-            q, k = torch.randn(2, 1, heads[0], prefix + tokens.n_patches, heads[1], generator=chance)
+            n_heads = heads[block - 1] if heads else 1
+            q, k = torch.randn(2, 1, n_heads, prefix + tokens.n_patches, head_dim, generator=chance)
             signals = signals.at(q, k)
         for step in steps_of(plan[block]):
             words, before = step.describe(tokens), tokens.n_patches

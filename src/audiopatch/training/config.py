@@ -21,6 +21,8 @@ class ModelChoice:
     ``base`` is a model whose architecture is taken; ``weights`` are its own ("base"), "random", another model's name,
     or a file with an image ViT (DeiT). What is None or 0 stays as the base has it. ``head``: "plain", or "separated"
     for a DIST head of its own. ``keep_every`` 2 keeps the first, the last and every second block between (PaSST-L).
+    ``sharing`` 3 runs three blocks in a row on one set of weights (ALBERT, Lan et al. 2020): the same computation from
+    a third of the parameters, which begin as those of the first of the three.
     ``n_conformers`` and ``channel_attention`` make it a HAM-AST.
     """
 
@@ -32,6 +34,7 @@ class ModelChoice:
     patch_stride: int = 0
     head: str = "plain"
     keep_every: int = 1
+    sharing: int = 1
     n_conformers: int = 0
     channel_attention: bool = False
     n_frozen_blocks: int = 0

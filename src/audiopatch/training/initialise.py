@@ -32,7 +32,7 @@ def build_tagger(choice: ModelChoice, labels: Sequence[str], *, name: str, multi
         tagger = Tagger(card, labels)
         _random_start(tagger)
     source = _source(choice, base)
-    if source is not None and choice.keep_every > 1:
+    if source is not None and (choice.keep_every, choice.sharing) != (1, 1):
         source = thinned(source, choice.keep_every, tagger.card.backbone)
     start_from(tagger, source, same_labels=tuple(labels) == base.labels)
     freeze(tagger, choice.n_frozen_blocks)
@@ -61,7 +61,7 @@ def card_for(base: ModelCard, choice: ModelChoice, n_classes: int, *, name: str,
     if isinstance(backbone, TransformerConfig):
         if (choice.segment_s, choice.frontend, choice.patch_stride) != (0.0, "", 0) or choice.frontend_options:
             frontend, backbone = _geometry(base, choice, segment_s)
-        backbone = replace(backbone, depth=len(kept_blocks(backbone.depth, choice.keep_every)))
+        backbone = _fewer_weights(backbone, choice)
         if choice.n_conformers or choice.channel_attention:
             plain = {entry.name: getattr(backbone, entry.name) for entry in fields(TransformerConfig)} | {"kind": "ham"}
             extra = {"n_conformers": choice.n_conformers, "channel_attention": choice.channel_attention}
@@ -90,6 +90,17 @@ def card_for(base: ModelCard, choice: ModelChoice, n_classes: int, *, name: str,
     )
 
 
+def _fewer_weights(backbone: TransformerConfig, choice: ModelChoice) -> TransformerConfig:
+    """Fewer blocks, and fewer sets of weights for them."""
+    if backbone.sharing > 1 and (choice.keep_every, choice.sharing) != (1, 1):
+        raise UsageError(f"the blocks of {choice.base} share their weights already: leave out keep_every and sharing")
+    blocks, sharing = kept_blocks(backbone.depth, choice.keep_every), max(choice.sharing, backbone.sharing)
+    if choice.sharing < 1 or len(blocks) % sharing:
+        raise UsageError(f"sharing = {choice.sharing} cannot work: it does not divide {len(blocks)} blocks")
+    heads = tuple(backbone.block_heads[block] for block in blocks[::sharing]) if backbone.heads else ()
+    return replace(backbone, depth=len(blocks), sharing=sharing, heads=heads)
+
+
 def kept_blocks(depth: int, keep_every: int) -> list[int]:
     """Which blocks (from 0) a thinner network keeps: the first, the last, every so many between (PaSST, section 2.3.2).
 
@@ -99,11 +110,14 @@ def kept_blocks(depth: int, keep_every: int) -> list[int]:
 
 
 def thinned(source: Mapping[str, Tensor], keep_every: int, config: BackboneConfig) -> dict[str, Tensor]:
-    """``source`` with those blocks alone, renumbered; weights of a network as thin as ``config`` stay as they are."""
+    """``source`` with those blocks alone, renumbered, and of blocks that share their weights the first.
+
+    Weights of a network as thin as ``config`` stay as they are.
+    """
     depth = 1 + max((int(key.split(".")[2]) for key in source if key.startswith(_BLOCKS)), default=-1)
-    if not isinstance(config, TransformerConfig) or depth == config.depth:
+    if not isinstance(config, TransformerConfig) or depth == config.depth // config.sharing:
         return dict(source)
-    place = {str(old): new for new, old in enumerate(kept_blocks(depth, keep_every))}
+    place = {str(old): new for new, old in enumerate(kept_blocks(depth, keep_every)[:: config.sharing])}
     found = {}
     for key, value in source.items():
         number, _, rest = key.removeprefix(_BLOCKS).partition(".")
@@ -198,8 +212,8 @@ def freeze(tagger: Tagger, n_blocks: int) -> None:
     if not n_blocks:
         return
     config = tagger.card.backbone
-    depth = config.depth if isinstance(config, TransformerConfig) else 0
-    kept = tuple(f"blocks.{index}." for index in range(n_blocks, depth))
+    depth, sharing = (config.depth, config.sharing) if isinstance(config, TransformerConfig) else (0, 1)
+    kept = tuple(f"blocks.{index}." for index in range(-(-n_blocks // sharing), depth // sharing))
     late = ("norm.", "conformers.", "channels.", *kept)
     for name, parameter in tagger.backbone.named_parameters():
         parameter.requires_grad_(name.startswith(late))

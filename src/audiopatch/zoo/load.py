@@ -177,7 +177,9 @@ def check_fit(card: ModelCard, labels: tuple[str, ...], state: Mapping[str, Tens
     """A WeightsError unless the state is exactly what the card's network needs; no memory is taken to find out."""
     if len(labels) != card.head.n_classes:
         raise WeightsError(f"'{card.name}' has {card.head.n_classes} classes but {len(labels)} labels")
-    if depth_of(state, "backbone.blocks.") < getattr(card.backbone, "depth", 0):
+    config = card.backbone
+    n_sets = config.depth // config.sharing if isinstance(config, TransformerConfig) else 0
+    if depth_of(state, "backbone.blocks.") < n_sets:
         raise WeightsError(f"the card of '{card.name}' names more blocks than its weights hold")
     try:
         with torch.device("meta"):
