@@ -13,9 +13,8 @@ import typer
 
 from audiopatch.cli import options as o
 from audiopatch.cli.console import print_json, rich_console, say, stop_on_signals
-from audiopatch.cli.progress import showing
+from audiopatch.cli.progress import busy, showing
 from audiopatch.errors import missing_extra
-from audiopatch.events import Doing
 from audiopatch.zoo import DEFAULT_MODEL
 
 if TYPE_CHECKING:
@@ -127,8 +126,7 @@ def bench(
     [bold]audiopatch bench --dataset gtzan --data-dir ~/gtzan[/bold]  quality by labels
     [bold]audiopatch bench --experiment maest-figure-3[/bold]         MAEST beside two CNNs
     """
-    with showing() as observer:
-        observer(Doing("loading"))
+    with busy("loading"):
         import torch
 
         from audiopatch.bench.baselines import BASELINES

@@ -18,9 +18,8 @@ import typer
 
 from audiopatch.cli import config
 from audiopatch.cli.console import print_json, printable, rich_console
-from audiopatch.cli.progress import showing
+from audiopatch.cli.progress import busy
 from audiopatch.errors import install_command
-from audiopatch.events import Doing
 
 _BROKEN = 6
 _PACKAGES = ("numpy", "pyarrow", "pandas", "soxr", "typer", "rich", "mutagen", "openvino", "ray")
@@ -49,8 +48,7 @@ def doctor(
     [bold]audiopatch doctor --json[/bold]      the same for programs
     [bold]audiopatch doctor -o /mnt/out[/bold] look at the disk of another output folder
     """
-    with showing(quiet=json) as observer:
-        observer(Doing("trying every decoder, and what can compute"))
+    with busy("trying every decoder, and what can compute"):
         findings = [*_software(), *_formats(), *_compute(), *_storage(output), *_stores()]
     if json:
         print_json(findings, "findings")

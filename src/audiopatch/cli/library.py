@@ -12,9 +12,8 @@ import typer
 from audiopatch.cli import console
 from audiopatch.cli import options as o
 from audiopatch.cli.console import audio, number, size
-from audiopatch.cli.progress import showing
+from audiopatch.cli.progress import busy
 from audiopatch.errors import UsageError
-from audiopatch.events import Doing
 from audiopatch.zoo import DEFAULT_MODEL
 
 
@@ -34,9 +33,10 @@ def similar(
     Needs tables with vectors: [bold]audiopatch tag ~/Music --embeddings[/bold]. A distance of 0 is the same sound, one
     of about 1 has nothing in common.
     """
-    from audiopatch.library.similar import similar as find
+    with busy("looking for what sounds alike"):
+        from audiopatch.library.similar import similar as find
 
-    found = find(song, tables, top=top, model=model)
+        found = find(song, tables, top=top, model=model)
     if json:
         console.print_json(found)
         return
@@ -128,25 +128,26 @@ def playlist(
 
     Of near-identical recordings one is taken. All but --where needs tables with vectors: audiopatch tag --embeddings.
     """
-    from audiopatch.library.playlist import playlist as choose
-    from audiopatch.library.playlist_files import m3u8, write_playlist
-
     if relative and output is None:
         raise UsageError("--relative counts from the folder of the playlist; name it with -o")
-    entries = choose(
-        tables,
-        like=like or (),
-        unlike=unlike or (),
-        start=start,
-        end=end,
-        where=where,
-        order=order,
-        length_s=None if length is None else o.parse_duration(length),
-        n_tracks=tracks,
-        max_per_artist=max_per_artist,
-        seed=seed,
-        model=model,
-    )
+    with busy("choosing tracks"):
+        from audiopatch.library.playlist import playlist as choose
+        from audiopatch.library.playlist_files import m3u8, write_playlist
+
+        entries = choose(
+            tables,
+            like=like or (),
+            unlike=unlike or (),
+            start=start,
+            end=end,
+            where=where,
+            order=order,
+            length_s=None if length is None else o.parse_duration(length),
+            n_tracks=tracks,
+            max_per_artist=max_per_artist,
+            seed=seed,
+            model=model,
+        )
     if output is not None:
         written = write_playlist(entries, output, relative=relative)
         for path in written.left_out:
@@ -169,9 +170,10 @@ def duplicates(tables: o.Tables = "audiopatch.out", json: o.JsonResult = False) 
 
     Finds the same recording in several encodings and folders; takes of the same song that differ are no duplicates.
     """
-    from audiopatch.library.duplicates import duplicates as find
+    with busy("comparing all recordings"):
+        from audiopatch.library.duplicates import duplicates as find
 
-    groups = find(tables)
+        groups = find(tables)
     if json:
         console.print_json(groups, "groups")
         return
@@ -235,10 +237,9 @@ def report(
 
     The map and the nearest tracks need vectors in the tables: [bold]audiopatch tag ~/Music --embeddings[/bold].
     """
-    from audiopatch.library.report import report as write
+    with busy("drawing the map and the page"):
+        from audiopatch.library.report import report as write
 
-    with showing(quiet=json) as observer:
-        observer(Doing("drawing the map and the page"))
         page = write(output, tables)
     if json:
         console.print_json(page)

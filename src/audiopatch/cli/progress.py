@@ -226,6 +226,14 @@ def showing(
         observer.close()
 
 
+@contextmanager
+def busy(what: str) -> Iterator[None]:
+    """Tells a terminal, and nobody else, what is done while the block runs."""
+    with showing(quiet=not sys.stderr.isatty()) as observer:
+        observer(Doing(what))
+        yield
+
+
 def _doing(event: Doing) -> str:
     if event.of is not None:
         return f"{event.what}: {number(event.n or 0)} of {number(event.of)}"

@@ -12,6 +12,7 @@ import typer
 from audiopatch.cli import console
 from audiopatch.cli import options as o
 from audiopatch.cli.console import audio, number
+from audiopatch.cli.progress import busy
 
 if TYPE_CHECKING:
     from audiopatch.library.show import Glance, LabelTracks, Shown, Tag
@@ -47,10 +48,11 @@ def show(
     [bold]audiopatch show song.mp3[/bold]     one track's tags
     [bold]audiopatch show metal -k 50[/bold]  the tracks that are most metal
     """
-    from audiopatch.library.show import Glance, LabelTracks
-    from audiopatch.library.show import show as find
+    with busy("reading the tables"):
+        from audiopatch.library.show import Glance, LabelTracks
+        from audiopatch.library.show import show as find
 
-    found = find(what, tables, top=top)
+        found = find(what, tables, top=top)
     if json:
         console.print_json(found)
     elif isinstance(found, Glance):

@@ -15,7 +15,7 @@ from typer.core import TyperGroup
 from audiopatch.cli import options as o
 from audiopatch.cli.console import print_json, rich_console, say, stop_on_signals
 from audiopatch.cli.options import ProgressKind
-from audiopatch.cli.progress import showing
+from audiopatch.cli.progress import busy, showing
 from audiopatch.events import Doing, Measured, Note, Observer, counted
 
 if TYPE_CHECKING:
@@ -259,8 +259,7 @@ def distill(
     [bold]audiopatch train distill ~/Music -o mine[/bold]   then: audiopatch tag --model mine/model
     [bold]audiopatch train distill ~/Music --teacher mn04_as --teacher musicnn-msd --finish-in 2d --device cuda[/bold]
     """
-    with showing(quiet=quiet) as observer:
-        observer(Doing("loading"))
+    with busy("loading"):
         from audiopatch.audio.inputs import Inputs
         from audiopatch.distill.config import DistillConfig
         from audiopatch.distill.run import Watch, distill_to_folder
