@@ -143,7 +143,7 @@ def _scaled(wave: np.ndarray, pcm: np.dtype) -> np.ndarray:
     return wave / -float(np.iinfo(pcm).min) if pcm.kind == "i" else wave
 
 
-def _cancel(channels: Sequence[np.ndarray], mean: np.ndarray) -> bool:
+def _cancel(channels: Sequence[np.ndarray] | np.ndarray, mean: np.ndarray) -> bool:
     """Whether the mean of two channels has lost next to all of what the first one holds."""
     if len(channels) != 2 or not mean.size:
         return False

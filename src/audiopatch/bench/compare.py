@@ -82,10 +82,8 @@ def _real_times(taggers: Sequence[Tagger], plans: Sequence[Plan | None], repeats
         timings = dict(zip(runs, time_runs(list(runs.values()), repeats=repeats, clock="cpu"), strict=True))
     finally:
         torch.set_num_threads(n_threads)
-    return [
-        tagger.card.segment_s / timings[index].best_s if index in timings else None
-        for index, tagger in enumerate(taggers)
-    ]
+    best_s = {index: timing.best_s for index, timing in timings.items() if timing is not None}
+    return [tagger.card.segment_s / best_s[index] if index in best_s else None for index, tagger in enumerate(taggers)]
 
 
 def _segment_of(tagger: Tagger, plan: Plan) -> Callable[[], None]:

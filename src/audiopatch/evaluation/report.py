@@ -229,7 +229,7 @@ def _page(
         parts += [f"<h2>Against {html.escape(str(facts.get('compared_to', '')))}</h2>", _rows(heads, rows)]
     parts += ["<h2>Pictures</h2>", *(f'<img src="{_inline(path)}" alt="{path.stem}">' for path in pictures)]
     body = [[_cell(value) for value in row] for row in classes.itertuples(index=False)]
-    parts += ["<h2>Classes</h2>", _rows([_COLUMNS.get(name, name) for name in classes.columns], body)]
+    parts += ["<h2>Classes</h2>", _rows([_COLUMNS.get(name, name) for name in map(str, classes.columns)], body)]
     if wrong:
         heads = ["clip", "is", "was taken for", "score of what it is", "of what it was taken for"]
         rows = [[_cell(value) for value in astuple(clip)] for clip in wrong[:_MOST_WRONG]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -80,7 +81,7 @@ class SpectrogramTransformer(nn.Module):
         if 0 in plan:
             places = plan[0](places, signals)
         tokens = self._embed(places, mel, signals.mel, window_of(self.config, plan, mel.shape[2]))
-        tokens = tokens.with_x(tokens.x.to(self.blocks[0].norm1.weight.dtype))
+        tokens = tokens.with_x(tokens.x.to(cast(Block, self.blocks[0]).norm1.weight.dtype))
         if self.config.norm_order == "post":
             tokens = tokens.with_x(self.pre_norm(tokens.x))
         stacks = {0: tokens.stack()} if 0 in taps else {}

@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, ClassVar, Protocol
 
 import pyarrow as pa
 
@@ -27,7 +27,7 @@ class BrokenPart(EnvironmentProblem):
 class Sink(Protocol):
     """A file format for tables."""
 
-    suffix: Any
+    suffix: ClassVar[str]
 
     def write(self, table: pa.Table, path: Path) -> None: ...
     def read(self, file: BinaryIO, columns: Sequence[str] | None = None) -> pa.Table: ...
