@@ -3,7 +3,8 @@
     python scripts/fetch_free_music.py FOLDER                    every package listed below
     python scripts/fetch_free_music.py FOLDER asc-music hyperrogue-music
 
-Each package becomes FOLDER/PACKAGE with its audio files and its licence (``copyright``); nothing is installed. What is
+Each package becomes FOLDER/PACKAGE with its audio files and its licence (``copyright``); nothing is installed. Tracker
+modules are played into FLAC by ffmpeg where it is there, MIDI files are kept for ``render_scores.py --midi``. What is
 there already is skipped, so the same command goes on where it stopped. Needs apt-get and dpkg-deb, as on Debian
 and Ubuntu.
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
@@ -77,6 +79,26 @@ PACKAGES = (
     "xmoto-data",
     "zaz-data",
     *HELD_OUT,
+    "asterisk-core-sounds-en-wav",  # speech in five languages, CC BY-SA
+    "asterisk-core-sounds-es-wav",
+    "asterisk-core-sounds-fr-wav",
+    "asterisk-core-sounds-it-wav",
+    "asterisk-core-sounds-ru-wav",
+    "asterisk-moh-opsound-wav",
+    "biniax2-data",
+    "freedoom",
+    "frozen-bubble-data",
+    "gltron",
+    "lincity-ng-data",
+    "liquidwar-data",
+    "openttd-openmsx",
+    "pathological",
+    "pingus-data",
+    "rafkill-data",
+    "scorched3d-data",
+    "sonic-pi-samples",
+    "tecnoballz-data",
+    "wordwarvi-sound",
 )
 DOUBLES = (  # recordings that are in held-out packages too (found by comparing spectrogram envelopes): left out
     ("flare-game", "battle_theme.ogg"),
@@ -86,6 +108,8 @@ DOUBLES = (  # recordings that are in held-out packages too (found by comparing 
 AUDIO = {".flac", ".m4a", ".mp3", ".oga", ".ogg", ".opus", ".wav"}
 FONTS = {".sf2"}  # of packages such as fluid-soundfont-gm, which render_scores.py plays with
 ARCHIVES = {".pk3", ".zip"}  # some games keep their music in zip files
+TRACKERS = {".it", ".mod", ".s3m", ".xm"}
+SCORES = {".mid", ".midi"}
 
 
 def main() -> int:
@@ -133,20 +157,39 @@ def fetch(package: str, folder: Path) -> int | None:
 def _audio(tree: Path) -> Iterator[tuple[Path | zipfile.Path, str]]:
     """Audio files of the tree and inside its zip archives, each with a relative path to keep it under."""
     for path in sorted(tree.rglob("*")):
-        if path.suffix.lower() in AUDIO | FONTS and path.is_file():
+        if path.suffix.lower() in AUDIO | FONTS | TRACKERS | SCORES and path.is_file():
             yield path, str(path.relative_to(tree)).removeprefix("usr/share/").removeprefix("games/")
         elif path.suffix.lower() in ARCHIVES and zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
                 for name in archive.namelist():
                     if Path(name).suffix.lower() in AUDIO:
                         yield zipfile.Path(archive, name), f"{path.stem}/{name}"
+        elif path.suffix.lower() == ".wad" and path.is_file():
+            yield path, str(path.relative_to(tree)).removeprefix("usr/share/").removeprefix("games/")
 
 
 def _keep(path: Path | zipfile.Path, target: Path) -> int:
+    """Copy a file, or what becomes of it, to ``target``; how many files of audio there are then."""
     target.parent.mkdir(parents=True, exist_ok=True)
+    if target.suffix.lower() in TRACKERS:
+        play = ["ffmpeg", "-v", "error", "-t", "240", "-i", str(path), "-ac", "1", "-ar", "32000"]
+        return int(shutil.which("ffmpeg") is not None and not subprocess.run([*play, f"{target}.flac"]).returncode)
+    if target.suffix.lower() == ".wad":
+        for name, score in _scores_in(path.read_bytes()):
+            target.with_name(f"{target.stem}-{name}.mid").write_bytes(score)
+        return 0
     with path.open("rb") as source, open(target, "wb") as sink:
         shutil.copyfileobj(source, sink)
-    return 1
+    return int(target.suffix.lower() in AUDIO)
+
+
+def _scores_in(wad: bytes) -> Iterator[tuple[str, bytes]]:
+    """The MIDI files in the archive of a game of Doom's kind, each with its name."""
+    n_lumps, directory = struct.unpack_from("<ii", wad, 4)
+    for number in range(n_lumps):
+        start, size, name = struct.unpack_from("<ii8s", wad, directory + 16 * number)
+        if wad[start : start + 4] == b"MThd":
+            yield name.rstrip(b"\0").decode("ascii"), wad[start : start + size]
 
 
 def _run(command: list[str], folder: Path) -> None:

@@ -213,20 +213,26 @@ def main() -> None:
     parser.add_argument("font", type=Path, help="a General MIDI sound font (.sf2)")
     parser.add_argument("folder", type=Path, help="where the audio files go")
     parser.add_argument("--pieces", type=int, default=N_PIECES, help="how many made-up scores")
-    parser.add_argument("--midi", type=Path, help="a folder of MIDI files to render as well")
+    parser.add_argument("--midi", type=Path, nargs="*", help="folders of MIDI files to render as well")
+    parser.add_argument("--seconds", type=float, default=25.0, help="how much of each; longer ones count for more")
     parser.add_argument("--workers", type=int, default=1)
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
-    scores: list[int | Path] = [*range(arguments.pieces), *sorted((arguments.midi or Path("-")).rglob("*.mid"))]
+    folders = arguments.midi or []
+    scores: list[int | Path] = [
+        *range(arguments.pieces),
+        *(path for each in folders for path in sorted(each.rglob("*.mid"))),
+    ]
     with ProcessPoolExecutor(arguments.workers) as pool:
-        done = [pool.submit(_file, score, arguments.font, arguments.folder) for score in scores]
+        done = [pool.submit(_file, score, arguments.font, arguments.folder, arguments.seconds) for score in scores]
         for number, future in enumerate(as_completed(done), start=1):
             future.result()
             print(f"{number} of {len(scores)}", end="\r", file=sys.stderr)
 
 
-def _file(score: int | Path, font: Path, folder: Path) -> None:
+def _file(score: int | Path, font: Path, folder: Path, seconds: float) -> None:
     sound = render(score, font) if isinstance(score, int) else render_midi(score, font)
+    sound = sound[: round(seconds * SAMPLE_RATE)]
     name = f"{score:03d}" if isinstance(score, int) else score.stem
     soundfile.write(folder / f"{name}.flac", sound / max(1.0, np.abs(sound).max()), SAMPLE_RATE)
 

@@ -83,7 +83,7 @@ def test_without_a_word_an_embedding_takes_the_tokens_that_the_model_has(tagger)
     without_dist = load_model("audiopatch-music", device="cpu")
     analysis = Analysis(stack=Stack(blocks=(1, 2)), tags=False, embeddings=True)
     assert find_stack(without_dist, analysis).tokens == ("cls", "avg")
-    assert n_embedding(without_dist, analysis) == 2 * 2 * 128
+    assert n_embedding(without_dist, analysis) == 2 * 2 * 64
     with pytest.raises(UsageError, match="--tokens cls,avg"):
         find_stack(without_dist, Analysis(stack=Stack(blocks=(1,), tokens=("dist",))))
 

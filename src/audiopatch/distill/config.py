@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from audiopatch.errors import UsageError
+
+if TYPE_CHECKING:
+    import torch
 
 RANDOM = "random"
 
@@ -14,15 +18,19 @@ RANDOM = "random"
 class DistillConfig:
     """One of ``max_segments`` and ``max_s`` (0 is no end) ends the run; the learning rate falls to zero exactly there.
 
+    ``batch_size`` crops a step; 0 is 32 on a CPU and 256 elsewhere
     ``crop``       (share of the run, share of the student's segment): from the first on, crops of the second; short
                    ones first learn faster
     ``augment``    "full" or, for runs of a few epochs, "gentle"
-    ``plans``      (plan, chance): the patchouts of batches; "random" is a crossing of random rows and columns
-    ``plans_per_step`` a batch is cut into so many parts, each with a plan of its own
+    ``plans``      (plan, chance): the patchouts of batches; "random" is a crossing of random rows and columns, which a
+                   GPU is slow at: every shape that is new to cuDNN costs it seconds (an H100: 1 to 3)
+    ``plans_per_step`` every batch is learnt under so many of them: teachers' answers cost more than the student's
     ``rows``       how many rows of patches such a crossing keeps, fewest and most
     ``min_cols``   its fewest columns; the most is what ``max_tokens`` allows, and in between small numbers are likelier
-    ``width``, ``n_blocks``, ``n_layers``, ``n_hidden`` the student made out of a convolutional teacher (see
-                   ``models.student.stem_student``)
+    ``width``, ``n_blocks``, ``n_layers``, ``context``, ``n_hidden`` the student made out of a convolutional teacher
+                   (see ``models.student.stem_student``)
+    ``kept_share`` so much the teacher's own weights count in the result, where the student took layers over: they
+                   answer best without patchout, the student's under it (Wortsman et al. 2022, "WiSE-FT")
     ``weights``    of the losses
     ``others``     weight of what every teacher after the first says
     ``lr``         of everything but the blocks' matrices, which Muon moves with ``lr_matrices``
@@ -35,32 +43,34 @@ class DistillConfig:
 
     max_segments: int = 0
     max_s: float = 0.0
-    batch_size: int = 32
-    crop: tuple[tuple[float, float], ...] = ((0.0, 0.5), (0.7, 1.0))
-    augment: str = "full"
+    batch_size: int = 0
+    crop: tuple[tuple[float, float], ...] = ((0.0, 1.0),)
+    augment: str = "gentle"
     plans: tuple[tuple[str, float], ...] = (
-        (RANDOM, 0.15), ("F0T0", 0.18), ("F0T2", 0.14), ("F0T2R8", 0.07), ("F0T2R16", 0.05), ("F0T3R8", 0.07),
-        ("F3T0", 0.05), ("F3T2", 0.17), ("F3T5", 0.03), ("F4T10", 0.09),
+        ("F0T0", 0.20), ("F0T2", 0.15), ("F0T2R8", 0.05), ("F0T3R8", 0.08), ("F0T4R8", 0.12), ("F3T0", 0.05),
+        ("F3T2", 0.22), ("F4T10", 0.13),
     )  # fmt: skip
-    plans_per_step: int = 1
+    plans_per_step: int = 4
     rows: tuple[int, int] = (4, 9)
     min_cols: int = 6
     max_tokens: int = 256
-    width: int = 128
+    width: int = 64
     n_blocks: int = 2
     n_layers: int = 13
-    n_hidden: int = 256
+    context: int = 2
+    n_hidden: int = 384
     weights: tuple[tuple[str, float], ...] = (
-        ("logits", 1.0), ("ranking", 0.5), ("scores", 0.2), ("features", 0.3), ("timeline", 0.3),
+        ("logits", 1.0), ("ranking", 1.0), ("scores", 0.2), ("features", 0.3), ("timeline", 0.3),
     )  # fmt: skip
     others: float = 0.5
     lr: float = 1e-3
     lr_matrices: float = 2e-3
-    lr_kept: float = 2e-4
-    lr_stem: float = 5e-5
+    lr_kept: float = 4e-4
+    lr_stem: float = 0.0
     weight_decay: float = 0.05
     warmup_share: float = 0.05
     ema_decay: float = 0.998
+    kept_share: float = 0.25
     n_calibration: int = 16
     n_calibration_clips: int = 480
     save_every_s: float = 300.0
@@ -71,6 +81,10 @@ class DistillConfig:
     def __post_init__(self) -> None:
         if (self.max_segments > 0) == (self.max_s > 0):
             raise UsageError("give either max_segments or max_s: one of them ends the training")
+
+    def batch_on(self, device: torch.device) -> int:
+        """Crops a step on ``device``."""
+        return self.batch_size or (32 if device.type == "cpu" else 256)
 
     def lr_factor(self, progress: float) -> float:
         """Linear warm-up, then a cosine to zero; progress 0..1."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import copy
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -30,7 +29,7 @@ from audiopatch.distill.pieces import Pieces
 from audiopatch.distill.student import Student, start_well
 from audiopatch.distill.teacher import Standard, Standards, Teachers, native_autocast
 from audiopatch.models.heads import JointHead
-from audiopatch.models.student import TEACHER_HEAD
+from audiopatch.models.student import TEACHER_HEAD, towards_teacher
 from audiopatch.models.tagger import Tagger
 from audiopatch.training.run_folder import RunFolder
 
@@ -92,7 +91,7 @@ class Distillation:
             while self.progress < 1 and not stop():
                 began_s, began_at = time.monotonic(), self.progress
                 now = lesson.result()
-                n_heard = self.segments + sum(len(part.mel) for part in now)
+                n_heard = self.segments + len(now.mel)
                 lesson = ahead.submit(self.lessons, self.step + 1, self._progress_at(n_heard))
                 losses.append(self.learn(now))
                 self.elapsed_s += time.monotonic() - began_s
@@ -107,19 +106,14 @@ class Distillation:
         self.save()
         return self.progress >= 1
 
-    def learn(self, lesson: Sequence[Lesson]) -> dict[str, Tensor]:
-        """One step on one batch, in its parts. The losses by name, and their weighted sum as "loss"."""
+    def learn(self, lesson: Lesson) -> dict[str, Tensor]:
+        """One step on one batch. The losses by name, and their weighted sum as "loss"."""
         torch.manual_seed(self.config.seed + self.step)  # the random run of time positions (PaSST)
         self.student.train()
-        found: dict[str, list[Tensor]] = defaultdict(list)
-        n_heard = sum(len(part.mel) for part in lesson)
-        for part in lesson:
-            with native_autocast(self.device):
-                losses = self.student.losses(part.mel, part.plan, part.answer, self.standards)
-            loss = torch.stack([weight * losses[name] for name, weight in self.config.weights if name in losses]).sum()
-            (loss * (len(part.mel) / n_heard)).backward()
-            for name, value in (*losses.items(), ("loss", loss)):
-                found[name].append(value.detach())
+        with native_autocast(self.device):
+            losses = self.student.losses(lesson.mel, lesson.plans, lesson.answer, self.standards)
+        loss = torch.stack([weight * losses[name] for name, weight in self.config.weights if name in losses]).sum()
+        loss.backward()
         nn.utils.clip_grad_norm_(self.student.parameters(), 1.0)
         factor = self.config.lr_factor(self.progress)
         for optimizer in self.optimizers:
@@ -129,20 +123,22 @@ class Distillation:
             optimizer.zero_grad(set_to_none=True)
         self.averaged.update_parameters(self.student.tagger)
         self.step += 1
-        self.segments += n_heard
-        return {name: torch.stack(values).mean() for name, values in found.items()}
+        self.segments += len(lesson.mel)
+        return {name: value.detach() for name, value in (*losses.items(), ("loss", loss))}
 
     def result(self) -> Tagger:
         """A copy of the averaged Tagger, its head giving logits in the teacher's own units."""
         tagger = cast(Tagger, copy.deepcopy(self.averaged.module)).eval().requires_grad_(False)
         _in_layers(Standard.undo_in, self.standards.logits, last_linears(tagger.head))
+        if self.student.keeps_layers:
+            return towards_teacher(tagger, self.lessons.teachers.taggers[0], self.config.kept_share)
         return tagger
 
     @torch.no_grad()
     def _calibrate(self) -> Standards:
         """The scale of the teacher's answers, and the student's first weights, from batches that are not trained on."""
         steps = range(self.config.n_calibration)
-        lessons = [part for step in steps for part in self.lessons(_CALIBRATION_STEP + step, 0.0)]
+        lessons = [self.lessons(_CALIBRATION_STEP + step, 0.0) for step in steps]
         standards = Standards.measure([lesson.answer for lesson in lessons])
         tagger = self.student.tagger
         if tagger.weights_sha256 == "random" and not self.student.keeps_layers:

@@ -21,10 +21,10 @@ from audiopatch.reducers.plan import Plan, parse_plan
 
 @dataclass(frozen=True)
 class Lesson:
-    """The student's mel (B, n_mels, frames), its patchout, and the teachers' Answer for the same audio."""
+    """The student's mel (B, n_mels, frames), the patchouts it is heard under, the teachers' Answer to that audio."""
 
     mel: Tensor
-    plan: Plan
+    plans: tuple[Plan, ...]
     answer: Answer
 
 
@@ -39,31 +39,30 @@ class Lessons:
     config: DistillConfig
 
     @torch.no_grad()
-    def __call__(self, step: int, progress: float) -> list[Lesson]:
-        """A batch, in as many parts as ``plans_per_step`` says."""
+    def __call__(self, step: int, progress: float) -> Lesson:
+        """A batch, under as many different plans as ``plans_per_step`` says."""
         rng = np.random.default_rng((self.config.seed, step))
         crop_s = self.config.crop_share(progress) * self.student.card.segment_s
         wave = self.hear(rng, round(crop_s * self.pieces.sample_rate))
         rate = self.pieces.sample_rate
         mel = self.student.frontend(resample_fft(wave, rate, self.student.frontend.sample_rate))
-        answer = self.teachers(wave, rate)
-        parts = torch.arange(len(mel)).tensor_split(min(self.config.plans_per_step, len(mel)))
-        return [
-            Lesson(mel[part[0] : part[-1] + 1], self.patchout(rng, mel.shape[2]), _part(answer, part[0], part[-1] + 1))
-            for part in ([int(number) for number in numbers] for numbers in parts)
-        ]
+        return Lesson(mel, self.patchouts(rng, mel.shape[2]), self.teachers(wave, rate))
 
     def hear(self, rng: np.random.Generator, n_samples: int) -> Tensor:
         """wave (B, n_samples) at the pieces' rate: random crops, augmented."""
-        crops = self.pieces.random(rng, self.config.batch_size, self.augment.n_source(n_samples))
+        crops = self.pieces.random(rng, self.config.batch_on(self.teachers.device), self.augment.n_source(n_samples))
         wave = torch.as_tensor(crops, device=self.teachers.device).float() / 32768
         return self.augment(wave, n_samples, seed=int(rng.integers(1 << 62)))
 
-    def patchout(self, rng: np.random.Generator, n_frames: int) -> Plan:
-        """One of the plans that the student is to be good at, or a random crossing of rows and columns."""
-        names, weights = zip(*self.config.plans, strict=True)
-        name = names[rng.choice(len(names), p=np.array(weights) / sum(weights))]
-        return Plan({0: self._crossing(rng, n_frames)}) if name == RANDOM else parse_plan(name)
+    def patchouts(self, rng: np.random.Generator, n_frames: int) -> tuple[Plan, ...]:
+        """Some of the plans that the student is to be good at; one of them may be a random crossing."""
+        names, weights = zip(*[(name, weight) for name, weight in self.config.plans if weight > 0], strict=True)
+        n = min(self.config.plans_per_step, len(names))
+        drawn = rng.choice(len(names), n, replace=False, p=np.array(weights) / sum(weights))
+        return tuple(
+            Plan({0: self._crossing(rng, n_frames)}) if names[number] == RANDOM else parse_plan(names[number])
+            for number in drawn
+        )
 
     def _crossing(self, rng: np.random.Generator, n_frames: int) -> FixedPatchout:
         backbone = self.student.card.backbone
@@ -91,8 +90,3 @@ def _between_runs(rng: np.random.Generator, n_cols: int, n_kept: int) -> list[in
     first = int(rng.integers(min(period, n_cols) - run + 1))
     kept = np.flatnonzero((np.arange(n_cols) - first) % period < run)[:n_kept]
     return sorted({*range(n_cols)} - {*kept.tolist()})
-
-
-def _part(answer: Answer, start: int, end: int) -> Answer:
-    timeline = None if answer.timeline is None else answer.timeline[start:end]
-    return Answer(answer.logits[start:end], answer.features[start:end], timeline)

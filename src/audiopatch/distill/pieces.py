@@ -75,7 +75,7 @@ def prepare(
     albums: Mapping[Path, Sequence[Track]],
     *,
     sample_rate: int = 32_000,
-    min_s: float = 20.0,
+    min_s: float = 10.0,
     workers: int,
     seen: set[str] | None = None,
     on_skip: Callable[[Track, str], None] = lambda track, reason: None,
@@ -182,6 +182,17 @@ class Pieces:
             n = min(per_track, max(1, span.n_samples // n_samples))
             starts = np.linspace(0, max(0, span.n_samples - n_samples), n + 2)[1:-1].astype(np.int64)
             crops += [self.crop(number, start, n_samples) for start in starts]
+            spans += [number] * n
+        return np.stack(crops), np.array(spans)
+
+    def in_a_row(self, n_samples: int, *, overlap: float, per_track: int) -> tuple[np.ndarray, np.ndarray]:
+        """The same for up to ``per_track`` neighbouring crops in the middle of every span, as ``tag`` cuts it."""
+        crops, spans = [], []
+        step = round(n_samples * (1 - overlap))
+        for number, span in enumerate(self.spans):
+            n = min(per_track, 1 + max(0, span.n_samples - n_samples) // step)
+            first = max(0, span.n_samples - n_samples - (n - 1) * step) // 2
+            crops += [self.crop(number, first + place * step, n_samples) for place in range(n)]
             spans += [number] * n
         return np.stack(crops), np.array(spans)
 

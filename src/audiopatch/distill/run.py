@@ -24,7 +24,7 @@ from audiopatch.distill.teacher import Teachers
 from audiopatch.distill.vocabulary import Mixing, Together, in_vocabulary, names_in, tags_of
 from audiopatch.errors import EnvironmentProblem
 from audiopatch.evaluation.run import require_training_extra
-from audiopatch.inference.settings import Runtime
+from audiopatch.inference.settings import Analysis, Runtime
 from audiopatch.models.card import ModelCard
 from audiopatch.models.engines.eager import fast_float32
 from audiopatch.models.heads import JointHead
@@ -40,6 +40,7 @@ from audiopatch.zoo.load import load_model
 
 QUICK_PLANS = ("F0T0", "F3T2")  # what is measured on the way
 THRESHOLD_PLANS = ("F0T0", "F0T2", "F3T2", "F4T10")
+SEGMENTS_PER_TRACK = 3  # that thresholds are measured on: twenty seconds of its middle
 TOGETHER = "its teachers together"
 PIECES = "pieces"
 PIECE_RATE = 32_000  # the most that a teacher of the zoo listens to
@@ -176,7 +177,6 @@ def finish_joint(
     *,
     n_clips: int,
     clip_s: float,
-    first_share: float = 0.5,
     plans: Sequence[str] = THRESHOLD_PLANS,
 ) -> tuple[Tagger, dict[str, HeldOut]]:
     """From the logits of all teachers to one vocabulary: mixed, calibrated, with thresholds for ``plans``.
@@ -186,7 +186,7 @@ def finish_joint(
     said = [
         teachers(wave, train.sample_rate).logits for wave in samples(train, n_clips, clip_s, teachers.device, seed=1)
     ]
-    mixing = Mixing.measure(teachers, torch.cat(said), first_share=first_share)
+    mixing = Mixing.measure(teachers, torch.cat(said))
     tagger = in_vocabulary(student, mixing)
     calibrate(tagger, Together(teachers, mixing), train, n_clips=n_clips, clip_s=clip_s)
     views = views_of_labels(teachers, mixing, held, clip_s=clip_s)
@@ -197,11 +197,14 @@ def finish_joint(
         code_licence="Apache-2.0",
         page="",
     )
+    as_tagged = Analysis(model=card.name)
+    tracks = HeldOut(
+        Together(teachers, mixing), held, clip_s=clip_s, per_track=SEGMENTS_PER_TRACK, overlap=as_tagged.overlap
+    )
     for plan in plans:
-        values = views[TOGETHER].thresholds(tagger, plan)
-        card = card.with_thresholds(
-            Thresholds(values, str(parse_plan(plan)), "mean", 0.0, "held-out music", "held out", str(date.today()))
-        )
+        made = (str(parse_plan(plan)), as_tagged.pool, as_tagged.overlap)
+        values = tracks.thresholds(tagger, plan)
+        card = card.with_thresholds(Thresholds(values, *made, "free game music", "held out", str(date.today())))
     tagger.card = card
     return tagger, views
 

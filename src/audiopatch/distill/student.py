@@ -40,6 +40,7 @@ class Student(nn.Module):
         self.tagger = tagger
         n_features = tagger.card.backbone.n_features
         self.keeps_layers: bool = isinstance(tagger.head, JointHead)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # as ``Teachers`` are
         self._groups = [
             (1.0 if number == 0 else others, torch.tensor(classes, device=teachers.device))
             for number, classes in enumerate(learnt(teachers, everything=not self.keeps_layers))
@@ -55,18 +56,40 @@ class Student(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.BatchNorm2d | nn.Dropout):
                 module.eval()
+        if self.keeps_layers and not self._stem_learns:
+            self.tagger.backbone.stem.layers.eval()  # as fast as at inference
         return self
 
-    def losses(self, mel: Tensor, plan: Plan, answer: Answer, standards: Standards) -> dict[str, Tensor]:
-        """mel (B, n_mels, frames) and the answer to it -> errors; the squared ones in standards, about 1 at the start.
+    @property
+    def _stem_learns(self) -> bool:
+        return any(parameter.requires_grad for parameter in self.tagger.backbone.stem.layers.parameters())
 
-        "ranking" compares whole answers instead of single classes: the divergence between the two softmaxes over a
-        teacher's classes in its own units (Hinton et al. 2015), which minds most what the teacher is sure of. "scores"
-        is the divergence of the classes' own yes and no, summed over classes.
+    def losses(self, mel: Tensor, plans: Sequence[Plan], answer: Answer, standards: Standards) -> dict[str, Tensor]:
+        """mel (B, n_mels, frames) and the answer to it -> errors, each the mean over ``plans``.
+
+        The squared ones are in standards, about 1 at the start. "ranking" compares whole answers instead of single
+        classes: the divergence between the two softmaxes over a teacher's classes in its own units (Hinton et al.
+        2015), which minds most what the teacher is sure of. "scores" is the divergence of the classes' own yes and no,
+        summed over classes.
         """
-        features = self.tagger.backbone(mel, plan)
-        tokens: TokenGrid = features.tokens
+        known = self._stem_map(mel)
         wanted = standards(answer)
+        heard = (self.tagger.backbone(mel, plan, stem_map=known) for plan in plans)
+        found = [self._losses(features, answer, wanted, standards) for features in heard]
+        return {name: torch.stack([losses[name] for losses in found]).mean() for name in found[0]}
+
+    def _stem_map(self, mel: Tensor) -> Tensor | None:
+        """What a stem hears, once for all plans."""
+        if not self.keeps_layers:
+            return None
+        stem: Any = self.tagger.backbone.stem
+        with torch.set_grad_enabled(self._stem_learns):
+            grid = stem.layers(mel[:, None])
+        return stem.in_context(grid)
+
+    def _losses(self, features: Features, answer: Answer, wanted: Answer, standards: Standards) -> dict[str, Tensor]:
+        tokens = features.tokens
+        assert tokens is not None  # every student is a transformer
         logits = self.tagger.head(features.pooled).float()
         said, meant = standards.logits.undo(logits), answer.logits
         found = {
@@ -178,7 +201,7 @@ def new_student(student: str | None, taggers: Sequence[Tagger], config: DistillC
         if not isinstance(first.card.backbone, MobileNetConfig):
             raise UsageError(f"{first.card.name} is no MobileNet to put transformer blocks in; name a --student")
         heads = {tagger.card.name: tagger.labels for tagger in others}
-        sizes = {size: getattr(config, size) for size in ("width", "n_blocks", "n_layers", "n_hidden")}
+        sizes = {size: getattr(config, size) for size in ("width", "n_blocks", "n_layers", "context", "n_hidden")}
         made = stem_student(first, heads=heads, **sizes)
         label_set = JOINT if others else first.card.labels
         made.card = replace(made.card, name=name, labels=label_set, licence="", paper=paper)

@@ -132,14 +132,21 @@ class Teachers:
         mel = first.frontend(resample_fft(wave, sample_rate, first.frontend.sample_rate))
         with native_autocast(self.device):
             pooled, timeline = _features(first, mel)
-        logits = [first.head(pooled.float()), *(_scores(tagger, wave, sample_rate) for tagger in others)]
+        whole = wave.shape[1] <= round(first.card.segment_s * sample_rate)
+        said = first.head(pooled.float()) if whole else _scores(first, wave, sample_rate)
+        logits = [said, *(_scores(tagger, wave, sample_rate) for tagger in others)]
         timeline = None if timeline is None else timeline.float()
         return Answer(torch.cat(logits, dim=1)[:, self._classes], pooled.float(), timeline)
 
 
 def native_autocast(device: torch.device) -> torch.autocast:
-    """bfloat16 where the device computes it natively; elsewhere nothing: it would be slower than float32."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=best_float(device) == torch.bfloat16)
+    """bfloat16 where the device computes it natively; elsewhere nothing: it would be slower than float32.
+
+    No cast weight is kept for a second use: all threads share that cache, and gradients of two uses would be summed in
+    bfloat16 or not as another thread's clearing has it.
+    """
+    enabled = best_float(device) == torch.bfloat16
+    return torch.autocast(device.type, torch.bfloat16, enabled=enabled, cache_enabled=False)
 
 
 def _features(tagger: Tagger, mel: Tensor) -> tuple[Tensor, Tensor | None]:

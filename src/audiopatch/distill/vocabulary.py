@@ -24,8 +24,9 @@ KNOWN_SETS = ("audioset", "msd_top50", "mtt_top50")
 class Mixing:
     """logits (B, C) of all teachers -> (B, V) of the labels: ``matrix`` (V, C) and ``offset`` (V,).
 
-    Teachers that know a label are first brought to the scale of the first of them: the same mean and deviation over
-    music. Where several speak, the mean of what they say gets that deviation back.
+    All labels are on the first teacher's scale. What another says is brought there by one factor and one offset for
+    all its labels, so that among those their order stays: a label that two teachers know is on average as sure, and
+    as lively, for both. Where several speak, the mean of what they say gets their mean deviation back.
     """
 
     labels: tuple[str, ...]
@@ -34,23 +35,27 @@ class Mixing:
     offset: Tensor
 
     @classmethod
-    def measure(cls, teachers: Teachers, logits: Tensor, *, first_share: float = 0.5) -> Mixing:
+    def measure(cls, teachers: Teachers, logits: Tensor, *, first_share: float = 0.6) -> Mixing:
         """``logits`` (N, C) are the teachers' answers to a sample of music; the first of several teachers that know a
         label counts ``first_share``, the others share the rest."""
         label_set, terms = _terms(teachers)
-        standard = Standard.measure(logits)
+        scales = _scales(logits, [sources for _, sources in terms])
         matrix = logits.new_zeros(len(terms), logits.shape[1])
         offset = logits.new_zeros(len(terms))
         for number, (_, sources) in enumerate(terms):
-            shares = [1.0] if len(sources) == 1 else [first_share, *[(1 - first_share) / (len(sources) - 1)] * 8]
-            own = Standard.measure(logits[:, sources[0]].mean(dim=1, keepdim=True))
-            for classes, share in zip(sources, shares, strict=False):
-                matrix[number, classes] = share / len(classes) / (standard.std[classes] if len(sources) > 1 else 1.0)
+            rest = (1 - first_share) / max(1, len(sources) - 1)
+            deviation = 0.0
+            for place, (owner, classes) in enumerate(sources.items()):
+                share = 1.0 if len(sources) == 1 else first_share if place == 0 else rest
+                factor, shift = scales[owner]
+                matrix[number, classes] = share * factor / len(classes)
+                offset[number] += share * shift
+                deviation += share * factor * float(Standard.measure(_said(logits, classes)[:, None]).std)
             if len(sources) > 1:
-                said = Standard.measure((logits @ matrix[number])[:, None])
-                scale = own.std[0] / said.std[0]
-                matrix[number] *= scale
-                offset[number] = own.mean[0] - said.mean[0] * scale
+                said = Standard.measure((logits @ matrix[number] + offset[number])[:, None])
+                widened = deviation / float(said.std)
+                matrix[number] *= widened
+                offset[number] = (offset[number] - said.mean[0]) * widened + said.mean[0]
         return cls(tuple(name for name, _ in terms), label_set, matrix, offset)
 
     def __call__(self, logits: Tensor) -> Tensor:
@@ -73,8 +78,30 @@ class Together:
         return replace(answer, logits=self.mixing(answer.logits))
 
 
-def _terms(teachers: Teachers) -> tuple[str, list[tuple[str, list[list[int]]]]]:
-    """The label set, and for each label the classes of each teacher that knows it, the first teacher's first."""
+def _scales(logits: Tensor, labels: Sequence[dict[int, list[int]]]) -> dict[int, tuple[float, float]]:
+    """The factor and the offset that bring each teacher's logits to the scale of the first, by the labels both know."""
+    owners = {owner for sources in labels for owner in sources}
+    first = min(owners)
+    found = dict.fromkeys(owners, (1.0, 0.0))
+    for owner in owners - {first}:
+        shared = [sources for sources in labels if owner in sources and first in sources]
+        if shared:
+            mine, theirs = (
+                Standard.measure(torch.stack([_said(logits, sources[who]) for sources in shared], dim=1))
+                for who in (first, owner)
+            )
+            factor = float(mine.std.mean() / theirs.std.mean())
+            found[owner] = factor, float(mine.mean.mean() - factor * theirs.mean.mean())
+    return found
+
+
+def _said(logits: Tensor, classes: Sequence[int]) -> Tensor:
+    """(N,): what a teacher says to a label that has several names among its classes."""
+    return logits[:, classes].mean(dim=1)
+
+
+def _terms(teachers: Teachers) -> tuple[str, list[tuple[str, dict[int, list[int]]]]]:
+    """The label set, and for each label the classes of each teacher that knows it, by the teacher's number."""
     sets = [tagger.card.labels for tagger in teachers.taggers]
     owners = teachers.owners
     at = {(owners[place], teachers.labels[number]): place for place, number in enumerate(teachers.classes)}
@@ -90,7 +117,7 @@ def _terms(teachers: Teachers) -> tuple[str, list[tuple[str, list[list[int]]]]]:
     for name, sources in named:
         classes = [[at[owner, tag] for tag in tags if (owner, tag) in at] for owner, tags in enumerate(sources)]
         if any(classes):
-            found.append((name, [group for group in classes if group]))
+            found.append((name, {owner: group for owner, group in enumerate(classes) if group}))
     return label_set, found
 
 

@@ -144,6 +144,23 @@ def best_thresholds(truth: np.ndarray, scores: np.ndarray, known: np.ndarray | N
     return _per_class(of_class, truth, scores, known).per_class
 
 
+def expected_thresholds(chances: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(N, C) chances that a class holds, and scores -> (C,) thresholds of best expected F1, and (C,) that F1.
+
+    As ``best_thresholds``, with truth known by chance only: the expected F1 is taken as 2 Σ chances accepted /
+    (Σ chances + number accepted).
+    """
+    order = (-scores).argsort(axis=0, kind="stable")
+    falling = np.take_along_axis(scores, order, axis=0)
+    right = np.take_along_axis(chances, order, axis=0).cumsum(axis=0)
+    f1 = 2 * right / (right[-1] + np.arange(1, len(scores) + 1)[:, None])
+    next_lower = np.concatenate([falling[1:], np.zeros_like(falling[:1])])
+    f1[:-1][falling[:-1] == next_lower[:-1]] = 0  # equal scores are accepted together
+    best = f1.argmax(axis=0)
+    column = np.arange(scores.shape[1])
+    return (falling[best, column] + next_lower[best, column]) / 2, f1[best, column]
+
+
 def _per_class(
     metric: Callable[[np.ndarray, np.ndarray], float],
     truth: np.ndarray,

@@ -37,12 +37,14 @@ class StemConfig:
     """A MobileNet around a transformer: its first ``n_layers`` of 17 make the tokens, its others take them back.
 
     A token is one cell of the map between them, of ``channels`` channels, for ``stride`` × ``stride`` points of the
-    mel. Without a ``tail`` the transformer's own pooling ends the network.
+    mel. Without a ``tail`` the transformer's own pooling ends the network. With ``context`` each cell first takes in
+    what ``context`` filters per channel hear in the 5 × 5 cells around it: patchout then drops less of what was heard.
     """
 
     width: float
     n_layers: int = 13
     tail: bool = True
+    context: int = 0
 
     @property
     def channels(self) -> int:

@@ -88,7 +88,7 @@ def _patch_macs(backbone: SpectrogramTransformer, mel: Tensor, plan: Plan, n_pat
         return n_patches * config.dim * math.prod(config.patch_size)
     window = window_of(config, plan, mel.shape[2])
     read = window.read(mel) if window else mel
-    return _counted(backbone.stem.layers, read[:, None]) + n_patches * config.dim * config.stem.channels
+    return _counted(backbone.stem.map_of, read) + n_patches * config.dim * config.stem.channels
 
 
 def block_macs(config: TransformerConfig, n_heads: int, n_before: int, n_after: int) -> int:

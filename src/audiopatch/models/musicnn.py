@@ -55,7 +55,7 @@ class Musicnn(ConvolutionalBackbone):
     def pooled(self, mel: Tensor) -> Tensor:
         x = self.norm(mel[:, None])
         branches = (*self.timbral, *self.temporal)
-        front = torch.cat([branch(x).amax(dim=2) for branch in branches], dim=1)  # (B, 561, T)
+        front = torch.cat([branch.peaks(x) for branch in branches], dim=1)  # (B, 561, T)
         first, second, third = self.mid
         c1 = first(front)
         c2 = c1 + second(c1)
@@ -94,10 +94,7 @@ class ConvReluNorm(nn.Module):
         self.pad = pad  # TensorFlow's "same" puts the odd zero of an even kernel at the end, which no Conv2d does
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.norm(F.relu(self.convolved(F.pad(x, self.pad) if any(self.pad) else x)))
-
-    def convolved(self, x: Tensor) -> Tensor:
-        return self.conv(x)
+        return self.norm(F.relu(self.conv(F.pad(x, self.pad) if any(self.pad) else x)))
 
 
 class WideConvReluNorm(ConvReluNorm):
@@ -106,10 +103,29 @@ class WideConvReluNorm(ConvReluNorm):
     A fifth faster on a CPU; a GPU's matrix units would pad the one channel to eight.
     """
 
-    def convolved(self, x: Tensor) -> Tensor:
-        weight = self.conv.weight[:, 0]  # (C, bands, frames)
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(F.relu(self._convolved(x)))
+
+    def peaks(self, x: Tensor) -> Tensor:
+        """x (B, 1, bands, T) -> the largest value over bands of what ``forward`` gives, (B, C, T).
+
+        ReLU and norm either keep the order of a channel's values or, where the norm's weight is negative, turn it
+        round. So of all that the convolution gives, only its largest, or smallest, go through them.
+        """
+        if self.training:  # the norm's statistics are then those of the whole map
+            return self(x).amax(dim=2)
+        sign = torch.where(self.norm.weight < 0, -1.0, 1.0)
+        extreme = self._convolved(x, sign).amax(dim=2, keepdim=True) * sign[:, None, None]
+        return self.norm(F.relu(extreme))[:, :, 0]
+
+    def _convolved(self, x: Tensor, sign: Tensor | None = None) -> Tensor:
+        """The convolution's map, each channel times its ``sign``."""
+        x = F.pad(x, self.pad) if any(self.pad) else x
+        weight, bias = self.conv.weight[:, 0], self.conv.bias  # (C, bands, frames)
+        if sign is not None and bias is not None:
+            weight, bias = weight * sign[:, None, None], bias * sign
         along = 1 if weight.shape[1] > 1 else 2
         size = weight.shape[along]
         channels = x[:, 0].unfold(along, size, 1).permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
         kernel = weight[:, :, None] if along == 1 else weight.transpose(1, 2)[..., None]
-        return F.conv2d(channels, kernel, self.conv.bias, padding=self.conv.padding)
+        return F.conv2d(channels, kernel, bias, padding=self.conv.padding)

@@ -72,6 +72,7 @@ class ConvolutionalStem(nn.Module):
         super().__init__()
         layers = mobilenet_layers(config.width)
         self.layers: nn.Sequential = nn.Sequential(*layers[: config.n_layers])
+        self.context: nn.Sequential | None = _context(config.channels, config.context) if config.context else None
         self.to_token: Linear = Linear(config.channels, dim)
         if config.tail:
             self.to_map: Linear = Linear(dim, config.channels)
@@ -79,13 +80,35 @@ class ConvolutionalStem(nn.Module):
             nn.init.zeros_(self.to_map.bias)
             self.tail: nn.Sequential = nn.Sequential(*layers[config.n_layers :])
 
-    def enter(self, mel: Tensor, places: TokenGrid, window: Window | None = None) -> Tensor:
-        """mel (B, n_mels, frames) -> the map at ``places``, (B, N, channels), from the ``window`` around them alone."""
+    def map_of(self, mel: Tensor) -> Tensor:
+        """mel (B, n_mels, frames) -> the map (B, channels, rows, cols) that tokens are cells of."""
+        return self.in_context(self.layers(mel[:, None]))
+
+    def in_context(self, grid: Tensor) -> Tensor:
+        """The map that the layers give, each cell with what it takes in from those around it."""
+        return grid + self.context(grid) if self.context else grid
+
+    def enter(
+        self, mel: Tensor, places: TokenGrid, window: Window | None = None, known: Tensor | None = None
+    ) -> Tensor:
+        """mel (B, n_mels, frames) -> the map at ``places``, (B, N, channels), from the ``window`` around them alone.
+
+        Without a window the map of all of ``mel`` may be ``known``.
+        """
         if window is None:
-            return places.gather(self.layers(mel[:, None]).flatten(2).transpose(1, 2))
-        return window.kept(self.layers(window.read(mel)[:, None])).flatten(2).transpose(1, 2)
+            grid = self.map_of(mel) if known is None else known
+            return places.gather(grid.flatten(2).transpose(1, 2))
+        return window.kept(self.map_of(window.read(mel))).flatten(2).transpose(1, 2)
 
     def leave(self, tokens: TokenGrid) -> Tensor:
         """Tokens after all blocks -> the tail's map (B, n_features, rows, cols), about half as many of both."""
         assert tokens.carried is not None  # enter saw to it
         return self.tail(tokens.as_filled_grid(tokens.carried + self.to_map(tokens.patches)))
+
+
+def _context(channels: int, filters: int) -> nn.Sequential:
+    """A map -> what each of its cells takes in from those around it; nothing, before it has learnt."""
+    back = nn.Conv2d(filters * channels, channels, 1)
+    nn.init.zeros_(back.weight)
+    nn.init.zeros_(back.bias)
+    return nn.Sequential(nn.Conv2d(channels, filters * channels, 5, padding=2, groups=channels), nn.Hardswish(), back)

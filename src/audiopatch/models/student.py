@@ -22,16 +22,17 @@ def stem_student(
     width: int = 128,
     n_blocks: int = 2,
     n_layers: int = 13,
+    context: int = 0,
     heads: Mapping[str, Sequence[str]] | None = None,
     n_hidden: int = 256,
     seed: int = 0,
 ) -> Tagger:
     """A Tagger whose logits are, before any training and with every token kept, those of ``teacher``, a MobileNet.
 
-    ``n_layers`` of the teacher make the tokens, of ``width`` dimensions (whole heads of 64); ``n_blocks`` blocks begin
-    as the identity; the teacher's other layers and its head follow. ``heads`` adds further ones, name -> labels, which
-    read the pooled map, CLS and the mean of the tokens through a hidden layer of ``n_hidden``; their logits follow the
-    teacher's.
+    ``n_layers`` of the teacher make the tokens, of ``width`` dimensions (whole heads of 64), which may take in some
+    ``context`` (see ``StemConfig``); ``n_blocks`` blocks begin as the identity; the teacher's other layers and its head
+    follow. ``heads`` adds further ones, name -> labels, which read the pooled map, CLS and the mean of the tokens
+    through a hidden layer of ``n_hidden``; their logits follow the teacher's.
     """
     if not isinstance(teacher.card.backbone, MobileNetConfig):
         raise UsageError(
@@ -40,7 +41,9 @@ def stem_student(
     heads = heads or {}
     card = replace(
         teacher.card,
-        backbone=_backbone(teacher, teacher.card.backbone, width=width, depth=n_blocks, n_layers=n_layers),
+        backbone=_backbone(
+            teacher, StemConfig(teacher.card.backbone.width, n_layers, context=context), width, n_blocks
+        ),
         head=_head(teacher.card, {name: len(labels) for name, labels in heads.items()}, n_hidden),
         weights=None,
         scores={},
@@ -55,11 +58,10 @@ def stem_student(
     return student.to(teacher.device)
 
 
-def _backbone(teacher: Tagger, network: MobileNetConfig, *, width: int, depth: int, n_layers: int) -> TransformerConfig:
-    stem = StemConfig(network.width, n_layers)
+def _backbone(teacher: Tagger, stem: StemConfig, width: int, depth: int) -> TransformerConfig:
     plain = TransformerConfig(
         grid=(0, 0),
-        n_mels=network.n_mels,
+        n_mels=teacher.card.backbone.n_mels,
         dim=width,
         depth=depth,
         prefix=1,
@@ -102,6 +104,25 @@ def _copy_teacher(student: Tagger, teacher: Tagger, n_layers: int) -> None:
     for layer, wanted in zip(stem.tail, source.features[n_layers:], strict=True):
         layer.load_state_dict(wanted.state_dict())
     head.heads[TEACHER_HEAD].load_state_dict(teacher.head.state_dict())
+
+
+@torch.no_grad()
+def towards_teacher(student: Tagger, teacher: Tagger, share: float) -> Tagger:
+    """Move ``student``, made by ``stem_student`` and trained, back to ``teacher`` by ``share`` (1: to its answers).
+
+    That is what it took over behind its blocks, with the teacher's head, and what was added before and between.
+    """
+    kept: Any = student.backbone.stem
+    theirs: Any = teacher.backbone
+    n_layers = len(kept.layers)
+    pairs = [*zip(kept.tail, theirs.features[n_layers:], strict=True), (student.head.heads[TEACHER_HEAD], teacher.head)]
+    for mine, other in pairs:
+        for value, wanted in zip(mine.parameters(), other.parameters(), strict=True):
+            value.lerp_(wanted, share)
+    for layer in (kept.to_map, *([kept.context[-1]] if kept.context else [])):
+        layer.weight.mul_(1 - share)
+        layer.bias.mul_(1 - share)
+    return student
 
 
 def _sinusoids(length: int, dim: int) -> Tensor:

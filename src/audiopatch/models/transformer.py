@@ -66,10 +66,12 @@ class SpectrogramTransformer(nn.Module):
         *,
         last: int | None = None,
         seeds: Tensor | None = None,
+        stem_map: Tensor | None = None,
     ) -> Features:
         """Run blocks 1..``last`` (default: all), keeping the stacks of the blocks in ``taps``.
 
-        ``plan`` maps block numbers to reducers; ``seeds`` (B,) fixes their random choices at inference.
+        ``plan`` maps block numbers to reducers; ``seeds`` (B,) fixes their random choices at inference. ``stem_map``
+        is what the stem makes of ``mel``, where it was asked already; a plan for which it reads less asks again.
         More columns or other rows than the position table has are a UsageError.
         """
         depth = self.config.depth
@@ -80,7 +82,7 @@ class SpectrogramTransformer(nn.Module):
         signals = Signals(mel_patches(mel, self.config), seeds, self.training)
         if 0 in plan:
             places = plan[0](places, signals)
-        tokens = self._embed(places, mel, signals.mel, window_of(self.config, plan, mel.shape[2]))
+        tokens = self._embed(places, mel, signals.mel, window_of(self.config, plan, mel.shape[2]), stem_map)
         tokens = tokens.with_x(tokens.x.to(cast(Block, self.blocks[0]).norm1.weight.dtype))
         if self.config.norm_order == "post":
             tokens = tokens.with_x(self.pre_norm(tokens.x))
@@ -127,12 +129,17 @@ class SpectrogramTransformer(nn.Module):
         return TokenGrid.whole(mel.new_empty(batch, 0, rows, cols), mel.new_empty(batch, self.config.prefix, 0))
 
     def _embed(
-        self, places: TokenGrid, mel: Tensor, patches_of_mel: MelPatches, window: Window | None = None
+        self,
+        places: TokenGrid,
+        mel: Tensor,
+        patches_of_mel: MelPatches,
+        window: Window | None = None,
+        stem_map: Tensor | None = None,
     ) -> TokenGrid:
         """The tokens at ``places``, with positions added."""
         prefix_position, patch_position = self._positions(*places.full)
         if self.config.stem:
-            places = replace(places, carried=self.stem.enter(mel, places, window))
+            places = replace(places, carried=self.stem.enter(mel, places, window, stem_map))
             patches = self.stem.to_token(places.carried)
         else:
             patches = self.patch_embed(places.gather(patches_of_mel.values.flatten(1, 2).flatten(2)))
