@@ -100,8 +100,11 @@ def _print_study(study: Study) -> None:
     shares = console.grid("Patches by loudness (table III)", "cluster", "mean log-mel", "% of patches")
     for row in study.clusters.itertuples():
         shares.add_row(row.cluster, f"{row.intensity:.2f}", f"{100 * row.share:.1f}")
-    title = "Best labels that stay best, in %, without the two quietest or loudest clusters from a block on (table IV)"
-    removal = console.grid(title, "block", *(f"without {name}" for name in study.removal["removed"].unique()))
+    removal = console.grid(
+        "Best labels that stay best, in % (table IV)",
+        "from block",
+        *(f"without {name}" for name in study.removal["removed"].unique()),
+    )
     for block, rows in study.removal.groupby("block"):
         removal.add_row(str(block), *(f"{100 * value:.1f}" for value in rows["agreement"]))
     for table in (shares, removal):
