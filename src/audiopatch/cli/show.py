@@ -98,7 +98,8 @@ def _print_glance(found: Glance) -> None:
     out.print(grid)
     out.print("Each track counts under its best label of a kind. The tracks of one: audiopatch show LABEL")
     if found.n_guessed:
-        out.print(f"{number(found.n_guessed)} count nowhere: the model only guesses at them ({found.meant_from})")
+        some = "1 track counts" if found.n_guessed == 1 else f"{number(found.n_guessed)} tracks count"
+        out.print(f"{some} nowhere: there are only guesses ({found.meant_from})")
 
 
 def _print_label(found: LabelTracks) -> None:
