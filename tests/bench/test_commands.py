@@ -145,7 +145,7 @@ def test_a_published_comparison_is_repeated(music, tmp_path, monkeypatch, capsys
     report = json.loads((tmp_path / "audiopatch.bench" / "bench.json").read_text())
     peer, *ours = sorted(report["rows"], key=lambda row: row["quality"] is not None)
     assert peer["model"] == "efficientat" and len(ours) == 2
-    times = [f"{row['minutes_per_s'] / peer['minutes_per_s']:.1f}" for row in ours]
+    times = [f"{row['minutes_per_s'] / peer['minutes_per_s']:.2g}" for row in ours]
     said = capsys.readouterr().out
     assert "× efficientat" in said and all(number in said for number in times)
     assert (tmp_path / "audiopatch.bench" / "bench.png").stat().st_size > 10_000

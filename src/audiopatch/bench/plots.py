@@ -56,7 +56,7 @@ def plot_rates(report: BenchReport, folder: Path, *, title: str) -> None:
     times = [report.times(row) for row in rows]
     axes.bar_label(
         bars,
-        [f"{word}   {n:.1f} ×" if n else word for word, n in zip(words, times, strict=True)],
+        [f"{word}   {n:.2g} ×" if n else word for word, n in zip(words, times, strict=True)],
         padding=4,
         fontsize=9,
     )

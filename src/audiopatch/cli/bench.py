@@ -270,7 +270,7 @@ def _columns(rows: Sequence[Row], report: BenchReport) -> Iterator[_Column]:
         peers = "times as fast as other people's code for the same network, in float32"
         yield _Column("× peer", lambda row: _maybe(row.times_baseline, ".1f"), means=peers)
     if report.compared_with:
-        yield _Column(f"× {report.compared_with}", lambda row: _maybe(report.times(row), ".1f"))
+        yield _Column(f"× {report.compared_with}", lambda row: _maybe(report.times(row), ".2g"))
     yield _Column("ms", lambda row: f"{row.latency_ms:.1f}", means="one segment alone")
     yield _Column("GMACs", lambda row: f"{row.gmacs:.3g}", 72)
     share = "share of this machine's own matrix products"
