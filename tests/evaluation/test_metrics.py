@@ -70,6 +70,20 @@ def test_best_threshold_separates_and_lies_between():
     assert metrics.best_thresholds(truth, scores).tolist() == pytest.approx([0.2, 0.5])
 
 
+@given(st.integers(0, 10_000))
+@settings(max_examples=30, deadline=None)
+def test_expected_thresholds_are_the_best_there_are(seed):
+    rng = np.random.default_rng(seed)
+    chances, scores = rng.random((9, 3)) ** 3, rng.integers(1, 6, (9, 3)) / 6
+    thresholds, f1 = metrics.expected_thresholds(chances, scores)
+    for c in range(3):
+        accepted = [scores[:, c] >= cut for cut in np.unique(scores[:, c])]
+        possible = [2 * chances[yes, c].sum() / (chances[:, c].sum() + yes.sum()) for yes in accepted]
+        yes = scores[:, c] >= thresholds[c]
+        assert f1[c] == pytest.approx(max(possible))
+        assert f1[c] == pytest.approx(2 * chances[yes, c].sum() / (chances[:, c].sum() + yes.sum()))
+
+
 def test_decisions():
     scores = np.array([[0.6, 0.5, 0.1], [0.2, 0.3, 0.25]])
     assert metrics.decisions(scores, multilabel=False).tolist() == [[True, False, False], [False, True, False]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from audiopatch.errors import UsageError
 from audiopatch.models.card import FrontendConfig, HamConfig, HeadConfig, ModelCard, StemConfig, TransformerConfig
 from audiopatch.models.heads import JointHead
 from audiopatch.models.stem import window_of
-from audiopatch.models.student import TEACHER_HEAD, stem_student
+from audiopatch.models.student import TEACHER_HEAD, stem_student, towards_teacher
 from audiopatch.models.tagger import Tagger
 from audiopatch.reducers.plan import parse_plan
 from audiopatch.tokens import TokenGrid
@@ -62,7 +63,7 @@ def music(mn04) -> torch.Tensor:
 
 @pytest.fixture
 def student(teacher) -> Tagger:
-    return stem_student(teacher, width=64, n_blocks=2, heads=HEADS, n_hidden=16).eval()
+    return stem_student(teacher, width=64, n_blocks=2, context=2, heads=HEADS, n_hidden=16).eval()
 
 
 @pytest.fixture
@@ -100,6 +101,30 @@ def test_a_fixed_plan_reads_only_what_is_near_the_kept_cells(student, mel, plan,
     found = student(mel, parse_plan(plan)).logits
     mel[:, :, [frame for frame in range(500) if frame not in window.frames]] = torch.nan
     assert torch.equal(student(mel, parse_plan(plan)).logits, found)
+
+
+def test_what_was_learnt_can_be_taken_back_by_shares(teacher, student, mel):
+    wanted = teacher(mel).logits
+    with torch.no_grad():
+        for parameter in student.parameters():
+            if parameter.requires_grad:
+                parameter.add_(0.02 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
+        student.backbone.stem.layers.load_state_dict(teacher.backbone.features[:13].state_dict())  # is never learnt
+        errors = [rms(towards_teacher(copy.deepcopy(student), teacher, share)(mel).logits[:, : wanted.shape[1]] - wanted)
+                  for share in (0.0, 0.5, 1.0)]  # fmt: skip
+    assert errors[0] > errors[1] > errors[2] and errors[2] < 1e-5
+
+
+def test_before_patchout_a_cell_takes_in_its_neighbours(student, mel):
+    """Of every second column alone, a sound in the others is heard through the context, and in no other way."""
+    heard = []
+    for weight in (0.0, 0.1):
+        stem = student.backbone.stem
+        torch.nn.init.constant_(stem.context[-1].weight, weight)
+        grid = torch.zeros(1, stem.context[-1].out_channels, 8, 31)
+        grid[..., 1::2] = 1.0
+        heard.append(float(stem.in_context(grid)[..., ::2].abs().max()))
+    assert heard[0] == 0 and heard[1] > 0
 
 
 @pytest.mark.parametrize("plan", ["F0T2R8", "F0T3R8", "F4T10"])

@@ -74,7 +74,7 @@ class DistillConfig:
     n_calibration: int = 16
     n_calibration_clips: int = 480
     save_every_s: float = 300.0
-    n_evaluations: int = 10
+    n_evaluations: int = 3
     log_every: int = 50
     seed: int = 0
 

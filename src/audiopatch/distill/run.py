@@ -204,7 +204,7 @@ def finish_joint(
     for plan in plans:
         made = (str(parse_plan(plan)), as_tagged.pool, as_tagged.overlap)
         values = tracks.thresholds(tagger, plan)
-        card = card.with_thresholds(Thresholds(values, *made, "free game music", "held out", str(date.today())))
+        card = card.with_thresholds(Thresholds(values, *made, "music without labels", "held out", str(date.today())))
     tagger.card = card
     return tagger, views
 

@@ -20,7 +20,7 @@ def student() -> Tagger:
     """One second of mn04 with a block inside that does something."""
     teacher = load_model("mn04_as", device="cpu")
     teacher.card = replace(teacher.card, segment_s=1.0)
-    made = stem_student(teacher, width=64, n_blocks=2, heads={"more": ("happy", "sad")}, n_hidden=8).eval()
+    made = stem_student(teacher, width=64, n_blocks=2, context=2, heads={"more": ("happy", "sad")}, n_hidden=8).eval()
     torch.manual_seed(0)
     for block in made.backbone.blocks:
         torch.nn.init.normal_(block.mlp.fc2.weight, std=0.05)
