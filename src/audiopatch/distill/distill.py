@@ -29,6 +29,7 @@ from audiopatch.distill.pieces import Pieces
 from audiopatch.distill.student import Student, start_well
 from audiopatch.distill.teacher import Standard, Standards, Teachers, native_autocast
 from audiopatch.models.heads import JointHead
+from audiopatch.models.mobilenet import MobileNet
 from audiopatch.models.student import TEACHER_HEAD, towards_teacher
 from audiopatch.models.tagger import Tagger
 from audiopatch.training.run_folder import RunFolder
@@ -130,8 +131,9 @@ class Distillation:
         """A copy of the averaged Tagger, its head giving logits in the teacher's own units."""
         tagger = cast(Tagger, copy.deepcopy(self.averaged.module)).eval().requires_grad_(False)
         _in_layers(Standard.undo_in, self.standards.logits, last_linears(tagger.head))
-        if self.student.keeps_layers:
-            return towards_teacher(tagger, self.lessons.teachers.taggers[0], self.config.kept_share)
+        teacher = self.lessons.teachers.taggers[0]
+        if self.student.keeps_layers and isinstance(teacher.backbone, MobileNet):
+            return towards_teacher(tagger, teacher, self.config.kept_share)
         return tagger
 
     @torch.no_grad()
