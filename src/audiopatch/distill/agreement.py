@@ -20,7 +20,7 @@ from audiopatch.reducers.plan import parse_plan
 
 PLANS = ("F0T0", "F0T2", "F3T0", "F3T2", "F4T10")
 POSITIVE, MIN_POSITIVES = 0.3, 3
-SURE = 0.3
+SURE = 0.2
 
 
 @dataclass(frozen=True)
