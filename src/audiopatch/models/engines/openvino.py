@@ -9,7 +9,7 @@ import tempfile
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import astuple, dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -141,7 +141,8 @@ def quantise(model: Any, mel: Tensor) -> Any:
     except ImportError as error:
         raise missing_extra("--dtype int8", "openvino") from error
     clips = nncf.Dataset([clip[None] for clip in mel.numpy()])
-    return nncf.quantize(model, clips, model_type=nncf.ModelType.TRANSFORMER, subset_size=len(mel))
+    with redirect_stdout(sys.stderr):  # for its bars: stdout is for data
+        return nncf.quantize(model, clips, model_type=nncf.ModelType.TRANSFORMER, subset_size=len(mel))
 
 
 def openvino() -> ModuleType:
