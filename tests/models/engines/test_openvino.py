@@ -61,7 +61,6 @@ def test_a_signal_after_models_have_gone_is_only_a_signal():
     code = """
 import gc, os, signal, sys, torch
 from audiopatch.zoo import load_model
-from printed import printed
 taggers = []
 for _ in range(3):
     taggers.append(load_model("random/tiny-random", device="cpu", dtype="float32", engine="openvino"))
