@@ -206,7 +206,7 @@ def test_the_command(tmp_path):
     write_output(tmp_path / "out", _made(12))
     page = tmp_path / "library.html"
     done = CliRunner().invoke(app, ["report", "--in", str(tmp_path / "out"), "-o", str(page), "--json"])
-    assert done.exit_code == 0 and f"open {page}" in done.stderr
+    assert done.exit_code == 0 and f"wrote {page}" in done.stderr
     about = printed("report", done.stdout)
     assert about["n_tracks"] == 12 and about["size_bytes"] == page.stat().st_size and about["has_map"]
     assert CliRunner().invoke(app, ["report", "--in", str(tmp_path)]).exit_code == 2

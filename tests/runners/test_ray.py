@@ -124,7 +124,7 @@ def test_several_devices_are_rays_and_must_be_there(library, tmp_path, device):
 
 def test_several_devices_say_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(EnvironmentProblem, match=r"--devices are Ray's .*\[ray\]"):
+    with pytest.raises(EnvironmentProblem, match=r"sharing several devices out needs .*\[ray\]"):
         Connection("local", gpus=[0, 1]).open()
 
 
