@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +17,7 @@ from audiopatch.errors import UsageError
 from audiopatch.models.card import MobileNetConfig, ModelCard, TransformerConfig
 from audiopatch.models.features import Features
 from audiopatch.models.heads import JointHead
+from audiopatch.models.stem import ConvolutionalStem
 from audiopatch.models.student import stem_student
 from audiopatch.models.tagger import Tagger
 from audiopatch.reducers.plan import Plan
@@ -57,12 +58,13 @@ class Student(nn.Module):
             if isinstance(module, nn.BatchNorm2d | nn.Dropout):
                 module.eval()
         if self.keeps_layers and not self._stem_learns:
-            self.tagger.backbone.stem.layers.eval()  # as fast as at inference
+            cast(ConvolutionalStem, self.tagger.backbone.stem).layers.eval()  # as fast as at inference
         return self
 
     @property
     def _stem_learns(self) -> bool:
-        return any(parameter.requires_grad for parameter in self.tagger.backbone.stem.layers.parameters())
+        stem = cast(ConvolutionalStem, self.tagger.backbone.stem)
+        return any(parameter.requires_grad for parameter in stem.layers.parameters())
 
     def losses(self, mel: Tensor, plans: Sequence[Plan], answer: Answer, standards: Standards) -> dict[str, Tensor]:
         """mel (B, n_mels, frames) and the answer to it -> errors, each the mean over ``plans``.

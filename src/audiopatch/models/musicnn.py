@@ -7,6 +7,7 @@ Every convolution is followed by ReLU and then by batch norm, as theirs are.
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -54,7 +55,7 @@ class Musicnn(ConvolutionalBackbone):
 
     def pooled(self, mel: Tensor) -> Tensor:
         x = self.norm(mel[:, None])
-        branches = (*self.timbral, *self.temporal)
+        branches: tuple[Any, ...] = (*self.timbral, *self.temporal)
         front = torch.cat([branch.peaks(x) for branch in branches], dim=1)  # (B, 561, T)
         first, second, third = self.mid
         c1 = first(front)

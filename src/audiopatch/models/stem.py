@@ -110,5 +110,6 @@ def _context(channels: int, filters: int) -> nn.Sequential:
     """A map -> what each of its cells takes in from those around it; nothing, before it has learnt."""
     back = nn.Conv2d(filters * channels, channels, 1)
     nn.init.zeros_(back.weight)
+    assert back.bias is not None
     nn.init.zeros_(back.bias)
     return nn.Sequential(nn.Conv2d(channels, filters * channels, 5, padding=2, groups=channels), nn.Hardswish(), back)

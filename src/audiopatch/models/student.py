@@ -115,7 +115,8 @@ def towards_teacher(student: Tagger, teacher: Tagger, share: float) -> Tagger:
     kept: Any = student.backbone.stem
     theirs: Any = teacher.backbone
     n_layers = len(kept.layers)
-    pairs = [*zip(kept.tail, theirs.features[n_layers:], strict=True), (student.head.heads[TEACHER_HEAD], teacher.head)]
+    heads: Any = student.head.heads
+    pairs = [*zip(kept.tail, theirs.features[n_layers:], strict=True), (heads[TEACHER_HEAD], teacher.head)]
     for mine, other in pairs:
         for value, wanted in zip(mine.parameters(), other.parameters(), strict=True):
             value.lerp_(wanted, share)
