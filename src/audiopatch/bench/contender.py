@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -25,7 +25,7 @@ _RUN_S, _MAX_TIMES = 0.15, 16
 @dataclass(frozen=True)
 class Case:
     """One row to measure. ``batch`` None is what ``tag`` would take; ``block`` leaves the network there, for its
-    embedding, and None runs all of it, for logits.
+    embedding, and None runs all of it, for scores.
     """
 
     model: str
@@ -73,24 +73,6 @@ class Contender:
     dtype: str = "float32"
     network: Network | None = None
     tagger: Tagger | None = None
-    plan: Plan = field(default_factory=Plan)
-
-    @torch.inference_mode()
-    def answer(self, mel: Tensor) -> Tensor:
-        """mel (B, n_mels, frames) -> what ``run`` is for: logits (B, C), or the embedding after the case's block."""
-        assert self.tagger is not None
-        seeds = torch.zeros(len(mel), dtype=torch.int64) if self.plan.draws else None
-        if self.case.block is None:
-            return self.tagger(mel, self.plan, seeds=seeds).logits
-        return self.embed(mel, seeds)
-
-    @torch.inference_mode()
-    def embed(self, mel: Tensor, seeds: Tensor | None = None) -> Tensor:
-        """mel (B, n_mels, frames) -> (B, E): the stack after the case's block, or what the head sees."""
-        assert self.tagger is not None
-        if self.case.block is None:
-            return self.tagger(mel, self.plan, seeds=seeds).features
-        return self.tagger.stacks(mel, (self.case.block,), self.plan, seeds=seeds)[self.case.block].flatten(1)
 
 
 class Hopeless(Exception):
@@ -142,7 +124,6 @@ def from_tagger(
         dtype=str(tagger.dtype).removeprefix("torch."),
         network=Network(tagger.card.family, tagger.card.segment_s, case.block),
         tagger=tagger,
-        plan=plan,
     )
 
 

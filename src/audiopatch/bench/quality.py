@@ -11,12 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from audiopatch.bench.contender import Case, Contender, from_tagger, mels_of
+from audiopatch.bench.contender import Case, Contender
 from audiopatch.datasets import DATASETS
 from audiopatch.datasets.recipe import Dataset, Item, Recipe, targets
 from audiopatch.datasets.waves import Waves, decode_waves, with_audio
 from audiopatch.evaluation import metrics
 from audiopatch.inference.clips import clip_rows
+from audiopatch.inference.extract import Extractor
+from audiopatch.models.tagger import Tagger
 from audiopatch.storage.place import cache_folder
 from audiopatch.training.config import ProbeConfig
 from audiopatch.training.probe import POOLED, ClipFeatures, Fit, fitting_split
@@ -24,6 +26,7 @@ from audiopatch.types import Segment
 from audiopatch.zoo.load import load_model
 
 _TOP = 10
+_LEAST = 1e-7  # of a score and of what it lacks to 1, lest its log-odds (then -16 to 16) be infinite in float32
 
 
 class Quality(NamedTuple):
@@ -54,14 +57,17 @@ class Unreduced:
         """How far the answers agree: top-ten tags that are kept, or the cosine of embeddings."""
         scores = contender.case.block is None
         name = "top-10 tags kept" if scores else "cosine of embeddings"
-        value = agreement(self._run(contender), self._reference(contender), scores=scores)
+        value = agreement(self._answer(contender), self._reference(contender), scores=scores)
         whole = self._whole(contender)
         other = "the unreduced model" if whole == contender.case.model else whole
         return Quality(value, f"agreement with {other} ({name})")
 
     def error(self, contender: Contender) -> float:
-        """|outputs - reference| / |reference| of logits or embeddings, over all segments at once."""
-        return relative_error(self._run(contender), self._reference(contender))
+        """|outputs - reference| / |reference| of the scores' log-odds or of embeddings, over all segments at once."""
+        outputs, reference = self._answer(contender), self._reference(contender)
+        if contender.case.block is None:
+            outputs, reference = log_odds(outputs), log_odds(reference)
+        return relative_error(outputs, reference)
 
     def _whole(self, contender: Contender) -> str:
         """The model to compare with; blocks of a shrunk one are not those of the whole."""
@@ -73,16 +79,21 @@ class Unreduced:
         model = self._whole(contender)
         full = Case(model, dtype="float32", block=contender.case.block)
         if full not in self._answers:
-            tagger = load_model(model, device=self._device, dtype="float32")
-            self._run(from_tagger(full, tagger, self._segments[model]))
+            self._answers[full] = self._extract(full, load_model(model, device=self._device, dtype="float32"))
         return self._answers[full]
 
-    def _run(self, contender: Contender) -> Tensor:
+    def _answer(self, contender: Contender) -> Tensor:
         if contender.case not in self._answers:
             assert contender.tagger is not None
-            mels = mels_of(contender.tagger, self._segments[contender.case.model])
-            self._answers[contender.case] = torch.cat([contender.answer(mel[None]).cpu() for mel in mels])
+            self._answers[contender.case] = self._extract(contender.case, contender.tagger)
         return self._answers[contender.case]
+
+    def _extract(self, case: Case, tagger: Tagger) -> Tensor:
+        """Scores (N, C) or embeddings (N, E) of the model's segments, one at a time: that shape is compiled already."""
+        found = Extractor(tagger, case.analysis, batch_size=1)(self._segments[case.model])
+        values = found.scores if case.block is None else found.embeddings
+        assert values is not None
+        return torch.from_numpy(values)
 
 
 class Labelled:
@@ -157,6 +168,11 @@ def agreement(outputs: Tensor, reference: Tensor, *, scores: bool) -> float:
     k = max(1, min(_TOP, reference.shape[1] // 5))
     best, found = reference.topk(k, dim=1).indices, outputs.topk(k, dim=1).indices
     return float((best[:, :, None] == found[:, None, :]).any(dim=2).float().mean())
+
+
+def log_odds(scores: Tensor) -> Tensor:
+    """Scores in 0..1 -> log(score / (1 - score)): the logits of a model whose labels may coexist, from -16 to 16."""
+    return torch.logit(scores, eps=_LEAST)
 
 
 def relative_error(outputs: Tensor, reference: Tensor) -> float:

@@ -34,7 +34,8 @@ class Row:
     peak_share      of this machine's own matrix-product rate in the row's number format; None where torch has none
     mfu             of what the GPU's maker promises in half precision
     memory_mb       what a few batches need beyond the weights
-    error           of logits or embeddings on real segments, relative to the unreduced model in float32
+    error           of the scores' log-odds (logits, within -16 to 16, where labels may coexist) or of embeddings on
+                    real segments, relative to the unreduced model in float32
     quality         what ``quality_name`` says
     times_baseline  how many times as fast as ``baseline``, other people's code for the same network
     published       the figure that the model's authors state, such as ``mAP, AudioSet eval 0.476``: of the unreduced

@@ -281,7 +281,7 @@ def _columns(rows: Sequence[Row], report: BenchReport) -> Iterator[_Column]:
         yield _Column("M params", lambda row: f"{row.mparams:.3g}")
     yield _Column("MB", lambda row: _maybe(row.memory_mb, ".0f"), 100, "memory beyond the weights")
     if ours:
-        error = "of the outputs, against the unreduced model in float32"
+        error = "of the scores' log-odds or the embeddings, against the unreduced model in float32"
         yield _Column("error", lambda row: _maybe(row.error, ".0e"), 96, error)
         yield _Column("quality", lambda row: _maybe(row.quality, ".3f"))
 
