@@ -141,7 +141,7 @@ def test_merging_twice_keeps_the_mean_over_patches():
 
 def test_a_merged_token_attracts_the_attention_of_its_members():
     torch.manual_seed(0)
-    attention, twin = Attention(16, 2), torch.randn(1, 1, 16)
+    attention, twin = Attention(16, 2, 8), torch.randn(1, 1, 16)
     others = torch.randn(1, 5, 16)
     apart, _, _ = attention(torch.cat([others, twin, twin], dim=1))
     size = torch.tensor([[1.0, 1, 1, 1, 2]])
