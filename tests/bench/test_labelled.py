@@ -9,7 +9,7 @@ import torch
 from audiopatch.bench.contender import Case, from_tagger
 from audiopatch.bench.quality import Labelled
 from audiopatch.errors import UsageError
-from audiopatch.models.card import HeadConfig
+from audiopatch.models.config import HeadConfig
 from audiopatch.models.tagger import Tagger
 from audiopatch.types import Segment, Track
 from audiopatch.zoo import find_card, load_model

@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 from audiopatch.cli.main import app
 from audiopatch.distill.config import DistillConfig
 from audiopatch.distill.student import new_student
-from audiopatch.models.card import FrontendConfig, HeadConfig, MobileNetConfig, ModelCard, TransformerConfig
+from audiopatch.models.card import ModelCard
+from audiopatch.models.config import FrontendConfig, HeadConfig, MobileNetConfig, TransformerConfig
 from audiopatch.zoo import native
 from audiopatch.zoo.load import load_model, random_tagger
 from printed import printed

@@ -20,14 +20,8 @@ from audiopatch.distill.pieces import Pieces, PieceWriter
 from audiopatch.distill.student import JOINT, Student, learnt, new_student, start_well
 from audiopatch.distill.teacher import Answer, Standard, Standards, Teachers
 from audiopatch.errors import UsageError
-from audiopatch.models.card import (
-    FrontendConfig,
-    HeadConfig,
-    MobileNetConfig,
-    ModelCard,
-    MusicnnConfig,
-    TransformerConfig,
-)
+from audiopatch.models.card import ModelCard
+from audiopatch.models.config import FrontendConfig, HeadConfig, MobileNetConfig, MusicnnConfig, TransformerConfig
 from audiopatch.models.tagger import Tagger
 from audiopatch.reducers.plan import NO_REDUCTION, parse_plan
 from audiopatch.tokens import MelPatches

@@ -21,7 +21,8 @@ from audiopatch.distill.config import DistillConfig
 from audiopatch.distill.shrink import Worth, choose, measure
 from audiopatch.distill.student import ranked_of
 from audiopatch.inference.clips import real_segments
-from audiopatch.models.card import FrontendConfig, HamConfig, HeadConfig, ModelCard, TransformerConfig
+from audiopatch.models.card import ModelCard
+from audiopatch.models.config import FrontendConfig, HamConfig, HeadConfig, TransformerConfig
 from audiopatch.models.cost import block_macs, cost_of
 from audiopatch.models.shrunk import Remainder, shrunk
 from audiopatch.reducers.plan import parse_plan

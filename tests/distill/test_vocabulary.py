@@ -10,7 +10,8 @@ from audiopatch.distill.config import DistillConfig
 from audiopatch.distill.student import new_student
 from audiopatch.distill.teacher import Teachers
 from audiopatch.distill.vocabulary import MUSIC, Mixing, Together, in_vocabulary, names_in, tags_of
-from audiopatch.models.card import FrontendConfig, HeadConfig, MobileNetConfig, ModelCard, MusicnnConfig
+from audiopatch.models.card import ModelCard
+from audiopatch.models.config import FrontendConfig, HeadConfig, MobileNetConfig, MusicnnConfig
 from audiopatch.models.tagger import Tagger
 from audiopatch.zoo.labels import load_labels
 from audiopatch.zoo.load import random_tagger

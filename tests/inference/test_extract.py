@@ -7,7 +7,8 @@ import torch
 from audiopatch.errors import TrackError, UsageError
 from audiopatch.inference.extract import Extractor, find_stack, n_embedding, stack_names
 from audiopatch.inference.settings import Analysis, Stack
-from audiopatch.models.card import FrontendConfig, HeadConfig, MobileNetConfig, ModelCard, TransformerConfig
+from audiopatch.models.card import ModelCard
+from audiopatch.models.config import FrontendConfig, HeadConfig, MobileNetConfig, TransformerConfig
 from audiopatch.models.tagger import Tagger
 from audiopatch.types import Segment, Track
 from audiopatch.zoo import load_model

@@ -17,7 +17,8 @@ from audiopatch.inference.settings import Analysis
 from audiopatch.inspection.inspect import DEFAULT_PLAN, inspect_collection, inspect_segment
 from audiopatch.inspection.pictures import kept_strip
 from audiopatch.inspection.study import Clusters, attention_by_block, quarter_blocks, study, watch
-from audiopatch.models.card import FrontendConfig, HeadConfig, MobileNetConfig, ModelCard, TransformerConfig
+from audiopatch.models.card import ModelCard
+from audiopatch.models.config import FrontendConfig, HeadConfig, MobileNetConfig, TransformerConfig
 from audiopatch.models.tagger import Tagger
 from audiopatch.reducers.plan import parse_plan
 from audiopatch.types import Segment, Track

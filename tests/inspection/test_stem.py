@@ -7,7 +7,8 @@ import torch
 
 from audiopatch.inference.extract import find_plan
 from audiopatch.inspection.inspect import inspect_collection, inspect_segment
-from audiopatch.models.card import FrontendConfig, HeadConfig, ModelCard, StemConfig, TransformerConfig
+from audiopatch.models.card import ModelCard
+from audiopatch.models.config import FrontendConfig, HeadConfig, StemConfig, TransformerConfig
 from audiopatch.models.tagger import Tagger
 from audiopatch.reducers.plan import parse_plan
 from audiopatch.types import Segment, Track

@@ -6,12 +6,12 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from audiopatch.errors import UsageError
-from audiopatch.models.card import (
+from audiopatch.models.card import ModelCard
+from audiopatch.models.config import (
     FrontendConfig,
     HamConfig,
     HeadConfig,
     MobileNetConfig,
-    ModelCard,
     StemConfig,
     TransformerConfig,
 )

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from audiopatch.errors import UsageError
-from audiopatch.models.card import FrontendConfig, HamConfig, HeadConfig, ModelCard, TransformerConfig
+from audiopatch.models.card import ModelCard
+from audiopatch.models.config import FrontendConfig, HamConfig, HeadConfig, TransformerConfig
 from audiopatch.models.ham import HybridTransformer
 from audiopatch.models.heads import SeparatedHeads, build_head
 from audiopatch.models.transformer import SpectrogramTransformer

@@ -12,7 +12,8 @@ import soxr
 import torch
 
 from audiopatch.errors import UsageError
-from audiopatch.models.card import FrontendConfig, HamConfig, HeadConfig, ModelCard, StemConfig, TransformerConfig
+from audiopatch.models.card import ModelCard
+from audiopatch.models.config import FrontendConfig, HamConfig, HeadConfig, StemConfig, TransformerConfig
 from audiopatch.models.heads import JointHead
 from audiopatch.models.stem import window_of
 from audiopatch.models.student import TEACHER_HEAD, stem_student, towards_teacher

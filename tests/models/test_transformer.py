@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from audiopatch.errors import UsageError
-from audiopatch.models.card import TransformerConfig
+from audiopatch.models.config import TransformerConfig
 from audiopatch.models.transformer import SpectrogramTransformer
 from audiopatch.reducers.plan import Plan, parse_plan
 

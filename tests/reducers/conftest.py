@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from audiopatch.models.card import StemConfig, TransformerConfig
+from audiopatch.models.config import StemConfig, TransformerConfig
 from audiopatch.models.transformer import SpectrogramTransformer
 
 _TINY = {"dim": 128, "depth": 4}

@@ -12,7 +12,7 @@ import torch
 
 from audiopatch.frontends.maest import MaestFrontend
 from audiopatch.frontends.passt import PasstFrontend
-from audiopatch.models.card import HeadConfig, TransformerConfig
+from audiopatch.models.config import HeadConfig, TransformerConfig
 from audiopatch.models.heads import build_head
 from audiopatch.models.transformer import SpectrogramTransformer
 from audiopatch.reducers.plan import Plan, parse_plan

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from audiopatch.errors import UsageError, WeightsError
-from audiopatch.models.card import TransformerConfig
+from audiopatch.models.config import TransformerConfig
 from audiopatch.training.config import ModelChoice
 from audiopatch.training.initialise import build_tagger, fit_positions, kept_blocks, start_from, thinned
 from audiopatch.zoo import load_model

@@ -7,13 +7,13 @@ from dataclasses import fields
 import pytest
 import torch
 
-from audiopatch.models.card import (
+from audiopatch.models.card import ModelCard
+from audiopatch.models.config import (
     BackboneConfig,
     FrontendConfig,
     HamConfig,
     HeadConfig,
     MobileNetConfig,
-    ModelCard,
     TransformerConfig,
 )
 from audiopatch.models.tagger import Tagger

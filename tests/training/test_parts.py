@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audiopatch.errors import UsageError
-from audiopatch.models.card import HeadConfig
+from audiopatch.models.config import HeadConfig
 from audiopatch.training.clips import Clips, epoch_order, in_epoch, mask_mel, mix_share
 from audiopatch.training.config import (
     Augment,

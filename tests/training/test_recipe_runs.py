@@ -10,7 +10,7 @@ import pytest
 from audiopatch.errors import UsageError
 from audiopatch.evaluation.evaluate import evaluate
 from audiopatch.events import silent
-from audiopatch.models.card import TransformerConfig
+from audiopatch.models.config import TransformerConfig
 from audiopatch.models.processor import Processor
 from audiopatch.reducers.plan import parse_plan
 from audiopatch.training import experiment

@@ -22,7 +22,7 @@ from audiopatch.events import Doing, Note, Observer, silent
 from audiopatch.inference.clips import real_segments
 from audiopatch.inference.extract import find_plan, find_stack
 from audiopatch.inference.settings import Runtime
-from audiopatch.models.card import TransformerConfig
+from audiopatch.models.config import TransformerConfig
 from audiopatch.models.tagger import Tagger
 from audiopatch.tables.formats import ParquetSink
 from audiopatch.types import Segment, Track

@@ -13,7 +13,7 @@ from audiopatch.distill.augment_wave import WaveAugment, resample_fft
 from audiopatch.distill.config import RANDOM, DistillConfig
 from audiopatch.distill.pieces import Pieces
 from audiopatch.distill.teacher import Answer, Teachers
-from audiopatch.models.card import TransformerConfig
+from audiopatch.models.config import TransformerConfig
 from audiopatch.models.tagger import Tagger
 from audiopatch.reducers.fixed import FixedPatchout
 from audiopatch.reducers.plan import Plan, parse_plan

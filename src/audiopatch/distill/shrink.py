@@ -23,7 +23,8 @@ from audiopatch.distill.run import Watch, distill_to_folder
 from audiopatch.errors import OutputMismatchError, UsageError
 from audiopatch.events import Measured, Note, Observer, counted, silent
 from audiopatch.inference.clips import real_segments
-from audiopatch.models.card import ModelCard, TransformerConfig
+from audiopatch.models.card import ModelCard
+from audiopatch.models.config import TransformerConfig
 from audiopatch.models.cost import block_macs, cost_of
 from audiopatch.models.shrunk import Remainder, network_of, shrunk
 from audiopatch.models.tagger import Prediction, Tagger

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from audiopatch.distill.config import DistillConfig
 from audiopatch.distill.teacher import Answer, Standards, Teachers
 from audiopatch.errors import UsageError
-from audiopatch.models.card import MobileNetConfig, ModelCard, TransformerConfig
+from audiopatch.models.card import ModelCard
+from audiopatch.models.config import MobileNetConfig, TransformerConfig
 from audiopatch.models.features import Features
 from audiopatch.models.heads import JointHead
 from audiopatch.models.stem import ConvolutionalStem

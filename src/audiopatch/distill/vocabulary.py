@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from audiopatch.distill.teacher import Answer, Standard, Teachers
-from audiopatch.models.card import HeadConfig
+from audiopatch.models.config import HeadConfig
 from audiopatch.models.heads import JointHead
 from audiopatch.models.tagger import Tagger
 from audiopatch.zoo.labels import load_terms, never_tags

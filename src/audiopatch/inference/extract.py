@@ -18,7 +18,7 @@ from torch import Tensor
 from audiopatch.errors import TrackError, UsageError
 from audiopatch.events import GPU_LANES, NOTHING, Spent
 from audiopatch.inference.settings import TOKENS, Analysis, Stack
-from audiopatch.models.card import TransformerConfig
+from audiopatch.models.config import TransformerConfig
 from audiopatch.models.engines.eager import USERS
 from audiopatch.models.tagger import Tagger
 from audiopatch.models.thresholds import Thresholds, require_thresholds

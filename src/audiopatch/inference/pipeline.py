@@ -23,7 +23,7 @@ from audiopatch.inference.record import Record, Writer, parameters_of
 from audiopatch.inference.request import request_of
 from audiopatch.inference.runner import Job, Runner, find_runner
 from audiopatch.inference.settings import Analysis, Runtime, n_cpus
-from audiopatch.models.card import TransformerConfig
+from audiopatch.models.config import TransformerConfig
 from audiopatch.models.tagger import Tagger
 from audiopatch.models.thresholds import Thresholds
 from audiopatch.reducers.plan import Plan, describe

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from audiopatch.errors import missing_extra
-from audiopatch.models.card import TransformerConfig
+from audiopatch.models.config import TransformerConfig
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

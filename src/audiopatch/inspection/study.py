@@ -13,7 +13,7 @@ from torch import Tensor
 from audiopatch.errors import UsageError, missing_extra
 from audiopatch.inference.extract import Extractor
 from audiopatch.inference.settings import Analysis
-from audiopatch.models.card import TransformerConfig
+from audiopatch.models.config import TransformerConfig
 from audiopatch.models.tagger import Tagger
 from audiopatch.models.transformer import mel_patches
 from audiopatch.reducers.plan import Plan

@@ -19,7 +19,7 @@ from audiopatch.library.adapt_report import write_report
 from audiopatch.library.fit import Classifier, Disagreed, Judged, Pooled, disagreements, fit, folds, judge, validate
 from audiopatch.library.own_labels import Tagged, read_tagged, write_labels
 from audiopatch.library.vectors import Vectors, read_vectors, with_vectors
-from audiopatch.models.card import HeadConfig
+from audiopatch.models.config import HeadConfig
 from audiopatch.models.tagger import Tagger
 from audiopatch.models.thresholds import Thresholds
 from audiopatch.tables.read import Tables, read

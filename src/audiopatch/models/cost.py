@@ -14,7 +14,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from audiopatch.errors import UsageError
-from audiopatch.models.card import ModelCard, TransformerConfig
+from audiopatch.models.card import ModelCard
+from audiopatch.models.config import TransformerConfig
 from audiopatch.models.stem import window_of
 from audiopatch.models.tagger import Tagger
 from audiopatch.models.transformer import SpectrogramTransformer

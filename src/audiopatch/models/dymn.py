@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from audiopatch.models.card import MOBILENET_ROWS, DymnConfig, scaled_channels
+from audiopatch.models.config import MOBILENET_ROWS, DymnConfig, scaled_channels
 from audiopatch.models.features import ConvolutionalBackbone
 from audiopatch.models.mobilenet import batch_norm, conv_norm
 

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from audiopatch.models.card import HamConfig
+from audiopatch.models.config import HamConfig
 from audiopatch.models.transformer import Attention, SpectrogramTransformer
 from audiopatch.tokens import TokenGrid
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from audiopatch.models.card import HeadConfig
+from audiopatch.models.config import HeadConfig
 
 
 def build_head(config: HeadConfig, n_features: int) -> nn.Module:

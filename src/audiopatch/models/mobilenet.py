@@ -13,7 +13,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from audiopatch.models.card import MOBILENET_ROWS, MobileNetConfig, scaled_channels
+from audiopatch.models.config import MOBILENET_ROWS, MobileNetConfig, scaled_channels
 from audiopatch.models.features import ConvolutionalBackbone
 from audiopatch.models.linear import packs, version
 

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from audiopatch.models.card import MusicnnConfig, VggConfig
+from audiopatch.models.config import MusicnnConfig, VggConfig
 from audiopatch.models.features import ConvolutionalBackbone
 
 _batch_norm_1d, _batch_norm_2d = partial(nn.BatchNorm1d, eps=1e-3), partial(nn.BatchNorm2d, eps=1e-3)

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from audiopatch.errors import UsageError
-from audiopatch.models.card import ModelCard, TransformerConfig
+from audiopatch.models.card import ModelCard
+from audiopatch.models.config import TransformerConfig
 from audiopatch.models.tagger import Tagger
 
 _BLOCK = re.compile(r"backbone\.blocks\.(\d+)\.(.+)")

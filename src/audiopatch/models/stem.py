@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from audiopatch.models.card import StemConfig, TransformerConfig
+from audiopatch.models.config import StemConfig, TransformerConfig
 from audiopatch.models.linear import Linear
 from audiopatch.models.mobilenet import mobilenet_layers
 from audiopatch.reducers.plan import Plan

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from audiopatch.errors import UsageError
-from audiopatch.models.card import HeadConfig, MobileNetConfig, ModelCard, StemConfig, TransformerConfig
+from audiopatch.models.card import ModelCard
+from audiopatch.models.config import HeadConfig, MobileNetConfig, StemConfig, TransformerConfig
 from audiopatch.models.tagger import Tagger
 
 TEACHER_HEAD = "teacher"

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from audiopatch.catalog import Catalog
 from audiopatch.frontends import FRONTENDS
 from audiopatch.frontends.frontend import Frontend
-from audiopatch.models.card import (
+from audiopatch.models.card import ModelCard
+from audiopatch.models.config import (
     BackboneConfig,
     DymnConfig,
     HamConfig,
     MobileNetConfig,
-    ModelCard,
     MusicnnConfig,
     TransformerConfig,
     VggConfig,

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from audiopatch.errors import UsageError
-from audiopatch.models.card import TransformerConfig
+from audiopatch.models.config import TransformerConfig
 from audiopatch.models.features import Features
 from audiopatch.models.linear import Linear
 from audiopatch.models.processor import processor

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from audiopatch.errors import UsageError, WeightsError
 from audiopatch.frontends import FRONTENDS
-from audiopatch.models.card import BackboneConfig, FrontendConfig, HamConfig, ModelCard, TransformerConfig
+from audiopatch.models.card import ModelCard
+from audiopatch.models.config import BackboneConfig, FrontendConfig, HamConfig, TransformerConfig
 from audiopatch.models.tagger import Tagger
 from audiopatch.training.config import ModelChoice
 from audiopatch.zoo.cards import CARDS

@@ -24,7 +24,8 @@ from audiopatch.evaluation import metrics
 from audiopatch.inference.clips import clip_rows
 from audiopatch.inference.extract import find_plan, n_embedding, stack_names, stack_names_of
 from audiopatch.inference.settings import Analysis, Stack
-from audiopatch.models.card import HeadConfig, ModelCard, TransformerConfig
+from audiopatch.models.card import ModelCard
+from audiopatch.models.config import HeadConfig, TransformerConfig
 from audiopatch.models.heads import build_head
 from audiopatch.models.tagger import Tagger
 from audiopatch.reducers.plan import Plan

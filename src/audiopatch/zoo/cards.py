@@ -12,7 +12,8 @@ from typing import Any
 
 from audiopatch.catalog import nearest
 from audiopatch.errors import UsageError
-from audiopatch.models.card import FrontendConfig, HeadConfig, ModelCard, TransformerConfig
+from audiopatch.models.card import ModelCard
+from audiopatch.models.config import FrontendConfig, HeadConfig, TransformerConfig
 from audiopatch.models.thresholds import thresholds_for
 from audiopatch.zoo import ast, audiomae, ced, dasheng, eat, efficientat, maest, musicnn, passt
 

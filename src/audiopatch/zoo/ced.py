@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from audiopatch.models.card import FrontendConfig, HeadConfig, ModelCard, TransformerConfig, Weights
+from audiopatch.models.card import ModelCard, Weights
+from audiopatch.models.config import FrontendConfig, HeadConfig, TransformerConfig
 from audiopatch.zoo.published import HEAD_DIM, Published, depth_of, label_set, missing, shape_of, width_of
 
 if TYPE_CHECKING:

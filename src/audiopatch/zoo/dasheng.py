@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from audiopatch.models.card import FrontendConfig, HeadConfig, ModelCard, Weights
+from audiopatch.models.card import ModelCard, Weights
+from audiopatch.models.config import FrontendConfig, HeadConfig
 from audiopatch.zoo import ced
 from audiopatch.zoo.ced import plain_names, to_tagger
 from audiopatch.zoo.published import HEAD_DIM, Published, depth_of, label_set, shape_of, width_of

@@ -7,15 +7,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from audiopatch.errors import WeightsError
-from audiopatch.models.card import (
-    DymnConfig,
-    FrontendConfig,
-    HeadConfig,
-    MobileNetConfig,
-    ModelCard,
-    Weights,
-    scaled_channels,
-)
+from audiopatch.models.card import ModelCard, Weights
+from audiopatch.models.config import DymnConfig, FrontendConfig, HeadConfig, MobileNetConfig, scaled_channels
 from audiopatch.zoo.published import Published, label_set, missing, shape_of
 
 if TYPE_CHECKING:

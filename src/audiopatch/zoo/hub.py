@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from audiopatch.errors import WeightsError
-from audiopatch.models.card import FrontendConfig, HeadConfig, ModelCard, TransformerConfig
+from audiopatch.models.card import ModelCard
+from audiopatch.models.config import FrontendConfig, HeadConfig, TransformerConfig
 from audiopatch.zoo.checkpoint import read_checkpoint, unwrap
 from audiopatch.zoo.fetch import CONFIG_FILE, PREPROCESSOR_FILE, WEIGHTS_FILES
 from audiopatch.zoo.labels import load_labels

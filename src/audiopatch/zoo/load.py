@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from audiopatch.catalog import nearest
 from audiopatch.errors import AudioPatchError, EnvironmentProblem, UsageError, WeightsError
-from audiopatch.models.card import ModelCard, TransformerConfig
+from audiopatch.models.card import ModelCard
+from audiopatch.models.config import TransformerConfig
 from audiopatch.models.engines import DTYPES, ENGINES
 from audiopatch.models.tagger import Tagger
 from audiopatch.storage.place import at_home, sha256_of

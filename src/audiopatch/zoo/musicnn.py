@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from audiopatch.errors import WeightsError
-from audiopatch.models.card import FrontendConfig, HeadConfig, ModelCard, MusicnnConfig, VggConfig
+from audiopatch.models.card import ModelCard
+from audiopatch.models.config import FrontendConfig, HeadConfig, MusicnnConfig, VggConfig
 from audiopatch.zoo.published import Published, label_set, missing, shape_of
 
 if TYPE_CHECKING:

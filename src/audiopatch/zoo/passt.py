@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from audiopatch.errors import WeightsError
-from audiopatch.models.card import FrontendConfig, HeadConfig, ModelCard, TransformerConfig, Weights
+from audiopatch.models.card import ModelCard, Weights
+from audiopatch.models.config import FrontendConfig, HeadConfig, TransformerConfig
 from audiopatch.zoo.published import Published, depth_of, drop_unused, label_set, missing, shape_of, width_of
 
 if TYPE_CHECKING:
