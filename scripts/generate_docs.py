@@ -27,6 +27,7 @@ from audiopatch.cli.topics import TOPICS
 from audiopatch.documents import DOCUMENTS, EVENTS, SCHEMA_FILE, SPEC_VERSION
 from audiopatch.documents import schema as document_schema
 from audiopatch.tables import schema
+from audiopatch.tables.formats import row_schemas
 
 ROOT = Path(__file__).parents[1]
 MADE = "<!-- made by scripts/generate_docs.py: change the code, not this page -->"
@@ -232,6 +233,17 @@ print(*schema["$defs"])
     for name in EVENTS:
         yield f"### {name} {{#event-{name}}}"
         yield from described(parts.pop(f"event-{name}"))
+    yield "## Files"
+    yield (
+        "What a run writes into its folder has no `spec_version`: the `schema_version` in `run.json` is that of the "
+        "[tables](tables.md), too. With `--format jsonl` each line of a table's files is a row as below, and each line "
+        "on stdout a `row-stream`, without what was not asked for; times are ISO 8601, bytes base64."
+    )
+    yield "### run {#file-run}"
+    yield from described(parts.pop("run"))
+    for name in row_schemas():
+        yield f"### row-{name} {{#row-{name}}}"
+        yield from described(parts.pop(f"row-{name}"))
     yield "## Parts"
     for name, kind in parts.items():
         yield f"### {name} {{#{name}}}"
@@ -262,6 +274,8 @@ def value_of(kind: dict[str, Any]) -> str:
         return " or ".join(map(value_of, kind["anyOf"]))
     if "prefixItems" in kind:
         return f"list of {', '.join(map(value_of, kind['prefixItems']))}"
+    if "properties" in kind:
+        return f"object with {', '.join(f'`{key}`' for key in kind['properties'])}"
     if "items" in kind:
         return f"list of {value_of(kind['items'])}"
     if "additionalProperties" in kind:

@@ -1,4 +1,4 @@
-"""What commands print for programs: each document by its name, its version, its values, and its JSON Schema."""
+"""What is printed and written for programs: each document by its name, its version, its values, and its JSON Schema."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from importlib import import_module
 from operator import attrgetter
 from pathlib import PurePath
 from types import FunctionType, NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints, is_typeddict
+from typing import Annotated, Any, Literal, NotRequired, Union, get_args, get_origin, get_type_hints, is_typeddict
 
 SPEC_VERSION = 2  # of every document and event; it grows when a program that reads one must change
 SCHEMA_FILE = "documents.schema.json"  # beside this file; scripts/generate_docs.py writes it
@@ -79,6 +79,11 @@ EVENTS = {
 }
 """Name -> source, as above: the lines of ``--progress json``."""
 
+RUN = "audiopatch.inference.record:RunValues"
+"""Source of ``run.json``. It and the rows have no ``spec_version``: its ``schema_version`` is that of the tables."""
+ROWS = "audiopatch.tables.formats:row_schemas"
+"""What gives the schemas of the lines that ``--format jsonl`` writes."""
+
 
 def document(result: Any, key: str = "") -> dict[str, Any]:
     """A result as plain values for JSON, its version first; what is no object stands under ``key``."""
@@ -100,17 +105,27 @@ def plain(value: Any) -> Any:
 
 
 def schema() -> dict[str, Any]:
-    """The JSON Schema (2020-12): ``$defs`` has documents by name, events as ``event-NAME``, and what is in them."""
+    """The JSON Schema (2020-12).
+
+    ``$defs`` has documents by name, events as ``event-NAME``, rows as ``row-NAME``, ``run``, and what is in them.
+    """
     made = _Schemas()
     found = {name: made.whole(one.source, {}, one.key) for name, one in DOCUMENTS.items()}
     found |= {f"event-{name}": made.whole(source, {"event": Literal[name]}) for name, source in EVENTS.items()}
+    found["run"] = made.described(_named(RUN))
+    found |= {f"row-{name}": row for name, row in _named(ROWS)().items()}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": f"https://audiopatch.github.io/audiopatch/{SCHEMA_FILE}",
-        "title": "What audiopatch prints for programs",
+        "title": "What audiopatch prints and writes for programs",
         "anyOf": [{"$ref": f"#/$defs/{name}"} for name in found],
         "$defs": found | dict(sorted(made.parts.items())),
     }
+
+
+def _named(source: str) -> Any:
+    module, _, name = source.partition(":")
+    return attrgetter(name)(import_module(module))
 
 
 _SIMPLE = {str: "string", bool: "boolean", int: "integer", float: "number", NoneType: "null"}
@@ -125,18 +140,17 @@ class _Schemas:
 
     def whole(self, source: str, first: Mapping[str, Any], key: str = "") -> dict[str, Any]:
         """What ``source`` is or returns, with its version and ``first`` before it, perhaps under a key."""
-        module, _, name = source.partition(":")
-        found = attrgetter(name)(import_module(module))
+        found = _named(source)
         returned = isinstance(found, FunctionType)
         kind = get_type_hints(found, include_extras=True)["return"] if returned else found
         first = {"spec_version": Literal[SPEC_VERSION], **first}
         if key:
             return self._object({**first, key: kind if returned else tuple[found, ...]})
         kinds = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
-        several = [self._class(inner, first) for inner in kinds]
+        several = [self.described(inner, first) for inner in kinds]
         return several[0] if len(several) == 1 else {"anyOf": several}
 
-    def _class(self, kind: type, first: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    def described(self, kind: type, first: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """An object with the fields of a dataclass or TypedDict, ``first`` before them, and what its docstring says."""
         hints = get_type_hints(kind, include_extras=True)
         named = hints if is_typeddict(kind) else {entry.name: hints[entry.name] for entry in fields(kind)}
@@ -145,7 +159,8 @@ class _Schemas:
 
     def _object(self, named: Mapping[str, Any]) -> dict[str, Any]:
         properties = {name: self._of(kind) for name, kind in named.items()}
-        return {"type": "object", "properties": properties, "required": list(named)}
+        required = [name for name, kind in named.items() if get_origin(kind) is not NotRequired]
+        return {"type": "object", "properties": properties, "required": required}
 
     def _of(self, kind: Any) -> dict[str, Any]:
         """The schema of a value of some type."""
@@ -156,6 +171,8 @@ class _Schemas:
             return {"type": _SIMPLE[kind]}
         if kind == MaybeNaN:
             return {"type": ["number", "null"]}
+        if origin is NotRequired:
+            return self._of(inner[0])
         if origin is Literal:
             return {"const": inner[0]} if len(inner) == 1 else {"enum": list(inner)}
         if origin in (Union, UnionType):
@@ -181,5 +198,5 @@ class _Schemas:
             short = kind.__name__
             name = f"{kind.__module__.rpartition('.')[2]}.{short}" if short in self.names.values() else short
             self.names[kind] = name
-            self.parts[name] = self._class(kind)
+            self.parts[name] = self.described(kind)
         return {"$ref": f"#/$defs/{self.names[kind]}"}

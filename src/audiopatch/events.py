@@ -47,8 +47,8 @@ class Spent:
 NOTHING = Spent()
 
 
-class CountsValues(TypedDict):
-    """``Counts`` as programs read them, with what is left to do and the seconds that will take, null while unknown."""
+class Figures(TypedDict):
+    """``Counts`` as ``run.json`` has them."""
 
     n_found: int
     n_up_to_date: int
@@ -66,6 +66,11 @@ class CountsValues(TypedDict):
     todo_bytes: int
     done_bytes: int
     elapsed_s: float
+
+
+class CountsValues(Figures):
+    """``Counts`` as programs read them, with what is left to do and the seconds that will take, null while unknown."""
+
     n_left: int
     eta_s: float | None
 
@@ -123,9 +128,10 @@ class Counts:
         names = [name.name for name in fields(self) if name.name not in _BEGAN]
         return replace(self, **{name: getattr(self, name) + getattr(other, name) for name in names})
 
-    def figures(self) -> dict[str, Any]:
+    def figures(self) -> Figures:
         """As JSON values: all but where the clocks stood."""
-        return {name: value for name, value in asdict(self).items() if name not in _BEGAN}
+        values: Any = {name: value for name, value in asdict(self).items() if name not in _BEGAN}
+        return values
 
     def to_json(self) -> CountsValues:
         """All counts, with what is left, and the time that will take."""

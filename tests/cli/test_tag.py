@@ -43,7 +43,7 @@ def test_tag_a_library_and_tag_it_again(library, tmp_path):
     assert last[0].startswith("9 tagged, 2 failed; ") and last[0].endswith("→ audiopatch.out/")
     assert last[1:] == ["why tracks failed: audiopatch.out/errors/", "see them: audiopatch show"]
     assert "track 0.wav" in first.stderr and "random weights" in first.stderr
-    run = json.loads((tmp_path / "audiopatch.out" / "run.json").read_text())
+    run = printed("run", (tmp_path / "audiopatch.out" / "run.json").read_text())
     assert run["status"] == "finished" and run["counts"]["n_ok"] == 9
 
     second = audiopatch("tag", library, "--json", "--embeddings", cwd=tmp_path)
@@ -64,9 +64,9 @@ def test_a_dry_run_says_what_would_be_done_and_writes_nothing(library, tmp_path)
 
 
 def test_lines_on_stdout_and_a_reader_who_leaves(library, tmp_path):
-    command = [*COMMAND, "tag", library, "--format", "jsonl", "-o", "-", "-q"]
+    command = [*COMMAND, "tag", library, "--format", "jsonl", "-o", "-", "-q", "--timeline", "--embeddings"]
     everything = subprocess.run(command, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, check=False)
-    lines = [json.loads(line) for line in everything.stdout.splitlines()]
+    lines = [printed("row-stream", line) for line in everything.stdout.splitlines()]
     assert len(lines) == 11
     assert [line.split(":")[0] for line in everything.stderr.splitlines()] == ["failed", "failed"]
     assert sum(line["status"] == "ok" and len(line["tags"]) == 10 for line in lines) == 9
@@ -143,6 +143,8 @@ def test_embed(library, tmp_path):
     assert json.loads(done.stderr.splitlines()[-1])["exit_code"] == 0
     notes = " ".join(event["text"] for event in events if event["event"] == "note")
     assert "drop rows 0, 7, 8 of 9, keep every 2nd of 61 columns: 186 of 549 tokens, 34 %" in notes
+    run = printed("run", (tmp_path / "audiopatch.out" / "run.json").read_text())
+    assert run["parameters"]["stack"] == {"blocks": [2], "tokens": ["cls", "avg"]}
     vectors = pd.read_parquet(tmp_path / "audiopatch.out" / "embeddings")
     assert len(vectors["embedding"][0]) == 128 and vectors["embedding"][0].dtype == "float32"
 

@@ -20,6 +20,8 @@ from audiopatch.inference.pipeline import run_to_folder
 from audiopatch.inference.settings import Analysis, Runtime, n_cpus
 from audiopatch.tables.output import fingerprint
 from audiopatch.tables.read import read
+from audiopatch.tables.schema import TABLES
+from printed import printed
 
 RUNTIME = {"threads": 1, "workers": 0}  # in-process decoding: quick; tests/cli runs with worker processes
 
@@ -201,11 +203,15 @@ def test_an_interrupted_force_leaves_the_old_tables_and_resumes(library, tmp_pat
 
 
 def test_json_lines_resume_too(library, tmp_path):
-    analysis = Analysis(model="tiny-random", embeddings=True)
+    analysis = Analysis(model="tiny-random", embeddings=True, timeline=True, dense=True)
     for expected in (9, 0):
         result = run_to_folder(Inputs([str(library)]), tmp_path, analysis, Runtime(**RUNTIME), file_format="jsonl")
         assert result.counts.n_ok == expected
     _check(tmp_path, ok=9, failed=2)
+    for table in (*TABLES, "labels"):
+        files = [*tmp_path.glob(f"{table}/*.jsonl"), *tmp_path.glob(f"{table}.jsonl")]
+        rows = [row for file in files for row in file.read_text().splitlines()]
+        assert rows and all(printed(f"row-{table}", row) for row in rows)
 
 
 def test_csv_is_one_file_beside_the_tables_written_when_all_is_done(library, tmp_path):

@@ -12,15 +12,18 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal, NotRequired, TypedDict
 
 import torch
 
 import audiopatch
 from audiopatch.audio.inputs import Inputs
-from audiopatch.events import Counts
+from audiopatch.documents import plain
+from audiopatch.events import Counts, Figures
 from audiopatch.inference.extract import find_stack
-from audiopatch.inference.settings import Analysis, Runtime
+from audiopatch.inference.missing import Disks
+from audiopatch.inference.settings import Analysis, Runtime, Stack
+from audiopatch.models.card import FrontendConfig
 from audiopatch.models.tagger import Tagger
 from audiopatch.models.thresholds import Thresholds
 from audiopatch.reducers.plan import Plan
@@ -29,13 +32,107 @@ from audiopatch.tables.schema import SCHEMA_VERSION, STORED_NAMES
 from audiopatch.types import Failed, TrackRow
 
 
+class Parameters(TypedDict):
+    """Every parameter that decides a number in the tables; ``thresholds`` and ``labels_hash`` are hashes."""
+
+    model: str
+    patchout: str
+    tags: bool
+    top_k: int | None
+    min_score: float
+    thresholds: str | None
+    pool: str
+    n_segments: int | None
+    overlap: float
+    timeline: bool
+    dense: bool
+    embedding: bool
+    stack: Stack | None
+    vectors: Literal["float16", "float32"]
+    seed: int
+    format: Literal["parquet", "jsonl"]
+    weights_sha256: str
+    labels_hash: str
+    segment_s: float
+    engine: str
+    dtype: str
+    schema_version: int
+
+
+class Metadata(TypedDict):
+    """What the numbers of a part mean, also in each Parquet file's metadata; ``plan`` is the patchout."""
+
+    schema_version: int
+    audiopatch_version: str
+    run_id: str
+    model: str
+    weights_sha256: str
+    licence: str
+    citation: str
+    labels: str
+    labels_hash: str
+    frontend: FrontendConfig
+    sample_rate: int
+    segment_s: float
+    overlap: float
+    plan: str
+    pool: str
+    stack: Stack | None
+    engine: str
+    dtype: str
+    device: str
+    torch_version: str
+    fingerprint: str
+
+
+class Machine(TypedDict):
+    """Where a run ran, and the words that began it."""
+
+    python: str
+    platform: str
+    machine: str
+    torch_threads: int
+    command: list[str]
+
+
+class InputsValues(TypedDict):
+    """What was asked to be analysed; of a list of files only how many it names."""
+
+    paths: list[str]
+    listed: int
+    include: list[str]
+    exclude: list[str]
+
+
+class RunValues(TypedDict):
+    """``run.json``: enough to repeat a run; its end and ``counts`` come with its last part.
+
+    Two runs of one ``fingerprint`` give the same numbers; with an equal ``request`` the second has nothing to do.
+    """
+
+    parameters: Parameters
+    fingerprint: str
+    run_id: str
+    status: Literal["running", "interrupted", "finished"]
+    started_at: str
+    root: str
+    inputs: InputsValues
+    runtime: Runtime
+    model: Metadata
+    machine: Machine
+    request: dict[str, Any] | None
+    disks: Disks
+    finished_at: NotRequired[str]
+    counts: NotRequired[Figures]
+
+
 @dataclass(frozen=True)
 class Record:
     """What is known of a run from its start on; ``metadata`` also goes into every part."""
 
     output: Output
     values: dict[str, Any]
-    metadata: dict[str, Any]
+    metadata: Metadata
 
     @classmethod
     def begin(
@@ -93,7 +190,7 @@ def parameters_of(
     return chosen
 
 
-def metadata_of(tagger: Tagger, parameters: dict[str, Any], run_id: str, *, device: str) -> dict[str, Any]:
+def metadata_of(tagger: Tagger, parameters: dict[str, Any], run_id: str, *, device: str) -> Metadata:
     """The value of the key ``audiopatch`` in every part's file metadata."""
     card = tagger.card
     return {
@@ -106,7 +203,7 @@ def metadata_of(tagger: Tagger, parameters: dict[str, Any], run_id: str, *, devi
         "citation": card.paper,
         "labels": card.labels,
         "labels_hash": parameters["labels_hash"],
-        "frontend": asdict(card.frontend),
+        "frontend": plain(card.frontend),
         "sample_rate": tagger.frontend.sample_rate,
         "segment_s": card.segment_s,
         "overlap": parameters["overlap"],
@@ -121,7 +218,7 @@ def metadata_of(tagger: Tagger, parameters: dict[str, Any], run_id: str, *, devi
     }
 
 
-def machine() -> dict[str, Any]:
+def machine() -> Machine:
     """Where a run ran."""
     return {
         "python": platform.python_version(),

@@ -7,7 +7,7 @@ import csv
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from audiopatch.tables.folder import Folder
 from audiopatch.tables.parts import PartStore
-from audiopatch.tables.schema import Layout
+from audiopatch.tables.schema import LABELS, MEANINGS, Layout
 from audiopatch.tables.tables import tables_of
 from audiopatch.types import Failed, TrackRow
 
@@ -85,6 +85,10 @@ class JsonlSink:
         return table.select(list(columns)) if columns else table
 
 
+_STREAM_TAG = ("rank", "label", "score", "score_max")
+_STREAM_ERROR = ("code", "stage", "message")
+
+
 @dataclass(frozen=True)
 class JsonLines:
     """Each finished track as one line on a stream: ``audiopatch tag --format jsonl -o -``."""
@@ -112,14 +116,14 @@ def _nested(tables: Mapping[str, pa.Table], layout: Layout) -> Iterator[dict[str
     if layout.labels:  # also of a track without a tag that reaches its least score
         for line in lines.values():
             line["tags"] = []
-    for table, own in (("tags", ("rank", "label", "score", "score_max")), ("segments", ())):
+    for table, own in (("tags", _STREAM_TAG), ("segments", ())):
         for row in tables[table].to_pylist() if table in tables else ():
             kept = {key: row[key] for key in own or row if key in row and key != "track_id"}
             lines[row["track_id"]].setdefault(table, []).append(kept)
     for row in tables["embeddings"].to_pylist() if "embeddings" in tables else ():
         lines[row["track_id"]].update(row)
     for row in tables["errors"].to_pylist() if "errors" in tables else ():
-        error = {key: row[key] for key in ("code", "stage", "message")}
+        error = {key: row[key] for key in _STREAM_ERROR}
         lines.setdefault(row["track_id"], {"track_id": row["track_id"], "path": row["path"], "status": "failed"})
         lines[row["track_id"]]["error"] = error
     yield from lines.values()
@@ -131,6 +135,55 @@ def _plain(value: Any) -> Any:
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()
     return float(value)  # numpy float16
+
+
+def row_schemas() -> dict[str, dict[str, Any]]:
+    """The JSON Schema of a line: of each table's files by its name, and of ``JsonLines`` as ``stream``."""
+    tables = Layout(labels=("any",), dense=True, timeline=True, n_embedding=1).schemas() | {"labels": LABELS}
+    made = {name: _row(columns, f"A row of the table `{name}`.") for name, columns in tables.items()}
+    track, vectors = made["tracks"]["properties"], made["embeddings"]["properties"]
+    error = _row((tables["errors"].field(name) for name in _STREAM_ERROR), "Why it failed, or what is damaged.")
+    tags = _row((tables["tags"].field(name) for name in _STREAM_TAG), "A tag of the track.")
+    segments = _row((column for column in tables["segments"] if column.name != "track_id"), "A segment of the track.")
+    inner = {name: {"type": "array", "items": row} for name, row in (("tags", tags), ("segments", segments))}
+    done = made["tracks"] | {
+        "description": "A line of `tag --format jsonl -o -`: a track's row, and what was asked for of it.",
+        "properties": track | vectors | inner | {"error": error},
+    }
+    place = {name: track[name] for name in ("track_id", "path")}
+    failed = _object(
+        place | {"status": {"const": "failed"}, "error": error}, "The same of a track that gave nothing usable."
+    )
+    return made | {"stream": {"anyOf": [done, failed]}}
+
+
+def _row(columns: Iterable[pa.Field], about: str) -> dict[str, Any]:
+    """Vectors are there where they were asked for, other columns always."""
+    columns = list(columns)
+    values = {column.name: {"description": MEANINGS[column.name], **_value(column)} for column in columns}
+    optional = {column.name for column in columns if pa.types.is_fixed_size_list(column.type)}
+    return _object(values, about, optional)
+
+
+def _object(values: Mapping[str, Any], about: str, optional: Collection[str] = ()) -> dict[str, Any]:
+    required = [name for name in values if name not in optional]
+    return {"description": about, "type": "object", "properties": dict(values), "required": required}
+
+
+def _value(column: pa.Field) -> dict[str, Any]:
+    """As ``dumps`` writes it."""
+    kind, types = column.type, pa.types
+    if types.is_list(kind) or types.is_fixed_size_list(kind):
+        made: dict[str, Any] = {"type": "array", "items": {"type": _scalar(kind.value_type)}}
+    else:
+        made = {"type": _scalar(kind)}
+    return {"anyOf": [made, {"type": "null"}]} if column.nullable else made
+
+
+def _scalar(kind: pa.DataType) -> str:
+    if pa.types.is_integer(kind):
+        return "integer"
+    return "number" if pa.types.is_floating(kind) else "string"
 
 
 CSV_FILE = "tags.csv"
