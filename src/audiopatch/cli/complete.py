@@ -127,7 +127,8 @@ def table(command: Any) -> dict[str, Any]:
         for param in (one for one in params if one.param_type_name == "option"):
             takes = 0 if param.is_flag else param.nargs
             about = {"help": _sentence(param.help), "takes": takes, "values": number(param, context)}
-            options |= dict.fromkeys([*param.opts, *param.secondary_opts], about)
+            names = [*sorted(param.opts), *param.secondary_opts]  # sorted: --help has its names from a set
+            options |= dict.fromkeys(names, about)
         arguments = [
             {"values": number(param, context), "many": param.nargs < 0}
             for param in params

@@ -23,7 +23,7 @@ from audiopatch.events import Counts, Figures
 from audiopatch.inference.extract import find_stack
 from audiopatch.inference.missing import Disks
 from audiopatch.inference.settings import Analysis, Runtime, Stack
-from audiopatch.models.card import FrontendConfig
+from audiopatch.models.config import FrontendConfig
 from audiopatch.models.tagger import Tagger
 from audiopatch.models.thresholds import Thresholds
 from audiopatch.reducers.plan import Plan
