@@ -30,7 +30,6 @@ from audiopatch.reducers.plan import NO_REDUCTION, Plan
 from audiopatch.storage.place import cache_folder
 
 _MAX_ERROR = 1e-3  # relative, of the converted program in float32 against torch
-_HINTS = {"float32": "f32", "bfloat16": "bf16", "int8": "bf16"}  # int8: for the layers that stay in floating point
 
 
 class Unconvertible(Exception):
@@ -85,7 +84,7 @@ class Program:
     def __init__(self, model: Any, dtype: str, *, n_streams: int, n_threads: int):
         ov = openvino()
         options = {
-            "INFERENCE_PRECISION_HINT": _HINTS[dtype],
+            "INFERENCE_PRECISION_HINT": _precision(dtype),
             "INFERENCE_NUM_THREADS": n_threads,
             "NUM_STREAMS": n_streams,
             "ENABLE_CPU_PINNING": False,  # decoders share these cores
@@ -105,6 +104,15 @@ class Program:
             request.infer([clip[None]])
             clips.append([output.data.copy() for output in request.output_tensors])
         return [torch.from_numpy(np.concatenate(parts)) for parts in zip(*clips, strict=True)]
+
+
+def _precision(dtype: str) -> str:
+    """Of what is computed in floating point: all of it, or the layers that int8 leaves.
+
+    Where a processor only emulates bfloat16, OpenVINO computes in float32 instead; told so, it also does where its
+    kernels are held down to older instructions than the processor's, and else would find none.
+    """
+    return "bf16" if dtype != "float32" and processor().bfloat16 else "f32"
 
 
 def convert(traceable: Traceable, mel: Tensor) -> Any:
