@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -170,3 +171,20 @@ main.main()
     command = [sys.executable, "-c", code, str(tmp_path / "table.parquet")]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (3, "waited\ntidied\n", "")
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of glibc's memory")
+def test_memory_that_a_network_frees_is_not_fetched_from_the_system_again():
+    code = """
+import resource
+from audiopatch.cli import main
+
+main._keep_memory()
+faults = []
+for _ in range(3):
+    bytearray(64 << 20)
+    faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
+print(faults[2] - faults[1])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 1000  # pages of 4 KiB; else 16 384
