@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from audiopatch.errors import UsageError, WeightsError
+from audiopatch.models.config import MusicnnConfig
+from audiopatch.models.musicnn import ConvReluNorm, Musicnn
 from audiopatch.reducers.plan import parse_plan
 from audiopatch.zoo import CARDS, load_model
 
@@ -95,6 +97,18 @@ def test_a_checkpoints_variables_become_the_same_network(states, save):
     tagger = load_model(save(state, "my_MSD_musicnn.pt"), device="cpu")
     assert tagger.labels[0] == "rock" and sum(p.numel() for p in tagger.parameters()) == 787_159
     torch.testing.assert_close(tagger(mel.transpose(1, 2)).logits, musicnn_logits(state, mel), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("n_frames", [1, 31, 187, 700])
+def test_the_peaks_of_a_convolution_are_the_maximum_of_its_map(n_frames: int):
+    """With norms that turn the order round, and lengths that no block of frames divides."""
+    x = torch.randn(3, 1, 96, n_frames)
+    branches = Musicnn(MusicnnConfig()).eval()
+    for branch in (*branches.timbral, *branches.temporal):
+        torch.nn.init.normal_(branch.norm.weight)
+        with torch.inference_mode():
+            whole = ConvReluNorm.forward(branch, x).amax(dim=2)
+            torch.testing.assert_close(branch(x), whole, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("data", ["MSD", "MTT"])
