@@ -24,7 +24,7 @@ from audiopatch.cli.complete import TABLE_FILE
 from audiopatch.cli.complete import table as completion_table
 from audiopatch.cli.main import COMMANDS, app, find_command
 from audiopatch.cli.topics import TOPICS
-from audiopatch.documents import DOCUMENTS, EVENTS, SCHEMA_FILE, SPEC_VERSION
+from audiopatch.documents import DOCUMENTS, EVENTS, FILES, SCHEMA_FILE, SPEC_VERSION
 from audiopatch.documents import schema as document_schema
 from audiopatch.tables import schema
 from audiopatch.tables.formats import row_schemas
@@ -239,8 +239,13 @@ print(*schema["$defs"])
         "[tables](tables.md), too. With `--format jsonl` each line of a table's files is a row as below, and each line "
         "on stdout a `row-stream`, without what was not asked for; times are ISO 8601, bytes base64."
     )
-    yield "### run {#file-run}"
-    yield from described(parts.pop("run"))
+    yield "| schema | file |\n|---|---|\n" + "\n".join(
+        f"| [`{name}`](#file-{name}) | `{one.name}`{', each line' if one.name.endswith('jsonl') else ''} |"
+        for name, one in FILES.items()
+    )
+    for name in FILES:
+        yield f"### {name} {{#file-{name}}}"
+        yield from described(parts.pop(name))
     for name in row_schemas():
         yield f"### row-{name} {{#row-{name}}}"
         yield from described(parts.pop(f"row-{name}"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from enum import Enum
 from importlib import import_module
 from operator import attrgetter
@@ -79,8 +79,25 @@ EVENTS = {
 }
 """Name -> source, as above: the lines of ``--progress json``."""
 
-RUN = "audiopatch.inference.record:RunValues"
-"""Source of ``run.json``. It and the rows have no ``spec_version``: its ``schema_version`` is that of the tables."""
+
+@dataclass(frozen=True)
+class File:
+    """``name`` holds what ``source`` is, or, where it ends in jsonl, a line of it is that.
+
+    Keys of a file ``by_hand`` that have a default may be left out. No file has a ``spec_version``.
+    """
+
+    name: str
+    source: str
+    by_hand: bool = False
+
+
+FILES = {
+    "run": File("run.json", "audiopatch.inference.record:RunValues"),
+    "change": File("write --changes FILE.jsonl", "audiopatch.writing.changes:Change", by_hand=True),
+    "metrics": File("metrics.jsonl", "audiopatch.training.log_rows:LogRow"),
+    "environment": File("environment.json", "audiopatch.training.run_folder:RunEnvironment"),
+}
 ROWS = "audiopatch.tables.formats:row_schemas"
 """What gives the schemas of the lines that ``--format jsonl`` writes."""
 
@@ -107,12 +124,14 @@ def plain(value: Any) -> Any:
 def schema() -> dict[str, Any]:
     """The JSON Schema (2020-12).
 
-    ``$defs`` has documents by name, events as ``event-NAME``, rows as ``row-NAME``, ``run``, and what is in them.
+    ``$defs`` has documents and files by name, events as ``event-NAME``, rows as ``row-NAME``, and what is in them.
     """
-    made = _Schemas()
-    found = {name: made.whole(one.source, {}, one.key) for name, one in DOCUMENTS.items()}
-    found |= {f"event-{name}": made.whole(source, {"event": Literal[name]}) for name, source in EVENTS.items()}
-    found["run"] = made.described(_named(RUN))
+    made, version = _Schemas(), {"spec_version": Literal[SPEC_VERSION]}
+    found = {name: made.whole(one.source, version, one.key) for name, one in DOCUMENTS.items()}
+    found |= {
+        f"event-{name}": made.whole(source, version | {"event": Literal[name]}) for name, source in EVENTS.items()
+    }
+    found |= {name: made.whole(one.source, {}, by_hand=one.by_hand) for name, one in FILES.items()}
     found |= {f"row-{name}": row for name, row in _named(ROWS)().items()}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -138,24 +157,28 @@ class _Schemas:
     parts: dict[str, dict[str, Any]] = field(default_factory=dict)
     names: dict[type, str] = field(default_factory=dict)
 
-    def whole(self, source: str, first: Mapping[str, Any], key: str = "") -> dict[str, Any]:
-        """What ``source`` is or returns, with its version and ``first`` before it, perhaps under a key."""
+    def whole(self, source: str, first: Mapping[str, Any], key: str = "", *, by_hand: bool = False) -> dict[str, Any]:
+        """What ``source`` is or returns, with ``first`` before it, perhaps under a key."""
         found = _named(source)
         returned = isinstance(found, FunctionType)
         kind = get_type_hints(found, include_extras=True)["return"] if returned else found
-        first = {"spec_version": Literal[SPEC_VERSION], **first}
         if key:
             return self._object({**first, key: kind if returned else tuple[found, ...]})
         kinds = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
-        several = [self.described(inner, first) for inner in kinds]
+        several = [self.described(inner, first, by_hand=by_hand) for inner in kinds]
         return several[0] if len(several) == 1 else {"anyOf": several}
 
-    def described(self, kind: type, first: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    def described(self, kind: type, first: Mapping[str, Any] | None = None, *, by_hand: bool = False) -> dict[str, Any]:
         """An object with the fields of a dataclass or TypedDict, ``first`` before them, and what its docstring says."""
         hints = get_type_hints(kind, include_extras=True)
-        named = hints if is_typeddict(kind) else {entry.name: hints[entry.name] for entry in fields(kind)}
+        if not is_typeddict(kind):
+            optional = {entry.name for entry in fields(kind) if by_hand and entry.default is not MISSING}
+            hints = {
+                entry.name: NotRequired[hints[entry.name]] if entry.name in optional else hints[entry.name]
+                for entry in fields(kind)
+            }
         about = " ".join((kind.__doc__ or "").replace("``", "`").split())
-        return {"description": about, **self._object({**(first or {}), **named})}
+        return {"description": about, **self._object({**(first or {}), **hints})}
 
     def _object(self, named: Mapping[str, Any]) -> dict[str, Any]:
         properties = {name: self._of(kind) for name, kind in named.items()}

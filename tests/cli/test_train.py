@@ -29,6 +29,12 @@ def run(*args):
     return CliRunner().invoke(app, [str(arg) for arg in args])
 
 
+def logged(folder):
+    """The kinds of rows in a run's log, each row held to its schema."""
+    rows = [printed("metrics", line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return list(dict.fromkeys(row["kind"] for row in rows))
+
+
 QUICK = ("--set", "epochs=8", "--set", "lrs=[1e-2]", "--set", "n_hidden=16", "--model", "tiny-random")
 
 
@@ -40,6 +46,7 @@ def test_folders_of_music_become_a_model_that_tags(home):
     assert "audiopatch tag ~/Music --model mine/model" in result.output
     files = {path.name for path in (home / "mine").iterdir()}
     assert {"config.toml", "environment.json", "metrics.jsonl", "grid.csv", "map.png", "left_out.tsv", "model"} <= files
+    assert logged(home / "mine") == ["probe"] and printed("environment", (home / "mine/environment.json").read_text())
     assert "jazz, rock" in (home / "mine" / "model" / "README.md").read_text()
     again = run("train", "folder", MINI / "folder", "-o", "mine", *QUICK)
     assert again.exit_code == 7 and "--force" in again.output and "--resume" not in again.output
@@ -96,10 +103,12 @@ def test_all_folds_give_a_mean(home):
 
 
 def test_fine_tuning_from_the_command_line(home):
-    changes = ("--set", "epochs=1", "--set", "sampling.batch_size=4", "--set", "model.segment_s=1.0")
+    settings = ("epochs=1", "sampling.batch_size=4", "model.segment_s=1.0", "averaging.start_epoch=0")
+    changes = [word for setting in settings for word in ("--set", setting)]
     result = run("train", "esc10-finetune", MINI / "esc50", "--fold", 2, "-o", "ft", "--model", "tiny-random", *changes)
     assert result.exit_code == 0, result.output
     assert (home / "ft" / "fold2" / "curves.png").stat().st_size > 5000
+    assert logged(home / "ft" / "fold2") == ["step", "epoch", "swa"]
     again = run("train", "esc10-finetune", MINI / "esc50", "--fold", 2, "-o", "ft", "--model", "tiny-random", *changes)
     assert again.exit_code == 7 and "--resume" in again.output
 

@@ -16,6 +16,7 @@ from audiopatch.distill.config import DistillConfig
 from audiopatch.distill.student import new_student
 from audiopatch.models.card import ModelCard
 from audiopatch.models.config import FrontendConfig, HeadConfig, MobileNetConfig, TransformerConfig
+from audiopatch.training.plots import plot_distillation
 from audiopatch.zoo import native
 from audiopatch.zoo.load import load_model, random_tagger
 from printed import printed
@@ -65,6 +66,8 @@ def test_from_music_to_a_model_that_tags(folder):
     assert "top-1 agreement at F3T2 (with its teacher on held-out music)" in tagger.card.scores
     assert "| F4T10 |" in (folder / "mine/model/README.md").read_text()
     assert (folder / "mine/curves.png").stat().st_size > 10_000
+    rows = [printed("metrics", line) for line in (folder / "mine/metrics.jsonl").read_text().splitlines()]
+    assert {row["kind"] for row in rows} == {"step", "held-out"}
     assert "broken.mp3" in (folder / "mine/left_out.tsv").read_text()
     assert run("tag", "music/a", "--model", "mine/model", "-o", "tags").exit_code == 0
     again = run("train", "distill", "music", *words)
@@ -83,6 +86,12 @@ def test_a_student_goes_on_from_its_weights_if_it_has_any(folder, student, goes_
     if goes_on:
         assert torch.equal(learner.head[1].weight, before.head[1].weight)
         assert torch.equal(learner.backbone.blocks[0].attn.qkv.weight, before.backbone.blocks[0].attn.qkv.weight)
+
+
+def test_a_teacher_without_a_time_line_is_drawn_too(tmp_path):
+    rows = [{"kind": "step", "segments": n, "logits": 1 / n, "ranking": 1 / n, "features": 1 / n} for n in (1, 2)]
+    plot_distillation(rows, tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").stat().st_size > 5_000
 
 
 def test_both_ends_at_once_are_refused(folder):

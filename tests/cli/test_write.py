@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 
 import pytest
 from typer.testing import CliRunner
 
 from audiopatch.cli.main import app
+from audiopatch.writing.changes import Change
 from audiopatch.writing.containers import open_tags
 from containers import make, state
 from made_tables import make_tables
@@ -63,13 +65,15 @@ def test_a_reviewed_file_is_what_is_written(place):
     changes = place / "changes.jsonl"
     said = _call("write", "--in", place / "out", "--changes", changes)
     assert f"audiopatch write --in {place / 'out'} --changes {changes} --apply" in said.stderr
-    lines = [json.loads(line) for line in changes.read_text().splitlines()]
-    lines[0]["new"] = ["My own"]
-    changes.write_text(json.dumps(lines[0]) + "\n")
+    first = printed("change", changes.read_text().splitlines()[0])
+    assert set(first) == {entry.name for entry in fields(Change)}
+    by_hand = {key: first[key] for key in ("path", "field", "old")} | {"new": ["My own"]}
+    changes.write_text(json.dumps(by_hand) + "\n")
+    assert printed("change", changes.read_text())
     done = _call("write", "--in", place / "out", "--changes", changes, "--apply", "--json")
     counts = printed("write", done.stdout)["counts"]
     assert counts == {"written": 1, "unchanged": 0, "kept": 0, "refused": 0}
-    assert open_tags(lines[0]["path"])[1].read("GENRE") == ("My own",)
+    assert open_tags(first["path"])[1].read("GENRE") == ("My own",)
     assert not open_tags(str(place / "music" / "song.mp3"))[1].read("GENRE")
     changes.write_text("{}\n")
     assert _call("write", "--in", place / "out", "--changes", changes, "--apply").exit_code == 2

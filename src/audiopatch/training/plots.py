@@ -40,7 +40,9 @@ def plot_distillation(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     figure = _figure(figsize=(9.0, 3.6))
     losses, agreement = figure.subplots(1, 2)
     for name in ("logits", "ranking", "features", "timeline"):
-        losses.plot([row["segments"] for row in steps], [row[name] for row in steps], lw=1, label=name)
+        heard = [row for row in steps if name in row]  # some teachers have no time line
+        if heard:
+            losses.plot([row["segments"] for row in heard], [row[name] for row in heard], lw=1, label=name)
     for plan in dict.fromkeys(row["plan"] for row in rows if row["kind"] == "held-out"):
         mine = [row for row in rows if row.get("plan") == plan]
         at = [row["segments"] for row in mine]

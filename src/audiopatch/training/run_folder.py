@@ -12,12 +12,13 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 
 from audiopatch import __version__
 from audiopatch.datasets.recipe import LeftOut
+from audiopatch.documents import plain
 from audiopatch.errors import OutputMismatchError
 from audiopatch.models.tagger import Tagger
 from audiopatch.training.config import to_toml
@@ -87,9 +88,9 @@ class RunFolder:
             path.unlink(missing_ok=True)
 
     def write(self, row: Mapping[str, Any]) -> None:
-        """One more line of metrics.jsonl."""
+        """One more line of metrics.jsonl (see ``log_rows``)."""
         with self.log.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+            file.write(json.dumps(plain(row)) + "\n")
 
     def rows(self) -> list[dict[str, Any]]:
         """The log so far."""
@@ -141,8 +142,22 @@ class RunFolder:
         return torch.load(path, map_location="cpu", weights_only=True) if path.is_file() else None
 
 
-def environment() -> dict[str, Any]:
-    """Where a result was made: versions, machine, devices, and the source's commit where it is a checkout."""
+class RunEnvironment(TypedDict):
+    """Where a result was made: versions, machine, devices, and the source's commit ("" but for a checkout)."""
+
+    audiopatch: str
+    commit: str
+    python: str
+    torch: str
+    platform: str
+    processor: str
+    devices: list[str]
+    threads: int
+    command: list[str]
+
+
+def environment() -> RunEnvironment:
+    """That of this process."""
     return {
         "audiopatch": __version__,
         "commit": _commit(),
