@@ -63,7 +63,7 @@ class OpenMic:
     """Twenty instruments (Humphrey, Durand, McFee 2018): 20 000 clips of 10 s in the official split 01. Instruments
     nobody was asked about are not ``known``.
 
-    Labels and partitions lie as code that reads them has it; where the audio lies is from memory.
+    Labels, partitions and audio (audio/000/000046_3840.ogg) lie as in the README and scripts of cosmir/openmic-2018.
     """
 
     name: str = "openmic"
@@ -120,7 +120,11 @@ _BROKEN = (
 @dataclass(frozen=True)
 class MagnaTagATune:
     """25 863 clips of 29 s; those with none of the fifty tags are left out (Lee et al. 2017), and so are three
-    empty files. The layout is from memory."""
+    empty files.
+
+    Folders 0 to b train, c validates, d to f test, as in jordipons/musicnn-training (``partition_gt.py``, which names
+    the same three files and keeps untagged clips); mp3/ is that of minzwon/sota-music-tagging-models.
+    """
 
     name: str = "mtt"
     title: str = "MagnaTagATune"
@@ -251,7 +255,8 @@ class MsdUsual:
 @dataclass(frozen=True)
 class MsdCals:
     """Cleaned and artist-level stratified split (Won, Choi, Serra 2021): splits/SPLIT_ids.npy and _binaries.npy, and
-    audio/R/A/B/TRRAB....wav by the third to fifth letter of the id. The layout is from memory."""
+    audio/R/A/B/TRRAB....wav by the third to fifth letter of the id, as its repository's ``data_loader.py`` reads
+    them."""
 
     name: str = "msd-cals"
     title: str = "Million Song Dataset (CALS)"
