@@ -8,6 +8,9 @@ from typing import Any
 
 INPUT, WHAT, MODEL, OUTPUT, MACHINE, TALK = "Inputs", "What to compute", "Model", "Output", "Machine", "Progress"
 
+TIME = "TIME"  # the ``values`` of an option that takes a time: a number of seconds in Python
+TIME_FORMS = "as 90, 90s, 15m or 2h"  # what may be typed there
+
 _KEY = "option"
 
 

@@ -12,7 +12,6 @@ from audiopatch.bench.estimate import Choice, Wish, _corrected
 from audiopatch.bench.sweep import Row
 from audiopatch.bench.whole import command_of, decode_all
 from audiopatch.cli.main import find_command
-from audiopatch.cli.options import parse_duration
 from audiopatch.errors import UsageError
 from audiopatch.inference.settings import Analysis, Runtime
 from audiopatch.types import CutSpec
@@ -59,13 +58,6 @@ def test_a_trial_corrects_what_was_only_predicted():
     assert (middle.eta_s, middle.tried) == (600.0, True)
     assert (slow.eta_s, slow.tried) == (pytest.approx(1500.0), False)
     assert fast is known
-
-
-def test_durations_as_people_write_them():
-    assert [parse_duration(text) for text in ("90s", "45m", "2h", "1h30m", "1.5d")] == [90, 2700, 7200, 5400, 129600]
-    for text in ("2", "h", "2 weeks", "2h!"):
-        with pytest.raises(UsageError, match="no duration"):
-            parse_duration(text)
 
 
 def test_a_survey_counts_what_headers_say(tone, tmp_path):

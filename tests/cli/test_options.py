@@ -21,12 +21,13 @@ from typer.testing import CliRunner
 from audiopatch.cli import config
 from audiopatch.cli import options as o
 from audiopatch.cli.complete import answer
+from audiopatch.cli.durations import parse_duration
 from audiopatch.cli.main import COMMANDS, app, find_command
 from audiopatch.cli.topics import TOPICS
 from audiopatch.errors import UsageError
 from audiopatch.inference.extract import find_plan
 from audiopatch.inference.settings import Analysis, Runtime
-from audiopatch.option import options_of
+from audiopatch.option import TIME, TIME_FORMS, options_of
 from audiopatch.zoo import DEFAULT_MODEL, load_model
 from printed import printed
 
@@ -86,6 +87,36 @@ def test_a_configuration_file_is_made_shown_and_described(tmp_path, monkeypatch)
     jsonschema.validate({"top": 3, "tag": {"pool": "max"}}, schema)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({"tag": {"topp": 3}}, schema)
+
+
+def test_every_option_that_takes_a_time_takes_it_as_people_write_it():
+    assert [parse_duration(text) for text in ("90", "90s", "2h", "1h 30m", "1.5d")] == [90, 90, 7200, 5400, 129600]
+    for text in ("h", "-5", "1h30", "2 weeks", "2h!", "nan", ""):
+        with pytest.raises(ValueError, match="is no time; write it as 90, 90s, 15m or 2h"):
+            parse_duration(text)
+    found = {spelt: param for name in COMMANDS for spelt, param in config.options(find_command(name)).items()}
+    timed = {spelt: param for spelt, param in found.items() if param.metavar == TIME}
+    others = [param.help or "" for spelt, param in found.items() if spelt not in timed]
+    assert not [text for text in others if re.search(r"(?i)seconds\b(?! for a machine)", text)]
+    assert {"budget", "decode_timeout", "finish_in", "length", "repair"} == timed.keys()
+    assert all(f"({TIME_FORMS})." in param.help for param in timed.values())
+
+
+def test_a_time_is_read_alike_from_the_line_the_environment_and_a_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "home"))
+    cli = CliRunner()
+    few = cli.invoke(app, ["estimate", ".", "--budget", "4s"])
+    assert few.exit_code == 2 and "4s is too short; give at least 5 s" in " ".join(few.stderr.split())
+    Path("audiopatch.toml").write_text("decode_timeout = '2 weeks'\n")
+    assert "'2 weeks' is no time" in cli.invoke(app, ["tag", "x"]).stderr
+    Path("audiopatch.toml").write_text("decode_timeout = '15m'\n")
+    schema = json.loads(cli.invoke(app, ["config", "schema"]).stdout)
+    for value in ("15m", 90):
+        jsonschema.validate({"tag": {"decode_timeout": value}}, schema)
+    assert "is no time" not in cli.invoke(app, ["tag", "x"]).stderr
+    monkeypatch.setenv("AUDIOPATCH_DECODE_TIMEOUT", "soon")
+    assert "'soon' is no time" in cli.invoke(app, ["tag", "x"]).stderr
 
 
 def test_a_variable_that_sets_nothing_is_named(monkeypatch):

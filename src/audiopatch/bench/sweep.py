@@ -146,7 +146,7 @@ def _contenders(
         if settings.stop():
             break
         if made and left_s(PREPARE) <= 0:
-            skipped.append(Skipped(name, "no time was left to prepare it; give more with --budget SECONDS"))
+            skipped.append(Skipped(name, "no time was left to prepare it; give more with --budget TIME"))
             continue
         try:
             network = tagger(case.model, case.engine, case.dtype)

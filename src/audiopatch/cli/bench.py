@@ -13,8 +13,10 @@ import typer
 
 from audiopatch.cli import options as o
 from audiopatch.cli.console import print_json, rich_console, say, stop_on_signals
+from audiopatch.cli.durations import timed
 from audiopatch.cli.progress import busy, showing
 from audiopatch.errors import missing_extra
+from audiopatch.option import TIME_FORMS
 from audiopatch.zoo import DEFAULT_MODEL
 
 if TYPE_CHECKING:
@@ -97,8 +99,12 @@ def bench(
     repeats: Annotated[int, typer.Option("--repeats", min=1, help="Rounds that count.", rich_help_panel=_HOW)] = 7,
     budget_s: Annotated[
         float,
-        typer.Option(
-            "--budget", min=1, help="Seconds for all of it; what no time is left for is named.", rich_help_panel=_HOW
+        timed(
+            "--budget",
+            least_s=1,
+            help=f"Time for all of it; what none is left for is named ({TIME_FORMS}).",
+            show_default="75s",
+            rich_help_panel=_HOW,
         ),
     ] = 75.0,
     clock: Annotated[

@@ -9,9 +9,10 @@ import typer
 from audiopatch.cli import options as o
 from audiopatch.cli.bench import engine
 from audiopatch.cli.console import print_json, rich_console
-from audiopatch.cli.options import parse_duration
+from audiopatch.cli.durations import timed
 from audiopatch.cli.progress import showing
 from audiopatch.events import Doing
+from audiopatch.option import TIME_FORMS
 from audiopatch.zoo import DEFAULT_MODEL
 
 if TYPE_CHECKING:
@@ -23,9 +24,8 @@ _WISH = "What you want"
 
 def estimate(
     folder: Annotated[str, typer.Argument(help="The library.", show_default=False)],
-    finish_in: Annotated[
-        str | None,
-        typer.Option("--finish-in", metavar="TIME", help="Be done in 90s, 45m, 2h or 1d.", rich_help_panel=_WISH),
+    finish_in_s: Annotated[
+        float | None, timed("--finish-in", help=f"Be done in this time ({TIME_FORMS}).", rich_help_panel=_WISH)
     ] = None,
     min_quality: Annotated[
         float | None,
@@ -48,7 +48,14 @@ def estimate(
     ] = None,
     device: o.Device = "auto",
     budget_s: Annotated[
-        float, typer.Option("--budget", min=5, help="Measure for about so many seconds.", rich_help_panel=o.MACHINE)
+        float,
+        timed(
+            "--budget",
+            least_s=5,
+            help=f"Measure for about so long ({TIME_FORMS}).",
+            show_default="60s",
+            rich_help_panel=o.MACHINE,
+        ),
     ] = 60.0,
     json: Annotated[bool, typer.Option("--json", help="Print the estimate as JSON on stdout.")] = False,
 ) -> None:
@@ -58,9 +65,8 @@ def estimate(
     [bold]audiopatch estimate ~/Music --finish-in 2h[/bold]      the best that is done in time
     [bold]audiopatch estimate ~/Music --min-quality 0.98[/bold]  the fastest that keeps 98 %
     """
-    finish_in_s = None if finish_in is None else parse_duration(finish_in)
     if min_quality is None:
-        min_quality = 0.95 if finish_in is None else 0.0
+        min_quality = 0.95 if finish_in_s is None else 0.0
     with showing() as observer:
         observer(Doing("looking for music"))
         from audiopatch.audio.inputs import Inputs

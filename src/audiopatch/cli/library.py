@@ -12,8 +12,10 @@ import typer
 from audiopatch.cli import console
 from audiopatch.cli import options as o
 from audiopatch.cli.console import audio, number, size
+from audiopatch.cli.durations import timed
 from audiopatch.cli.progress import busy
 from audiopatch.errors import UsageError
+from audiopatch.option import TIME_FORMS
 from audiopatch.zoo import DEFAULT_MODEL
 
 
@@ -81,9 +83,9 @@ def playlist(
             "--order", metavar="SQL", help="With --where: score, or as in 'artist, album'.", rich_help_panel=CHOICE
         ),
     ] = None,
-    length: Annotated[
-        str | None,
-        typer.Option("--length", metavar="TIME", help="Until it lasts so long, as 90m or 2h.", rich_help_panel=LIST),
+    length_s: Annotated[
+        float | None,
+        timed("--length", help=f"Until it lasts so long ({TIME_FORMS}).", rich_help_panel=LIST),
     ] = None,
     tracks: Annotated[
         int | None, typer.Option("--tracks", min=1, help="So many tracks.", show_default="25", rich_help_panel=LIST)
@@ -142,7 +144,7 @@ def playlist(
             end=end,
             where=where,
             order=order,
-            length_s=None if length is None else o.parse_duration(length),
+            length_s=length_s,
             n_tracks=tracks,
             max_per_artist=max_per_artist,
             seed=seed,

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from enum import StrEnum
 from functools import wraps
-from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from audiopatch.errors import UsageError
+from audiopatch.cli.durations import timed
 from audiopatch.inference.settings import TOKENS, Analysis, Runtime
-from audiopatch.option import INPUT, MACHINE, MODEL, OUTPUT, TALK, WHAT, Option, option, options_of
+from audiopatch.option import INPUT, MACHINE, MODEL, OUTPUT, TALK, TIME, WHAT, Option, option, options_of
 from audiopatch.zoo import CARDS, DEFAULT_MODEL
 
 
@@ -156,17 +154,20 @@ def _parameter(holder: type, name: str) -> inspect.Parameter:
 def _annotated(holder: type, name: str, *, hidden: bool = False) -> Any:
     """The type of a parameter that is an option of ``holder``."""
     about, kind = options_of(holder)[name], get_type_hints(holder)[name]
-    shared: dict[str, Any] = {"help": about.help, "rich_help_panel": about.panel, "metavar": about.values}
+    shared: dict[str, Any] = {"help": about.help, "rich_help_panel": about.panel}
     if about.argument:
-        return Annotated[kind, typer.Argument(show_default=False, **shared)]
+        return Annotated[kind, typer.Argument(show_default=False, metavar=about.values, **shared)]
+    spelt = _spellings(name, about)
+    shared |= {"show_default": about.shown or True, "hidden": hidden}
+    if about.values == TIME:
+        return Annotated[kind, timed(*spelt, least_s=about.least, **shared)]
     return Annotated[
         kind,
         typer.Option(
-            *_spellings(name, about),
+            *spelt,
+            metavar=about.values,
             min=about.least,
             max=about.most,
-            show_default=about.shown or True,
-            hidden=hidden,
             autocompletion=_COMPLETED.get(name),
             **shared,
         ),
@@ -279,17 +280,6 @@ RunModel = Annotated[
     ),
 ]
 JsonResult = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.", rich_help_panel=OUTPUT)]
-
-
-_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-
-
-def parse_duration(text: str) -> float:
-    """``1h30m`` -> 5400.0 seconds; anything else than numbers with s, m, h, d is a UsageError."""
-    parts = re.findall(r"(\d+(?:\.\d+)?)([smhd])", text.lower())
-    if not parts or "".join(chain.from_iterable(parts)) != text.lower().replace(" ", ""):
-        raise UsageError(f"'{text}' is no duration; write it as in 90s, 45m, 2h or 1h30m")
-    return sum(float(number) * _UNITS_S[unit] for number, unit in parts)
 
 
 DATA, RUN = "Data", "Run"

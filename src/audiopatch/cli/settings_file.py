@@ -13,6 +13,7 @@ import typer
 
 from audiopatch.cli import config, console
 from audiopatch.cli import options as o
+from audiopatch.option import TIME
 
 app: typer.Typer = typer.Typer(
     pretty_exceptions_enable=False, rich_markup_mode="rich", add_completion=False, no_args_is_help=True
@@ -175,6 +176,8 @@ def _kind(param: Any) -> dict[str, Any]:
     found = param.type_descriptor.annotation
     item = get_args(found)[0] if get_origin(found) in (list, tuple) else found
     kind: dict[str, Any] = {"type": {bool: "boolean", int: "integer", float: "number"}.get(item, "string")}
+    if param.metavar == TIME:  # seconds, or 15m
+        kind = {"type": ["number", "string"]}
     if isinstance(item, type) and issubclass(item, Enum):
         kind["enum"] = [choice.value for choice in item]
     if item is not found:

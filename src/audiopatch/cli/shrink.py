@@ -9,6 +9,8 @@ import typer
 
 from audiopatch.cli import options as o
 from audiopatch.cli.console import print_json, say, stop_on_signals
+from audiopatch.cli.durations import timed
+from audiopatch.option import TIME_FORMS
 from audiopatch.zoo import DEFAULT_MODEL
 
 
@@ -20,12 +22,11 @@ def shrink(
     include: o.Include = None,
     exclude: o.Exclude = None,
     model: o.Model = DEFAULT_MODEL,
-    repair: Annotated[
-        str | None,
-        typer.Option(
+    repair_s: Annotated[
+        float | None,
+        timed(
             "--repair",
-            metavar="TIME",
-            help="Then let it learn from the whole model on this music for so long, as 45m or 8h.",
+            help=f"Then let it learn from the whole model on this music for so long ({TIME_FORMS}).",
             rich_help_panel=o.MODEL,
         ),
     ] = None,
@@ -54,8 +55,7 @@ def shrink(
     from audiopatch.distill.shrink import shrink_to_folder
 
     music = Inputs(inputs or [], include=include or [], exclude=exclude or [])
-    seconds = o.parse_duration(repair) if repair else 0.0
-    place = output / ("shrunk" if repair else "model")
+    place = output / ("shrunk" if repair_s else "model")
     how = {"model": model, "device": device, "force": force}
     with showing(quiet=quiet) as observer:
         made = shrink_to_folder(music, place, gmacs=gmacs, observer=observer, **how)
@@ -65,13 +65,13 @@ def shrink(
         f"{made.whole_macs / 1e9:.3g} to {made.macs / 1e9:.3g} G-MACs a segment, "
         f"{made.whole_n_params / 1e6:.3g} to {made.n_params / 1e6:.3g} M parameters"
     )
-    if repair:
+    if repair_s:
         with stop_on_signals() as stop, showing(quiet=quiet) as observer:
-            repaired = learn_again(music, made, output, seconds=seconds, stop=stop.is_set, observer=observer, **how)
+            repaired = learn_again(music, made, output, seconds=repair_s, stop=stop.is_set, observer=observer, **how)
         if repaired is None:
             tell(
                 f"stopped and saved; go on with: audiopatch train distill {' '.join(inputs or [])} --teacher {model} "
-                f"--student {place} --finish-in {repair} -o {output} --resume"
+                f"--student {place} --finish-in {repair_s:.0f}s -o {output} --resume"
             )
             raise typer.Exit(stop.exit_code)
         made = repaired

@@ -14,9 +14,11 @@ from typer.core import TyperGroup
 
 from audiopatch.cli import options as o
 from audiopatch.cli.console import print_json, rich_console, say, stop_on_signals
+from audiopatch.cli.durations import timed
 from audiopatch.cli.options import ProgressKind
 from audiopatch.cli.progress import busy, showing
 from audiopatch.events import Doing, Measured, Note, Observer, counted
+from audiopatch.option import TIME_FORMS
 
 if TYPE_CHECKING:
     from audiopatch.training.recipes import TrainRecipe
@@ -224,12 +226,11 @@ def distill(
     segments: Annotated[
         int | None, typer.Option("--segments", min=1, help="Learn from this many crops.", rich_help_panel=o.RUN)
     ] = None,
-    finish_in: Annotated[
-        str | None,
-        typer.Option(
+    finish_in_s: Annotated[
+        float | None,
+        timed(
             "--finish-in",
-            metavar="TIME",
-            help="Or: learn for so long in all, as 45m, 8h, 2d.",
+            help=f"Or: learn for so long in all ({TIME_FORMS}).",
             show_default="8h",
             rich_help_panel=o.RUN,
         ),
@@ -266,12 +267,12 @@ def distill(
         from audiopatch.errors import UsageError
         from audiopatch.training.config import overrides
 
-    if segments is not None and finish_in is not None:
+    if segments is not None and finish_in_s is not None:
         raise UsageError("--segments and --finish-in both end the training; give one of them")
     if segments is not None:
         config = DistillConfig(max_segments=segments)
     else:
-        config = DistillConfig(max_s=o.parse_duration(finish_in or "8h"))
+        config = DistillConfig(max_s=8 * 3600.0 if finish_in_s is None else finish_in_s)
     folder = output or Path("runs/distilled")
     tell = (lambda text: None) if quiet else say
     with stop_on_signals() as stop, showing(quiet=quiet) as observer:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from audiopatch.catalog import unknown_name
 from audiopatch.errors import UsageError
-from audiopatch.option import MACHINE, MODEL, OUTPUT, WHAT, check_bounds, option
+from audiopatch.option import MACHINE, MODEL, OUTPUT, TIME, TIME_FORMS, WHAT, check_bounds, option
 from audiopatch.types import DECODER_MB
 from audiopatch.zoo import DEFAULT_MODEL
 
@@ -148,7 +148,12 @@ class Runtime:
         values="SIZE",
     )
     decode_timeout: float = option(
-        120.0, "Give up on a file whose decoder hangs for so long.", MACHINE, values="SECONDS", least=0
+        120.0,
+        f"Give up on a file whose decoder hangs for so long ({TIME_FORMS}).",
+        MACHINE,
+        values=TIME,
+        least=0,
+        shown="2m",
     )
     decoder_mb: int = DECODER_MB
     commit_every_s: float = 10.0
