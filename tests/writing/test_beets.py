@@ -10,6 +10,7 @@ from pathlib import Path
 import mutagen
 import pytest
 
+from audiopatch.zoo import DEFAULT_MODEL
 from containers import make
 
 pytest.importorskip("beets")
@@ -74,7 +75,7 @@ def test_an_import_listens_and_beets_writes(beet):
     rows = [line.split("|") for line in beet("list", "-f", _SHOWN).splitlines()]
     assert len(rows) == 2
     for model, genre, mood, instrument, scores in rows:
-        assert model == "audiopatch-small" and genre and mood and len(instrument.split("; ")) == 2
+        assert model == DEFAULT_MODEL and genre and mood and len(instrument.split("; ")) == 2
         assert all(0 < float(score) <= 1 for score in scores.split("; "))
     beet("write", "-f")  # what it imports as it is, it does not write by itself
     tags = mutagen.File(beet.music / "song.flac").tags
@@ -87,10 +88,10 @@ def test_a_query_is_listened_to_on_demand_and_pretending_changes_nothing(beet):
     beet("-c", _without_auto(beet.music.parent), "import", str(beet.music))
     assert beet("list", "-f", "[$audiopatch_model]") in ("[]\n[]\n", "[$audiopatch_model]\n" * 2)
     said = beet("audiopatch", "--pretend", "path::mp3$")
-    assert "audiopatch_instrument=" in said and said.count("audiopatch_model=audiopatch-small") == 1
-    assert beet("list", "audiopatch_model:audiopatch-small") == ""
+    assert "audiopatch_instrument=" in said and said.count(f"audiopatch_model={DEFAULT_MODEL}") == 1
+    assert beet("list", f"audiopatch_model:{DEFAULT_MODEL}") == ""
     beet("audiopatch", "path::mp3$")
-    assert beet("list", "audiopatch_model:audiopatch-small").count("\n") == 1
+    assert beet("list", f"audiopatch_model:{DEFAULT_MODEL}").count("\n") == 1
     assert mutagen.File(beet.music / "song.mp3").tags.getall("TXXX:AUDIOPATCH_INSTRUMENT")
     assert "audiopatch_model=" not in beet("audiopatch", "--pretend", "path::mp3$")  # listened to before
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import audiopatch
+from audiopatch.writing.apply import Written
 from audiopatch.writing.journal import Write, WriteJournal
 from audiopatch.writing.undo import list_writes
 from containers import CONTAINERS, make, state
@@ -63,7 +64,7 @@ def _stride(music: Path) -> int:
     return 5 if len(list(music.iterdir())) == 1 else 1
 
 
-def _write(out: Path) -> object:
+def _write(out: Path) -> Written:
     return audiopatch.apply_changes(audiopatch.propose_changes(out, genre=2, mood=1), out)
 
 
@@ -128,6 +129,25 @@ def test_an_undo_killed_before_every_step(music, tables, record_property):
             break
     assert step > 15
     record_property("tries", step // stride)
+
+
+def test_tables_that_a_killed_undo_left_behind_know_the_file_by_the_journal(tables, tmp_path):
+    """Musepack, whose audio the tables have no hash of."""
+    path = make(tmp_path, "mpc")
+    out, before = tables(path), path.read_bytes()
+    assert _write(out).n("written") == 1
+    shutil.copytree(out, tmp_path / "behind")
+    audiopatch.undo(out)
+    shutil.rmtree(out)
+    shutil.copytree(tmp_path / "behind", out)
+    assert _write(out).n("written") == 1
+    _undo_all(out)
+    assert path.read_bytes() == before
+    shutil.rmtree(out)
+    shutil.copytree(tmp_path / "behind", out)
+    path.write_bytes(before[:-20] + bytes(20))  # other audio, which no journal has seen
+    (refused,) = _write(out).outcomes
+    assert "is not what was analysed" in refused.reason
 
 
 @pytest.mark.slow

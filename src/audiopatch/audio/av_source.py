@@ -14,6 +14,7 @@ import av
 from av.audio.frame import AudioFrame
 from av.error import FFmpegError
 
+from audiopatch.audio import ogg
 from audiopatch.audio.file import AudioFile
 from audiopatch.audio.source import (
     Damage,
@@ -181,8 +182,11 @@ class AvSource:
         self._container.close()
 
     def _told_s(self) -> float | None:
-        """Seconds by the header of a file that is read in pieces; None where it may guess."""
-        return None if self._file.whole or not self.seekable else self.header.declared_s
+        """Seconds by the header, or Ogg's last page, of a file that is read in pieces; None where these may guess."""
+        if self._file.whole or not self.seekable:
+            return None
+        is_ogg = self._container.format.name == "ogg"
+        return ogg.told_s(self._file, self._stream) if is_ogg else self.header.declared_s
 
     def _best_stream(self) -> av.AudioStream:
         kind = self._container.format.name

@@ -11,7 +11,7 @@ from audiopatch.errors import EnvironmentProblem, OutputMismatchError, UsageErro
 from audiopatch.tables.folder import Folder
 from audiopatch.tables.local import LocalFolder, disk_errors, locked
 from audiopatch.tables.output import Stamp, restamp
-from audiopatch.writing.journal import FOLDER, Write, WriteJournal, find_write, new_write
+from audiopatch.writing.journal import FOLDER, Write, WriteJournal, find_write, new_write, writes_in
 from audiopatch.writing.replace import clear_aside
 
 
@@ -38,6 +38,18 @@ class Session:
             self._journal = self._stack.enter_context(WriteJournal(self.write))
         self._journal.append(kind="at", path=path, durable=False)
         return self._journal
+
+    def differs_by_tags(self, path: str, sha256: str, stamp: tuple[int, int]) -> bool:
+        """Whether a journal has a file of these bytes and one of that size and time as before and after one write."""
+        real = os.path.realpath(path)
+        for write in writes_in(self._folder.path):
+            for said in (record.said for record in write.records()):
+                if said["kind"] == "file" and said["path"] == real:
+                    states = said["old"], said["new"]
+                    stamps = [(state["size_bytes"], state["mtime_ns"]) for state in states]
+                    if stamp in stamps and sha256 in [state["sha256"] for state in states]:
+                        return True
+        return False
 
     def finish(self, *, done: bool) -> str:
         """Close the write, and let the tables follow its files; what to say where they could not."""
