@@ -16,6 +16,7 @@ from audiopatch.distill.augment_wave import resample_fft
 from audiopatch.distill.calibrate import calibrate, fit_affine, last_linears
 from audiopatch.distill.config import RANDOM, DistillConfig
 from audiopatch.distill.distill import Distillation
+from audiopatch.distill.kept import KeptLessons
 from audiopatch.distill.pieces import Pieces, PieceWriter
 from audiopatch.distill.student import JOINT, Student, learnt, new_student, start_well
 from audiopatch.distill.teacher import Answer, Standard, Standards, Teachers
@@ -94,6 +95,28 @@ def test_a_resumed_run_equals_an_uninterrupted_one(pieces, tmp_path, one_thread)
     resumed = distillation(pieces, tmp_path / "parts")
     assert (resumed.step, resumed.segments) == (5, 20)
     assert same(whole, run(resumed))
+
+
+def test_kept_lessons_are_learnt_again_and_a_resumed_run_finds_them(pieces, tmp_path, one_thread):
+    config = replace(CONFIG, max_segments=48, n_kept=14, crop=((0.0, 0.5),))
+    whole = distillation(pieces, tmp_path / "whole", config)
+    weights = run(whole)
+    lessons = KeptLessons(whole.lessons, whole.folder.kept, 4)
+    known = [mel.tolist() for step in range(4) for mel in whole.lessons(step, 0.0).mel.half().float()]
+    again = lessons(7, 0.5)
+    assert again.mel.shape == (4, 96, 63) and all(mel.tolist() in known for mel in again.mel)
+    assert not torch.equal(again.mel, lessons(8, 0.5).mel)
+    first = distillation(pieces, tmp_path / "parts", config)
+    assert not first.run(lambda: first.step == 6)  # stopped among the kept ones
+    assert same(weights, run(distillation(pieces, tmp_path / "parts", config)))
+
+
+def test_lessons_whose_length_changes_or_that_no_run_reaches_twice_are_not_kept():
+    cpu = torch.device("cpu")
+    assert replace(CONFIG, n_kept=8).kept_steps_on(cpu) == 0
+    assert DistillConfig(max_segments=8000).kept_steps_on(cpu) == 0
+    assert DistillConfig(max_segments=8001).kept_steps_on(cpu) == 250
+    assert DistillConfig(max_segments=8001).kept_steps_on(torch.device("cuda")) == 0
 
 
 def test_the_student_comes_nearer_to_its_teacher(pieces, tmp_path):

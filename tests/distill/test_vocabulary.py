@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 import torch
 
 from audiopatch.distill.config import DistillConfig
-from audiopatch.distill.student import new_student
+from audiopatch.distill.student import new_student, starts_heads_anew
 from audiopatch.distill.teacher import Teachers
 from audiopatch.distill.vocabulary import MUSIC, Mixing, Together, in_vocabulary, names_in, tags_of
+from audiopatch.errors import UsageError
 from audiopatch.models.card import ModelCard
 from audiopatch.models.config import FrontendConfig, HeadConfig, MobileNetConfig, MusicnnConfig
 from audiopatch.models.tagger import Tagger
+from audiopatch.zoo import native
 from audiopatch.zoo.labels import load_labels
 from audiopatch.zoo.load import random_tagger
 
@@ -80,6 +83,26 @@ def test_a_students_head_says_what_its_logits_mix_to():
         assert torch.allclose(made(mel).logits, mixing(student(mel).logits), atol=1e-3)
         first = Together(teachers, mixing)(wave, 32_000).logits
     assert first.shape == (2, len(mixing.labels))
+
+
+def test_a_finished_student_goes_on_with_all_but_its_last_layers(tmp_path):
+    teachers, mixing, _ = measured()
+    config = DistillConfig(max_segments=1, width=64, n_hidden=8)
+    student = new_student(None, teachers.taggers, config, name="mine").eval()
+    for parameter in student.parameters():
+        parameter.requires_grad_(False).add_(0.01 * torch.randn(parameter.shape))
+    native.save(in_vocabulary(student, mixing), tmp_path / "model", dtype=torch.float32)
+    again = new_student(str(tmp_path / "model"), teachers.taggers, DistillConfig(max_segments=1), name="mine").eval()
+    assert starts_heads_anew(str(tmp_path / "model")) and not starts_heads_anew("random/mn04_as")
+    mel = student.frontend(torch.randn(2, 32_000) * 0.1)
+    with torch.no_grad():
+        before, after = student.backbone(mel).pooled, again.backbone(mel).pooled
+        assert torch.allclose(before, after, atol=1e-5)
+        for name, head in student.head.heads.items():
+            inputs = before[:, : student.head.n_inputs[name]]
+            assert torch.allclose(head[0](inputs), again.head.heads[name][0](inputs), atol=1e-4)
+    with pytest.raises(UsageError, match="did not learn from these teachers"):
+        new_student(str(tmp_path / "model"), teachers.taggers[:1], config, name="mine")
 
 
 def test_vocabularies_without_a_common_set_are_joined_by_name():

@@ -19,6 +19,8 @@ class DistillConfig:
     """One of ``max_segments`` and ``max_s`` (0 is no end) ends the run; the learning rate falls to zero exactly there.
 
     ``batch_size`` crops a step; 0 is 32 on a CPU and 256 elsewhere
+    ``n_kept``     so many crops are new; they are kept on disk (0.3 MB for 10 s), and the run goes on with them, where
+                   teachers cost more than the student; 0 makes all new, -1 is 8 000 on a CPU and 0 elsewhere
     ``crop``       (share of the run, share of the student's segment): from the first on, crops of the second; short
                    ones first learn faster
     ``augment``    "full" or, for runs of a few epochs, "gentle"
@@ -44,6 +46,7 @@ class DistillConfig:
     max_segments: int = 0
     max_s: float = 0.0
     batch_size: int = 0
+    n_kept: int = -1
     crop: tuple[tuple[float, float], ...] = ((0.0, 1.0),)
     augment: str = "gentle"
     plans: tuple[tuple[str, float], ...] = (
@@ -85,6 +88,12 @@ class DistillConfig:
     def batch_on(self, device: torch.device) -> int:
         """Crops a step on ``device``."""
         return self.batch_size or (32 if device.type == "cpu" else 256)
+
+    def kept_steps_on(self, device: torch.device) -> int:
+        """How many steps' crops are kept and learnt again; 0 where all are new, as where their length changes."""
+        wanted = self.n_kept if self.n_kept >= 0 else 8000 if device.type == "cpu" else 0
+        wanted = 0 if len(self.crop) > 1 or 0 < self.max_segments <= wanted else wanted
+        return math.ceil(wanted / self.batch_on(device))
 
     def lr_factor(self, progress: float) -> float:
         """Linear warm-up, then a cosine to zero; progress 0..1."""

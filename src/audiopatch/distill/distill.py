@@ -1,6 +1,6 @@
 """Distillation by function matching: a student transformer learns to answer as a teacher does, on unlabelled music.
 
-Teacher and student hear the same augmented crops (Beyer et al. 2022); nothing is labelled or cached. Regression
+Teacher and student hear the same augmented crops (Beyer et al. 2022); nothing is labelled. Regression
 to the teacher's standardised logits and features, not cross-entropy on its scores: nearly all of those are near zero
 and teach nothing. A run is a folder; calling it again goes on where it stopped, on a CPU or a GPU. Every batch is
 a function of (seed, step), so that a resumed run equals an uninterrupted one.
@@ -24,6 +24,7 @@ from torch.optim.swa_utils import AveragedModel
 from audiopatch.distill.augment_wave import augmentation
 from audiopatch.distill.calibrate import last_linears
 from audiopatch.distill.config import DistillConfig
+from audiopatch.distill.kept import KeptLessons
 from audiopatch.distill.lessons import Lesson, Lessons
 from audiopatch.distill.pieces import Pieces
 from audiopatch.distill.student import Student, start_well
@@ -63,6 +64,7 @@ class Distillation:
         self.student: Student = Student(student.requires_grad_(True), teachers, others=config.others).to(self.device)
         augment = augmentation(config.augment, pieces.sample_rate)
         self.lessons: Lessons = Lessons(pieces.on(self.device), augment, teachers, student, config)
+        self.n_kept_steps: int = config.kept_steps_on(self.device)
         self.step = self.segments = 0
         self.elapsed_s = 0.0
         saved = folder.load_checkpoint()
@@ -86,14 +88,17 @@ class Distillation:
     def run(self, stop: Callable[[], bool] = lambda: False) -> bool:
         """Train to the end, or until ``stop``, which is False; a checkpoint is saved now and then, and at the end."""
         losses: list[dict[str, Tensor]] = []
-        saved_s = self.elapsed_s
+        saved_s, n_threads = self.elapsed_s, torch.get_num_threads()
+        lessons = KeptLessons(self.lessons, self.folder.kept, self.n_kept_steps) if self.n_kept_steps else self.lessons
         with _second_thread(self.device) as ahead:
-            lesson = ahead.submit(self.lessons, self.step, self.progress)
+            lesson = ahead.submit(lessons, self.step, self.progress)
             while self.progress < 1 and not stop():
+                if 0 < self.n_kept_steps <= self.step:
+                    torch.set_num_threads(n_threads)  # lessons cost nothing any more
                 began_s, began_at = time.monotonic(), self.progress
                 now = lesson.result()
                 n_heard = self.segments + len(now.mel)
-                lesson = ahead.submit(self.lessons, self.step + 1, self._progress_at(n_heard))
+                lesson = ahead.submit(lessons, self.step + 1, self._progress_at(n_heard))
                 losses.append(self.learn(now))
                 self.elapsed_s += time.monotonic() - began_s
                 if self.step % self.config.log_every == 0:

@@ -17,9 +17,10 @@ from audiopatch.distill.agreement import Agreement, HeldOut, as_scores, as_table
 from audiopatch.distill.calibrate import calibrate, samples
 from audiopatch.distill.config import DistillConfig
 from audiopatch.distill.distill import Distillation
+from audiopatch.distill.kept import KEPT_BYTES
 from audiopatch.distill.library import Library, piece_bytes
 from audiopatch.distill.pieces import Pieces
-from audiopatch.distill.student import classes_of, learnt, new_student, ranked_of
+from audiopatch.distill.student import classes_of, learnt, new_student, ranked_of, starts_heads_anew
 from audiopatch.distill.teacher import Teachers
 from audiopatch.distill.vocabulary import Mixing, Together, in_vocabulary, names_in, tags_of
 from audiopatch.errors import EnvironmentProblem
@@ -36,7 +37,7 @@ from audiopatch.training.plots import plot_distillation
 from audiopatch.training.run_folder import RunFolder
 from audiopatch.types import CutSpec, Track
 from audiopatch.zoo import native
-from audiopatch.zoo.load import load_model
+from audiopatch.zoo.load import find_device, load_model
 
 QUICK_PLANS = ("F0T0", "F3T2")  # what is measured on the way
 THRESHOLD_PLANS = ("F0T0", "F0T2", "F3T2", "F4T10")
@@ -105,13 +106,15 @@ def distil(
         ]
 
     work = Distillation(
-        teachers, student, train, files, run.distill, evaluate=evaluate, report=watch.row, fresh_heads=not run.student
-    )
+        teachers, student, train, files, run.distill,
+        evaluate=evaluate, report=watch.row, fresh_heads=starts_heads_anew(run.student or None),
+    )  # fmt: skip
     finished = work.run(stop)
     plot_distillation(files.rows(), folder / "curves.png")
     if finished:
         watch.note("calibrating and measuring")
         _finish(work, run, files, train, held)
+        shutil.rmtree(files.kept, ignore_errors=True)
     return finished
 
 
@@ -262,8 +265,10 @@ def distill_to_folder(
     watch = watch or Watch()
     require_training_extra()  # the report at the end needs it: say so before a night of training
     tracks = list(inputs.tracks())
-    _state_disk_use(tracks, folder, watch.note)
     config = with_overrides(config, settings)
+    place = find_device(device)
+    n_kept = config.kept_steps_on(place) * config.batch_on(place)
+    _state_disk_use(tracks, folder, watch.note, kept_bytes=n_kept * KEPT_BYTES)
     run = DistillRun(" ".join(inputs.paths), tuple(teachers), student or "", tuple(held_out), config)
     left_out: list[str] = []
 
@@ -282,16 +287,16 @@ def distill_to_folder(
     return finished
 
 
-def _state_disk_use(tracks: Sequence[Track], folder: Path, tell: Callable[[str], None]) -> None:
-    """What decoding everything will take, before it is begun; too little room is an EnvironmentProblem."""
+def _state_disk_use(tracks: Sequence[Track], folder: Path, tell: Callable[[str], None], *, kept_bytes: int) -> None:
+    """What decoding everything, and kept crops, will take, before it is begun; too little is an EnvironmentProblem."""
     if (folder / "pieces").exists():
         return
     found = survey(tracks, CutSpec(PIECE_RATE, segment_s=10.0))
-    needed = piece_bytes(found.audio_s, PIECE_RATE)
+    needed = piece_bytes(found.audio_s, PIECE_RATE) + kept_bytes
     place = next(parent for parent in [folder, *folder.resolve().parents] if parent.exists())
     free = shutil.disk_usage(place).free
     hours, gigabytes = found.audio_s / 3600, needed / 1e9
-    tell(f"{found.n_tracks} tracks, {hours:.1f} h; decoded they take up to {gigabytes:.2f} GB in {folder}")
+    tell(f"{found.n_tracks} tracks, {hours:.1f} h; they, and crops of them, take up to {gigabytes:.2f} GB in {folder}")
     if needed > 0.95 * free:
         raise EnvironmentProblem(
             f"{folder} has {free / 1e9:.1f} GB free; {needed / 1e9:.1f} GB are needed; choose another -o"

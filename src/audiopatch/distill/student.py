@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from audiopatch.distill.config import DistillConfig
 from audiopatch.distill.teacher import Answer, Standards, Teachers
+from audiopatch.distill.vocabulary import take_parts_of
 from audiopatch.errors import UsageError
 from audiopatch.models.card import ModelCard
 from audiopatch.models.config import MobileNetConfig, TransformerConfig
@@ -193,23 +194,30 @@ def _sinusoids(length: int, dim: int) -> Tensor:
 def new_student(student: str | None, taggers: Sequence[Tagger], config: DistillConfig, *, name: str) -> Tagger:
     """The network that learns from ``taggers``, on their device, with a logit for each class of theirs that it takes.
 
-    By default the first teacher itself, which must be a MobileNet, with transformer blocks put in. Else the
-    architecture of ``student``, a model or a card.json: it goes on from that model's weights where the teachers know
-    all of its classes. Else it takes theirs and starts from random weights, as ``random/NAME`` and a card.json do.
+    By default the first teacher itself, which must be a MobileNet, with transformer blocks put in; or, where
+    ``student`` is what such a run made, like the default model, that one, all but the last layers of its heads learnt.
+    Else the architecture of ``student``, a model or a card.json: it goes on from that model's weights where the
+    teachers know all of its classes. Else it takes theirs and starts from random weights, as ``random/NAME`` and a
+    card.json do.
     """
+    before = None if student is None else _read(student)
+    goes_on = before is not None and _is_merged(before)
     first, *others = taggers
     names = " and ".join(tagger.card.name for tagger in taggers)
     paper = f"distilled from {names} by function matching (Beyer et al. 2022)"
-    if student is None:
+    if before is None or goes_on:
         if not isinstance(first.card.backbone, MobileNetConfig):
             raise UsageError(f"{first.card.name} is no MobileNet to put transformer blocks in; name a --student")
         heads = {tagger.card.name: tagger.labels for tagger in others}
         sizes = {size: getattr(config, size) for size in ("width", "n_blocks", "n_layers", "context", "n_hidden")}
+        if before and goes_on:
+            sizes = _sizes_of(before, first, len(others))
         made = stem_student(first, heads=heads, **sizes)
         label_set = JOINT if others else first.card.labels
         made.card = replace(made.card, name=name, labels=label_set, licence="", paper=paper)
+        if before and goes_on:
+            take_parts_of(before.to(first.device), made)
         return made
-    before = _read(student)
     theirs = tuple(label for tagger in taggers for label in tagger.labels)
     labels: Sequence[str] = before.labels
     card = replace(
@@ -256,6 +264,26 @@ def ranked_of(student: Tagger, labels: Sequence[str]) -> list[int] | None:
         return None
     tags = {label for label in labels if group_of(label) not in ("", "sound") and label != "Speech"}
     return [number for number, label in enumerate(labels) if label in tags]
+
+
+def starts_heads_anew(student: str | None) -> bool:
+    """Whether the last layers of ``new_student``'s further heads are random; those of the first know its teacher."""
+    return student is None or _is_merged(_read(student))
+
+
+def _is_merged(tagger: Tagger) -> bool:
+    """Whether it was made by ``vocabulary.in_vocabulary``."""
+    backbone = tagger.card.backbone
+    return isinstance(backbone, TransformerConfig) and backbone.stem is not None and tagger.card.head.kind == "mlp"
+
+
+def _sizes_of(merged: Tagger, teacher: Tagger, n_others: int) -> dict[str, int]:
+    """What ``stem_student`` was called with when ``merged`` was made."""
+    backbone, head = merged.card.backbone, merged.card.head
+    assert isinstance(backbone, TransformerConfig) and backbone.stem is not None
+    n_hidden = (head.n_hidden - teacher.card.head.n_hidden) // max(1, n_others)
+    sizes = {"width": backbone.dim, "n_blocks": backbone.depth, "n_hidden": n_hidden}
+    return {**sizes, "n_layers": backbone.stem.n_layers, "context": backbone.stem.context}
 
 
 def _read(student: str) -> Tagger:

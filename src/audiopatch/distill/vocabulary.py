@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from audiopatch.distill.teacher import Answer, Standard, Teachers
+from audiopatch.errors import UsageError
 from audiopatch.models.config import HeadConfig
 from audiopatch.models.heads import JointHead
 from audiopatch.models.tagger import Tagger
@@ -145,6 +146,26 @@ def in_vocabulary(student: Tagger, mixing: Mixing) -> Tagger:
     merged[3].bias.copy_(mixing.matrix.to(last) @ torch.cat([part[3].bias for part in parts]) + mixing.offset.to(last))
     made.weights_sha256 = student.weights_sha256
     return made.eval().requires_grad_(False).to(student.device)
+
+
+@torch.no_grad()
+def take_parts_of(merged: Tagger, student: Tagger) -> None:
+    """Into ``student``, with a joint head, what ``in_vocabulary`` once made of such a one: all but the last layers.
+
+    A UsageError where ``merged`` learnt from other teachers, or is of other sizes.
+    """
+    assert isinstance(student.head, JointHead)
+    parts: list[Any] = list(student.head.heads.values())
+    source: Any = merged.head
+    try:
+        student.backbone.load_state_dict(merged.backbone.state_dict())
+        rows = source[0].weight.split([part[0].out_features for part in parts])
+        biases = source[0].bias.split([part[0].out_features for part in parts])
+    except (RuntimeError, AttributeError, TypeError) as error:
+        raise UsageError(f"{merged.card.name} did not learn from these teachers; give those that it names") from error
+    for part, weight, bias in zip(parts, rows, biases, strict=True):
+        part[0].weight.copy_(weight[:, : part[0].in_features])
+        part[0].bias.copy_(bias)
 
 
 def names_in(tagger: Tagger, label: str) -> tuple[str, ...]:

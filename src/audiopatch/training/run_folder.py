@@ -27,7 +27,7 @@ from audiopatch.zoo import native
 
 _LEFT = (
     *("config.toml", "environment.json", "metrics.jsonl", "checkpoint.pt", "left_out.tsv", "recipe.json"),
-    *("teacher.parquet", "grid.csv", "map.csv", "map.png", "curves.png", "pieces"),
+    *("teacher.parquet", "grid.csv", "map.csv", "map.png", "curves.png", "pieces", "kept"),
     *("model", "last", "swa", "tensorboard", "evaluation"),
 )
 
@@ -47,6 +47,11 @@ class RunFolder:
         """What its model is called; the fold of a run says of which one."""
         is_fold = self.path.name.removeprefix("fold").isdecimal()
         return f"{self.path.parent.name}-{self.path.name}" if is_fold else self.path.name
+
+    @property
+    def kept(self) -> Path:
+        """What is made on the way and of no use afterwards."""
+        return self.path / "kept"
 
     @property
     def log(self) -> Path:
