@@ -29,9 +29,10 @@ ONE_OF_EACH = (
 def row(name: str) -> str:
     """One line of the table, in Markdown."""
     (model,) = audiopatch.compare_models([name])
+    n_params = float(f"{model.n_params / 1e6:.3g}")
     macs = model.macs / 1e9 / model.segment_s
     thinned = f"{model.real_time_thinned:.3g}" if model.real_time_thinned else "–"
-    return f"| `{name}` | {model.n_params / 1e6:.3g} M | {macs:.2g} G | {model.real_time:.3g} | {thinned} |"
+    return f"| `{name}` | {n_params:g} M | {macs:.2g} G | {model.real_time:.3g} | {thinned} |"
 
 
 def main(arguments: list[str]) -> None:

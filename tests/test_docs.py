@@ -87,7 +87,7 @@ def test_sizes_in_the_docs_are_counted():
     for (name, *_), (_, n_params, macs, *_) in model_rows("docs/models.md", "How fast"):
         if CARDS[name].family not in ("efficientat", "musicnn"):
             cost = cost_of(CARDS[name])
-            assert n_params == f"{cost.n_params / 1e6:.3g} M", name
+            assert n_params == f"{float(f'{cost.n_params / 1e6:.3g}'):g} M", name
             assert macs == f"{cost.macs / 1e9 / CARDS[name].segment_s:.2g} G", name
 
 

@@ -65,10 +65,14 @@ def check(path, *, least_db: float = 60.0) -> float:
 
 
 def made(path, original, codec) -> bool:
+    """Whether FFmpeg puts the one into the other, and itself has most of it back (AAC in WAV it cannot find again)."""
     rate = {"adpcm_g722": 16_000, "libspeex": 16_000, "dca": 48_000, "libopus": 48_000}.get(codec, 44_100)
     shape = ["-ar", str(8_000 if codec in NARROW else rate), *(["-b:a", "6300"] if codec == "g723_1" else [])]
     command = ["ffmpeg", "-v", "error", "-nostdin", "-i", original, "-strict", "-2", "-c:a", codec, *shape, path]
-    return subprocess.run(command, capture_output=True).returncode == 0 and path.stat().st_size > 1000
+    if subprocess.run(command, capture_output=True).returncode or path.stat().st_size <= 1000:
+        return False
+    back = ["ffmpeg", "-v", "quiet", "-nostdin", "-i", path, "-ac", "1", "-ar", "8000", "-f", "u8", "-"]
+    return len(subprocess.run(back, capture_output=True).stdout) > 0.9 * SECONDS * 8000
 
 
 @needs_ffmpeg
