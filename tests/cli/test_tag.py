@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import pty
+import re
 import shutil
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
@@ -34,6 +37,20 @@ def audiopatch(*arguments: str | bytes | Path, cwd: Path, **options) -> subproce
     return subprocess.run([*COMMAND, *arguments], cwd=cwd, **options)
 
 
+def on_a_terminal(*arguments: str, cwd: Path) -> list[str]:
+    """The lines that a terminal of 120 columns has got at the end, those of the progress bar among them."""
+    reading, terminal = pty.openpty()
+    said = b""
+    with subprocess.Popen([*COMMAND, *arguments], cwd=cwd, stderr=terminal, env=ENVIRONMENT):
+        os.close(terminal)
+        with suppress(OSError):  # how a terminal says that nobody writes to it any more
+            while piece := os.read(reading, 1 << 16):
+                said += piece
+    os.close(reading)
+    plain = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", said.decode())
+    return [line.rstrip() for line in re.split(r"[\r\n]+", plain) if line.strip()]
+
+
 def test_tag_a_library_and_tag_it_again(library, tmp_path):
     first = audiopatch("tag", library, "--json", "--show", "--embeddings", cwd=tmp_path)
     assert first.returncode == 3  # two of the files are no audio
@@ -55,6 +72,17 @@ def test_tag_a_library_and_tag_it_again(library, tmp_path):
 
     other = audiopatch("tag", library, "--top", "3", "-q", cwd=tmp_path)
     assert other.returncode == 7 and "top was 10, now 3" in other.stderr and "--force" in other.stderr
+
+
+@pytest.mark.parametrize(("n_tracks", "begins"), [(3, "Tags by tiny-random"), (21, "Commonest tags by tiny-random")])
+def test_a_terminal_ends_in_the_tags_of_few_tracks_or_the_commonest_of_many(library, tmp_path, n_tracks, begins):
+    (tmp_path / "music").mkdir()
+    for number in range(n_tracks):
+        shutil.copy(library / "album 0" / "track 0.wav", tmp_path / "music" / f"{number}.wav")
+    lines = on_a_terminal("tag", "music", cwd=tmp_path)
+    at = next(number for number, line in enumerate(lines) if line.startswith(begins))
+    assert re.search(r"\(21\)" if n_tracks == 21 else r"0\.\d\d", " ".join(lines[at + 1 : -2]))
+    assert lines[-2].startswith(f"{n_tracks} tagged") and lines[-1] == "see them: audiopatch show"
 
 
 def test_a_dry_run_says_what_would_be_done_and_writes_nothing(library, tmp_path):

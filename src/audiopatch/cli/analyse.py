@@ -30,6 +30,7 @@ from audiopatch.tables.parts import PartStore
 
 STDOUT = "-"
 _SHOWN_TRACKS = 20
+_COUNTED_TRACKS = 20_000  # reading more would keep the user waiting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,7 +216,7 @@ def _warn_of_output(inputs: Inputs, output: str, observer: Observer) -> None:
 def _tell(verb: str, result: RunResult, analysis: Analysis, target: Target) -> None:
     """The table of tags, if there is to be one, and the last lines."""
     if not result.interrupted:
-        _show(target, result.counts)
+        _show(target, result.counts, analysis)
     for note in result.notes:
         console.say(note)
     place = "" if target.output == STDOUT else target.output.rstrip("/")
@@ -279,18 +280,23 @@ def _summary(counts: Counts, output: str, code: int, interrupted: bool) -> Summa
     )
 
 
-def _show(target: Target, counts: Counts) -> None:
-    """The best tags of each track as a table: when asked for, or on a terminal when there are few tracks."""
+def _show(target: Target, counts: Counts, analysis: Analysis) -> None:
+    """The best tags of each track as a table: when asked for, or on a terminal when there are few tracks.
+
+    On a terminal, what most tracks are when there are more, and something new among them.
+    """
     if target.show is False or target.output == STDOUT:
         return
     # the tables hold what was found now, and perhaps more: a million tracks are not read only to count them
-    if target.show is None and not (sys.stderr.isatty() and counts.n_found <= _SHOWN_TRACKS):
+    if target.show is None and not (sys.stderr.isatty() and counts.n_found <= _COUNTED_TRACKS):
         return
-    from audiopatch.cli.show import print_tracks
-    from audiopatch.library.show import shown
+    from audiopatch.cli.show import print_commonest, print_tracks
+    from audiopatch.library.show import glance, shown
     from audiopatch.tables.read import read
 
     tables = read(target.output)
     if target.show or len(tables.tracks) <= _SHOWN_TRACKS:
         tracks = shown(tables, tables.tracks)
         print_tracks(tracks, tables.run["parameters"]["model"], to_stdout=bool(target.show) and not target.json)
+    elif counts.n_ok and analysis.tags:
+        print_commonest(glance(tables, n_labels=4))

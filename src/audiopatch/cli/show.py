@@ -82,6 +82,19 @@ def print_tracks(tracks: Sequence[Shown], model: str, *, to_stdout: bool) -> Non
         out.print(_GUESS)
 
 
+def print_commonest(found: Glance) -> None:
+    """A line per group: its commonest labels, and in how many tracks each is the best of the group."""
+    from rich.table import Table
+
+    out = console.rich_console(stderr=True)
+    out.print(f"Commonest tags by {console.printable(found.model)} (tracks whose best of its kind it is)")
+    grid = Table.grid(padding=(0, 2))
+    for group, counts in groupby(found.counts, key=lambda count: count.group):
+        words = ", ".join(f"{count.label} ({number(count.n_tracks)})" for count in counts)
+        grid.add_row(f"  {_TITLES[group]}", console.printable(words))
+    out.print(grid)
+
+
 def _print_glance(found: Glance) -> None:
     out = console.rich_console(stderr=False)
     rest = [f"{number(found.n_damaged)} damaged"] if found.n_damaged else []
