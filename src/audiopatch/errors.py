@@ -52,19 +52,27 @@ def install_command(extra: str) -> str:
         origin, installer = json.loads(found.read_text("direct_url.json") or "{}"), found.read_text("INSTALLER") or ""
     except PackageNotFoundError:  # run from its sources
         origin, installer = {"url": Path(__file__).parents[2].as_uri(), "dir_info": {"editable": True}}, ""
-    url = origin.get("url", "")
-    package = f"audiopatch[{extra}]" if not url else f"audiopatch[{extra}] @ {url}"
-    if "dir_info" in origin:
-        package = f"{unquote(urlsplit(url).path)}[{extra}]"
-    editable = "-e " if origin.get("dir_info", {}).get("editable") else ""
     prefix, python = Path(sys.prefix), shlex.quote(sys.executable)
-    if (prefix / "pipx_metadata.json").exists():
-        command = "pipx install --force"
-    elif (prefix / "uv-receipt.toml").exists():
-        command = "uv tool install --force"
-    else:
-        command = f"uv pip install --python {python}" if installer.strip() == "uv" else f"{python} -m pip install"
+    command = f"uv pip install --python {python}" if installer.strip() == "uv" else f"{python} -m pip install"
+    extras = {extra}
+    for tool, kept in (("pipx", "pipx_metadata.json"), ("uv tool", "uv-receipt.toml")):
+        if (prefix / kept).exists():  # these make the installation anew, with what is named and nothing else
+            command = f"{tool} install --force"
+            extras |= _extras_in((prefix / kept).read_text(encoding="utf-8"))
+    url, wanted = origin.get("url", ""), f"[{','.join(sorted(extras))}]"
+    package = f"audiopatch{wanted}" if not url else f"audiopatch{wanted} @ {url}"
+    if "dir_info" in origin:
+        package = f"{unquote(urlsplit(url).path)}{wanted}"
+    editable = "-e " if origin.get("dir_info", {}).get("editable") else ""
     return f"{command} {editable}{shlex.quote(package)}"
+
+
+def _extras_in(text: str) -> set[str]:
+    """Those that pipx or uv was asked for: ``audiopatch[write,s3]``, or ``extras = ["write", "s3"]``."""
+    import re
+
+    found = re.search(r'audiopatch\[([^\]]+)\]|name = "audiopatch", extras = \[([^\]]+)\]', text)
+    return set(re.findall(r"[\w-]+", found[1] or found[2])) if found else set()
 
 
 class OutputMismatchError(AudioPatchError):

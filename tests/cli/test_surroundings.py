@@ -127,6 +127,21 @@ def test_what_brings_an_extra_to_this_installation(url, facts, installer, file, 
     assert install_command("train") == command.format(python="/opt/py")
 
 
+@pytest.mark.parametrize(
+    ("file", "text", "command"),
+    [
+        ("pipx_metadata.json", '"package_or_url": "audiopatch[write,s3] @ file:///a.whl"', "pipx install"),
+        ("uv-receipt.toml", '{ name = "audiopatch", extras = ["write", "s3"], path = "/a.whl" }', "uv tool install"),
+    ],
+)
+def test_one_more_extra_does_not_cost_those_that_are_there(file, text, command, tmp_path, monkeypatch):
+    """pipx and uv make a tool anew."""
+    monkeypatch.setattr("importlib.metadata.distribution", lambda name: SimpleNamespace(read_text=lambda name: None))
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+    (tmp_path / file).write_text(text)
+    assert install_command("train") == f"{command} --force 'audiopatch[s3,train,write]'"
+
+
 def test_an_output_without_a_name():
     with pytest.raises(UsageError, match="has no name"):
         folder_at("")
