@@ -60,22 +60,29 @@ def test_attention_scores_equal_the_full_map():
     grid = numbered_grid(3, 4, batch=2)
     q, k = torch.randn(2, 2, 2, 14, 8)
     attention = (q @ k.transpose(-2, -1) / 8**0.5).softmax(-1)
-    signals = Signals(MelPatches(torch.zeros(2, 3, 4, 16, 16))).at(q, k)
+    signals = Signals(MelPatches(torch.zeros(2, 48, 64), (16, 16), (16, 16))).at(q, k)
     torch.testing.assert_close(signals.cls_attention(grid), attention[:, :, 0, 2:].mean(1))
     torch.testing.assert_close(signals.token_attention(grid), attention[:, :, 2:, 2:].mean((1, 2)))
 
 
 def test_attention_before_block_1_is_refused_with_a_sentence():
     with pytest.raises(UsageError, match="before block 1"):
-        Signals(MelPatches(torch.zeros(1, 3, 4, 16, 16))).cls_attention(numbered_grid(3, 4))
+        Signals(MelPatches(torch.zeros(1, 48, 64), (16, 16), (16, 16))).cls_attention(numbered_grid(3, 4))
 
 
 def test_intensity_and_variation_follow_the_tokens():
     mel = torch.randn(1, 36, 56)
     grid = numbered_grid(3, 5).keep(torch.tensor([[14, 2]]))
-    signals = Signals(MelPatches.cut(mel, (16, 16), (10, 10)))
+    signals = Signals(MelPatches(mel, (16, 16), (10, 10)))
     corner, top_right = mel[0, 0:16, 20:36], mel[0, 20:36, 40:56]
     torch.testing.assert_close(signals.intensity(grid)[0], torch.stack([corner.mean(), top_right.mean()]))
     torch.testing.assert_close(
         signals.variation(grid)[0], torch.stack([corner.std(correction=0), top_right.std(correction=0)])
     )
+
+
+def test_the_last_patch_of_a_stem_repeats_the_last_frame():
+    mel = torch.randn(1, 32, 40)
+    whole, cut = (MelPatches(mel, (16, 16), (16, 16), pads=pads).values for pads in (True, False))
+    assert whole.shape == (1, 2, 3, 16, 16) and torch.equal(whole[:, :, :2], cut)
+    assert torch.equal(whole[0, 0, 2, :, 7:], mel[0, :16, -1:].expand(-1, 9))

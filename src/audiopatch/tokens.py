@@ -8,6 +8,7 @@ from functools import cached_property
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from audiopatch.errors import UsageError
@@ -175,14 +176,22 @@ def _nearness(rows: int, cols: int, device: torch.device) -> Tensor:
 
 @dataclass(frozen=True)
 class MelPatches:
-    """The log-mel behind each patch: values (B, rows, cols, h, w), a view of the input of which nothing is copied."""
+    """The log-mel behind each patch that a convolution of this size and stride sees, cut out when somebody asks.
 
-    values: Tensor
+    mel  (B, n_mels, frames); with ``pads`` its last frame is repeated until the last patch is whole
+    """
 
-    @classmethod
-    def cut(cls, mel: Tensor, size: Sequence[int], stride: Sequence[int]) -> MelPatches:
-        """mel (B, n_mels, frames) -> the patches that a convolution of this size and stride sees."""
-        return cls(mel.unfold(1, size[0], stride[0]).unfold(2, size[1], stride[1]))
+    mel: Tensor
+    size: Sequence[int]
+    stride: Sequence[int]
+    pads: bool = False
+
+    @cached_property
+    def values(self) -> Tensor:
+        """(B, rows, cols, h, w), a view of the mel of which nothing is copied unless it is padded."""
+        missing = -self.mel.shape[2] % self.stride[1] if self.pads else 0
+        mel = F.pad(self.mel, (0, missing), mode="replicate") if missing else self.mel
+        return mel.unfold(1, self.size[0], self.stride[0]).unfold(2, self.size[1], self.stride[1])
 
     @cached_property
     def intensity(self) -> Tensor:

@@ -156,10 +156,11 @@ def test_without_the_packages_of_training_their_names_are_said(words, tmp_path):
 
 
 def test_loading_the_default_model_leaves_the_compiler_alone():
-    """torch._dynamo and what it brings cost a CPU second; nothing needs them to build a network and fill it."""
+    """torch._dynamo and what it brings cost a CPU second; nothing needs them to build a network and tell its plan."""
     code = (
-        "import sys, audiopatch; audiopatch.load_model('audiopatch-small', device='cpu'); "
-        "sys.exit('torch._dynamo' in sys.modules)"
+        "import sys, audiopatch; from audiopatch.reducers.plan import describe, parse_plan; "
+        "grid = audiopatch.load_model('audiopatch-small', device='cpu').grid; "
+        "describe(parse_plan('F3T2+topk:0.7@2'), grid); sys.exit('torch._dynamo' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 

@@ -218,7 +218,7 @@ def test_start_well_whitens_the_patches_and_passes_through_the_blocks():
     mel = torch.randn(8, 96, 125).cumsum(1).cumsum(2) / 50  # strongly correlated neighbours, as in music
     start_well(tagger, mel)
     with torch.no_grad():
-        patches = MelPatches.cut(mel, (16, 16), (10, 10)).values
+        patches = MelPatches(mel, (16, 16), (10, 10)).values
         tokens = tagger.backbone.patch_embed(patches.flatten(1, 2).flatten(2)).flatten(0, 1)
         correlation = torch.corrcoef(tokens.T)
         assert (correlation - torch.eye(len(correlation))).abs().max() < 0.05

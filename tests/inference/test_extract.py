@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from audiopatch.errors import TrackError, UsageError
-from audiopatch.inference.extract import Extractor, find_stack, n_embedding, stack_names
+from audiopatch.inference.extract import Extractor, batch_size_for, find_stack, n_embedding, stack_names
 from audiopatch.inference.settings import Analysis, Stack
 from audiopatch.models.card import ModelCard
 from audiopatch.models.config import FrontendConfig, HeadConfig, MobileNetConfig, TransformerConfig
@@ -38,6 +38,11 @@ def test_batched_and_single_results_agree(tagger, options):
         alone = Extractor(tagger, _analysis(embeddings=True, **options), batch_size=1)([segment])
         np.testing.assert_allclose(alone.scores[0], batched.scores[index], atol=1e-6)
         np.testing.assert_allclose(alone.embeddings[0], batched.embeddings[index], atol=1e-5)
+
+
+@pytest.mark.parametrize(("model", "n"), [("tiny-random", 1), ("audiopatch-music", 4), ("mn04_as", 4)])
+def test_networks_of_convolutions_take_several_segments_at_once(model, n):
+    assert batch_size_for(load_model(model, device="cpu")) == n
 
 
 def test_chance_is_repeatable_and_follows_the_seed(tagger):

@@ -11,9 +11,10 @@ from audiopatch.models import linear
 from audiopatch.models.mobilenet import ConvNormAct
 
 
-def layer(act: nn.Module | None = None, **options) -> ConvNormAct:
+def layer(act: nn.Module | None = None, *, kernel: int = 3, **options) -> ConvNormAct:
     torch.manual_seed(0)
-    made = ConvNormAct(nn.Conv2d(8, 16, 3, padding=1, bias=False, **options), nn.BatchNorm2d(16, eps=1e-3))
+    conv = nn.Conv2d(8, 16, kernel, padding=kernel // 2, bias=False, **options)
+    made = ConvNormAct(conv, nn.BatchNorm2d(16, eps=1e-3))
     if act:
         made.append(act)
     for name in ("weight", "bias", "running_mean"):
@@ -28,17 +29,21 @@ def plainly(made: ConvNormAct, x: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("act", [None, nn.ReLU(), nn.Hardswish()])
-@pytest.mark.parametrize("options", [{}, {"stride": 2}, {"groups": 8}])
+@pytest.mark.parametrize(
+    "options", [{}, {"stride": 2}, {"groups": 8}, {"kernel": 1}, {"kernel": 1, "stride": 2}, {"kernel": 1, "groups": 8}]
+)
 def test_folded_equals_plain(act, options):
-    made, x = layer(act, **options), torch.randn(2, 8, 9, 14)
+    made = layer(act, **options)
     with torch.inference_mode():
-        torch.testing.assert_close(made(x), plainly(made, x), atol=1e-5, rtol=1e-5)
+        for x in (torch.randn(2, 8, 9, 14), torch.randn(1, 8, 5, 3).to(memory_format=torch.channels_last)):
+            torch.testing.assert_close(made(x), plainly(made, x), atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("kernel", [1, 3])
 @torch.no_grad()
-def test_changed_weights_and_statistics_are_folded_again():
-    made, x = layer(nn.ReLU()), torch.randn(2, 8, 9, 14)
-    state = {key: value.clone() for key, value in layer().state_dict().items()}
+def test_changed_weights_and_statistics_are_folded_again(kernel):
+    made, x = layer(nn.ReLU(), kernel=kernel), torch.randn(2, 8, 9, 14)
+    state = {key: value.clone() for key, value in layer(kernel=kernel).state_dict().items()}
     for change in (
         lambda: made[0].weight.mul_(2),
         lambda: made[1].bias.add_(1),
@@ -60,8 +65,9 @@ def test_training_uses_the_batch_and_reaches_every_part():
     assert all(parameter.grad is not None for parameter in made.parameters())
 
 
-def test_it_is_copied_and_pickled_after_use(monkeypatch):
-    made, x = layer(nn.ReLU()), torch.randn(1, 8, 5, 5)
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_it_is_copied_and_pickled_after_use(monkeypatch, kernel):
+    made, x = layer(nn.ReLU(), kernel=kernel), torch.randn(1, 8, 5, 5)
     with torch.inference_mode():
         wanted = made(x)
         for again in (copy.deepcopy(made), pickle.loads(pickle.dumps(made))):

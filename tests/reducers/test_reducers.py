@@ -27,8 +27,8 @@ def grid(batch: int = 2, prefix: int = 2) -> TokenGrid:
 def signals(tokens: TokenGrid, **settings) -> Signals:
     chance = torch.Generator().manual_seed(4)
     q, k = 2 * torch.randn(2, len(tokens.x), 2, tokens.x.shape[1], 8, generator=chance)
-    mel = torch.randn(len(tokens.x), ROWS, COLS, 4, 4, generator=chance)
-    return Signals(MelPatches(mel), q=q, k=k, **settings)
+    mel = torch.randn(len(tokens.x), 4 * ROWS, 4 * COLS, generator=chance)
+    return Signals(MelPatches(mel, (4, 4), (4, 4)), q=q, k=k, **settings)
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_chance_follows_the_seed(reducer):
 def test_every_token_is_dropped_equally_often():
     tokens = grid(batch=1)
     tokens = replace(tokens, x=tokens.x.expand(2000, -1, -1), cell=tokens.cell.expand(2000, -1))
-    chance = Signals(MelPatches(torch.zeros(1, ROWS, COLS, 1, 1)), seeds=torch.arange(2000))
+    chance = Signals(MelPatches(torch.zeros(1, ROWS, COLS), (1, 1), (1, 1)), seeds=torch.arange(2000))
     for reducer, keep_rate in ((RandomPatchout(0.25), 0.25), (StructuredPatchout(3, 4), 0.25)):
         kept = reducer(tokens, chance).cell.flatten().bincount(minlength=ROWS * COLS) / 2000
         assert (kept - keep_rate).abs().max() < 5 * math.sqrt(keep_rate * (1 - keep_rate) / 2000)

@@ -111,7 +111,7 @@ def test_plans_score_by_the_blocks_own_attention(states, save):
 def _signals(tagger, mel: Tensor):
     from audiopatch.tokens import MelPatches, Signals
 
-    return Signals(MelPatches.cut(mel, (16, 16), (16, 16)))
+    return Signals(MelPatches(mel, (16, 16), (16, 16)))
 
 
 @pytest.mark.parametrize(

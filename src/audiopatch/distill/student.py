@@ -165,7 +165,7 @@ def start_well(tagger: Tagger, mel: Tensor) -> None:
     if not isinstance(config, TransformerConfig) or config.positions != "split":
         raise UsageError("the student must be a transformer with split positions, such as MAEST or PaSST")
     dim = config.dim
-    patches = MelPatches.cut(mel, config.patch_size, config.patch_stride).values.flatten(0, 2).flatten(1)
+    patches = MelPatches(mel, config.patch_size, config.patch_stride).values.flatten(0, 2).flatten(1)
     mean = patches.mean(dim=0)
     variance, axes = torch.linalg.eigh(torch.cov((patches - mean).T))
     keep = variance.argsort(descending=True)[:dim]

@@ -58,7 +58,8 @@ def cost_of(card: ModelCard, plan: Plan = NO_REDUCTION, *, segment_s: float | No
         backbone = cast(SpectrogramTransformer, tagger.backbone.eval())
         grid = card.backbone.patch_grid(n_frames)
         config, heads = card.backbone, card.backbone.block_heads
-        stages = trace(plan, grid, depth=config.depth, prefix=config.prefix, heads=heads, head_dim=config.head_dim)
+        with FlopCounterMode(display=False) as scoring:
+            stages = trace(plan, grid, depth=config.depth, prefix=config.prefix, heads=heads, head_dim=config.head_dim)
         tokens = _tokens(stages, math.prod(grid), config.depth)
         rectangle = stages[-1].rectangle if stages else grid
         return Cost(
@@ -66,7 +67,7 @@ def cost_of(card: ModelCard, plan: Plan = NO_REDUCTION, *, segment_s: float | No
             tokens=tokens,
             patch_macs=_patch_macs(backbone, mel, plan, tokens[0]),
             block_macs=tuple(block_macs(config, n, *counts) for n, counts in zip(heads, pairwise(tokens), strict=True)),
-            scoring_macs=sum(stage.macs for stage in stages),
+            scoring_macs=scoring.get_total_flops() // 2,
             head_macs=_after_blocks_macs(backbone, tokens[-1], rectangle) + head_macs,
         )
     if plan:

@@ -173,10 +173,7 @@ class SpectrogramTransformer(nn.Module):
 
 def mel_patches(mel: Tensor, config: TransformerConfig) -> MelPatches:
     """mel (B, n_mels, frames) -> the part of it behind each token; a stem's last column may reach past the end."""
-    if config.stem:
-        n_cols = config.patch_grid(mel.shape[2])[1]
-        mel = F.pad(mel, (0, n_cols * config.patch_stride[1] - mel.shape[2]), mode="replicate")
-    return MelPatches.cut(mel, config.patch_size, config.patch_stride)
+    return MelPatches(mel, config.patch_size, config.patch_stride, pads=config.stem is not None)
 
 
 def _check_blocks(plan: Plan, taps: Sequence[int], last: int, depth: int) -> None:

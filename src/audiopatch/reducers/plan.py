@@ -18,7 +18,6 @@ from importlib import import_module
 from pathlib import Path
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from audiopatch.catalog import unknown_name
 from audiopatch.errors import UsageError
@@ -31,7 +30,7 @@ from audiopatch.tokens import MelPatches, Signals, TokenGrid
 
 @dataclass(frozen=True)
 class Stage:
-    """One act of a plan: what it does in words, the patch tokens before and after, and its own multiply-adds.
+    """One act of a plan: what it does in words, and the patch tokens before and after.
 
     ``rectangle`` is that of the tokens after it, or, where they are ragged, the last one there was.
     """
@@ -40,7 +39,6 @@ class Stage:
     words: str
     n_before: int
     n_after: int
-    macs: int
     rectangle: tuple[int, int]
 
 
@@ -56,14 +54,15 @@ def trace(
     """The stages of a plan on a grid of (rows, cols). No network runs: the reducers act on noise.
 
     Counts are exact for every reducer whose count does not depend on the sound. ``depth`` checks the block numbers;
-    ``prefix`` tokens, the number of ``heads`` of block 1, 2, ... and their width matter to ``macs`` alone.
+    ``prefix`` tokens, the number of ``heads`` of block 1, 2, ... and their width decide what reducers compute.
     """
     if depth is not None and any(block > depth for block in plan):
         raise UsageError(f"block {max(plan)} does not exist; this model has blocks 1 to {depth}")
     chance = torch.Generator().manual_seed(0)
     rows, cols = grid
     tokens = TokenGrid.whole(torch.zeros(1, 1, rows, cols), torch.zeros(1, prefix, 1))
-    signals = Signals(MelPatches(torch.randn(1, rows, cols, 2, 2, generator=chance)), torch.zeros(1, dtype=torch.int64))
+    noise = torch.randn(1, 2 * rows, 2 * cols, generator=chance)
+    signals = Signals(MelPatches(noise, (2, 2), (2, 2)), torch.zeros(1, dtype=torch.int64))
     stages = []
     for block in sorted(plan):
         if block > 0:
@@ -72,10 +71,8 @@ def trace(
             signals = signals.at(q, k)
         for step in steps_of(plan[block]):
             words, before = step.describe(tokens), tokens.n_patches
-            with FlopCounterMode(display=False) as counter:
-                tokens = step(tokens, signals)
-            macs = counter.get_total_flops() // 2
-            stages.append(Stage(block, words, before, tokens.n_patches, macs, tokens.last_rectangle))
+            tokens = step(tokens, signals)
+            stages.append(Stage(block, words, before, tokens.n_patches, tokens.last_rectangle))
     return stages
 
 
