@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from audiopatch.errors import UsageError
 from audiopatch.frontends import FRONTENDS
+from audiopatch.frontends.frontend import power_spectrum
 
 every_frontend = pytest.mark.parametrize("name", FRONTENDS)
 
@@ -57,3 +58,22 @@ def test_what_is_too_short_is_said(name: str):
 @every_frontend
 def test_silence_is_finite(name: str):
     assert FRONTENDS.load(name)(300)(torch.zeros(1, 48_000)).isfinite().all()
+
+
+@every_frontend
+def test_bands_in_runs_are_the_product_with_the_whole_bank(name: str):
+    frontend = FRONTENDS.load(name)()
+    power = torch.rand(2, len(frontend.filterbank), 7, generator=torch.Generator().manual_seed(0))
+    wanted = (power.transpose(1, 2) @ frontend.filterbank).transpose(1, 2)
+    torch.testing.assert_close(
+        frontend.in_bands(power), wanted, atol=0, rtol=1e-5
+    )  # sums of hundreds of positive numbers
+
+
+@pytest.mark.parametrize("pad_mode", ["reflect", "constant"])
+@pytest.mark.parametrize(("n_fft", "win_length"), [(512, 512), (1024, 800)])
+def test_the_spectrum_is_torchs(n_fft: int, win_length: int, pad_mode: str):
+    wave, window = noise(5_003, batch=2), torch.hann_window(win_length)
+    wanted = torch.stft(wave, n_fft, 320, win_length, window, center=True, pad_mode=pad_mode, return_complex=True)
+    found = power_spectrum(wave, n_fft=n_fft, hop_length=320, window=window, pad_mode=pad_mode)
+    torch.testing.assert_close(found, wanted.abs().square(), atol=1e-5, rtol=1e-4)

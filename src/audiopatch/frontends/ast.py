@@ -31,7 +31,7 @@ class AstFrontend(Frontend):
         self.scale: float = 2 * std
         self.register_buffer("window", torch.hann_window(_WIN_LENGTH, periodic=False), persistent=False)
         bank = kaldi_filterbank(self.n_mels, _N_FFT, self.sample_rate, low_hz=20.0, high_hz=8000.0)
-        self.register_buffer("filterbank", bank, persistent=False)
+        self._set_filterbank(bank)
 
     def whole_frames(self, n_samples: int) -> int:
         return 1 + (n_samples - _WIN_LENGTH) // self.hop_length
@@ -42,4 +42,4 @@ class AstFrontend(Frontend):
         before = torch.cat([frames[..., :1], frames[..., :-1]], dim=2)  # Kaldi repeats the first sample
         spectrum = torch.fft.rfft((frames - 0.97 * before) * self.window, n=_N_FFT)
         power = spectrum.real.square() + spectrum.imag.square()
-        return torch.log((power @ self.filterbank).clamp(min=_FLOOR)).transpose(1, 2)
+        return torch.log(self.in_bands(power.transpose(1, 2)).clamp(min=_FLOOR))

@@ -31,10 +31,10 @@ class CedFrontend(Frontend):
         self.min_samples: int = max((min_frames - 1) * self.hop_length, self.n_fft // 2 + 1)  # enough to reflect, too
         self.register_buffer("window", torch.hann_window(self.n_fft), persistent=False)
         bank = htk_filterbank(self.n_mels, self.n_fft, self.sample_rate)
-        self.register_buffer("filterbank", bank, persistent=False)
+        self._set_filterbank(bank)
 
     def log_mel(self, wave: Tensor) -> Tensor:
         power = power_spectrum(wave, n_fft=self.n_fft, hop_length=self.hop_length, window=self.window)
-        mel = (power.transpose(1, 2) @ self.filterbank).transpose(1, 2)
+        mel = self.in_bands(power)
         decibels = 10 * torch.log10(mel.clamp(min=1e-10))
         return decibels.maximum(decibels.amax(dim=(1, 2), keepdim=True) - _TOP_DB)

@@ -26,6 +26,7 @@ class Frontend(nn.Module):
     min_samples: int
     window: Tensor
     filterbank: Tensor
+    _spans: tuple[tuple[slice, slice], ...]
     mean: float
     scale: float
     pads = False
@@ -59,6 +60,17 @@ class Frontend(nn.Module):
                 mel = F.pad(mel, (0, n_frames - mel.shape[2]))
             return (mel - self.mean) / self.scale
 
+    def _set_filterbank(self, bank: Tensor) -> None:
+        """``bank`` (bins, n_mels): its bands from the lowest to the highest."""
+        self.register_buffer("filterbank", bank, persistent=False)
+        self._spans = tuple(_span(bank, bands) for bands in torch.arange(bank.shape[1]).chunk(_N_SPANS))
+
+    def in_bands(self, power: Tensor) -> Tensor:
+        """power (B, bins, frames) -> mel (B, n_mels, frames), leaving out most products with the bank's zeros."""
+        power = power.transpose(1, 2)
+        mels = [power[..., bins] @ self.filterbank[bins, bands] for bins, bands in self._spans]
+        return torch.cat(mels, dim=2).transpose(1, 2)
+
     def frames_of(self, n_samples: int) -> int:
         """How many frames a waveform of ``n_samples`` gives."""
         if self.n_frames is None:
@@ -78,31 +90,38 @@ class Frontend(nn.Module):
         return self.log_mel(wave)
 
 
+_N_SPANS = 4  # runs of bands that are multiplied each with the bins it hears alone: a third of the time of all at once
+
+
+def _span(bank: Tensor, bands: Tensor) -> tuple[slice, slice]:
+    """The bins that some of neighbouring ``bands`` hear, and these bands."""
+    heard = bank[:, bands].any(dim=1).nonzero()
+    return slice(int(heard.min()), int(heard.max()) + 1), slice(int(bands[0]), int(bands[-1]) + 1)
+
+
 def power_spectrum(wave: Tensor, *, n_fft: int, hop_length: int, window: Tensor, pad_mode: str = "reflect") -> Tensor:
     """wave (B, S) -> |STFT|² (B, n_fft / 2 + 1, frames), centred, both ends padded (reflected by default)."""
-    spectrum = torch.stft(
-        wave,
-        n_fft,
-        hop_length,
-        win_length=len(window),
-        window=window,
-        center=True,
-        pad_mode=pad_mode,
-        return_complex=True,
-    )
-    return spectrum.real.square() + spectrum.imag.square()
+    half = n_fft // 2
+    padded = _reflected(wave, half, half) if pad_mode == "reflect" else F.pad(wave, (half, half), mode=pad_mode)
+    return _power(padded, n_fft, hop_length, window).transpose(1, 2)
 
 
 def power_spectrum_at(wave: Tensor, frames: Sequence[int], *, n_fft: int, hop_length: int, window: Tensor) -> Tensor:
     """wave (B, S) -> |STFT|² (B, n_fft / 2 + 1, len(frames)): those frames of ``power_spectrum``, and no others."""
-    margin = (n_fft - len(window)) // 2
-    window = F.pad(window, (margin, n_fft - len(window) - margin))
     power = []
     for first, end in _runs(frames):
         piece = _around(wave, first * hop_length - n_fft // 2, (end - 1) * hop_length + n_fft // 2)
-        spectrum = torch.fft.rfft(piece.unfold(1, n_fft, hop_length) * window)
-        power.append(spectrum.real.square() + spectrum.imag.square())
+        power.append(_power(piece, n_fft, hop_length, window))
     return torch.cat(power, dim=1).transpose(1, 2)
+
+
+def _power(wave: Tensor, n_fft: int, hop_length: int, window: Tensor) -> Tensor:
+    """wave (B, S) -> the power of each whole frame in it (B, frames, n_fft / 2 + 1)."""
+    margin = n_fft - len(window)
+    window = F.pad(window, (margin // 2, margin - margin // 2))
+    spectrum = torch.fft.rfft(wave.unfold(1, n_fft, hop_length) * window)
+    squares = torch.view_as_real(spectrum).square()
+    return squares[..., 0] + squares[..., 1]
 
 
 def _around(wave: Tensor, start: int, end: int) -> Tensor:
@@ -113,8 +132,14 @@ def _around(wave: Tensor, start: int, end: int) -> Tensor:
         return wave[:, start:end]
     piece = wave[:, max(0, start) : min(n_samples, end)]
     if max(before, after) < piece.shape[1]:
-        return F.pad(piece[:, None], (before, after), mode="reflect")[:, 0]
-    return F.pad(wave[:, None], (before, after), mode="reflect")[:, 0, start + before : end + before]
+        return _reflected(piece, before, after)
+    return _reflected(wave, before, after)[:, start + before : end + before]
+
+
+def _reflected(wave: Tensor, before: int, after: int) -> Tensor:
+    """wave (B, S) -> (B, before + S + after), mirrored at both ends; ``F.pad`` takes longer on a CPU."""
+    last = wave.shape[1] - 1
+    return torch.cat([wave[:, 1 : before + 1].flip(1), wave, wave[:, last - after : last].flip(1)], dim=1)
 
 
 def _runs(numbers: Sequence[int]) -> list[tuple[int, int]]:

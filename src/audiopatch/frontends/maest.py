@@ -28,13 +28,13 @@ class MaestFrontend(Frontend):
         super().__init__(n_frames)
         self.register_buffer("window", torch.hann_window(self.n_fft), persistent=False)
         bank = slaney_filterbank(self.n_mels, self.n_fft, self.sample_rate)
-        self.register_buffer("filterbank", bank, persistent=False)
+        self._set_filterbank(bank)
 
     def log_mel(self, wave: Tensor) -> Tensor:
         power = power_spectrum(
             wave, n_fft=self.n_fft, hop_length=self.hop_length, window=self.window, pad_mode=self.pad_mode
         )
-        mel = (power.transpose(1, 2) @ self.filterbank).transpose(1, 2)
+        mel = self.in_bands(power)
         return torch.log10(1 + 10_000 * mel)  # MAEST, section 3.1
 
 

@@ -29,7 +29,7 @@ class PasstFrontend(Frontend):
         self.min_samples: int = max(15 * hop_length + 1, self.n_fft // 2 + 2)  # one patch, and enough to reflect
         self.register_buffer("window", torch.hann_window(self.win_length, periodic=False), persistent=False)
         bank = kaldi_filterbank(self.n_mels, self.n_fft, self.sample_rate, low_hz=0.0, high_hz=15000.0)
-        self.register_buffer("filterbank", bank, persistent=False)
+        self._set_filterbank(bank)
 
     def whole_frames(self, n_samples: int) -> int:
         return 1 + (n_samples - 1) // self.hop_length  # pre-emphasis takes one sample
@@ -49,9 +49,8 @@ class PasstFrontend(Frontend):
 
     def _log_mel_of(self, power: Tensor) -> Tensor:
         """power (B, n_fft / 2 + 1, frames) -> log-mel (B, 128, frames)."""
-        mel = (power.transpose(1, 2) @ self.filterbank).transpose(1, 2)
-        return torch.log(mel + 1e-5)
+        return torch.log(self.in_bands(power) + 1e-5)
 
 
 def _emphasised(wave: Tensor) -> Tensor:
-    return wave[:, 1:] - 0.97 * wave[:, :-1]
+    return torch.sub(wave[:, 1:], wave[:, :-1], alpha=0.97)
