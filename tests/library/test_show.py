@@ -13,7 +13,7 @@ import audiopatch
 from audiopatch.cli.main import app
 from audiopatch.errors import UsageError
 from audiopatch.library.label_names import find_labels, labels
-from audiopatch.library.show import glance, label_tracks, show, track_tags
+from audiopatch.library.show import LabelTracks, Shown, glance, label_tracks, show, track_tags
 from audiopatch.models.thresholds import Thresholds
 from audiopatch.types import Failed, Track
 from audiopatch.zoo import cards
@@ -56,6 +56,18 @@ def test_one_track_by_the_end_of_its_path(folder):
         track_tags("d.mp3", folder)
     with pytest.raises(UsageError, match=r"may be /music/a\.mp3 or /music/b\.mp3"):
         track_tags(".mp3", folder)
+
+
+def test_one_track_by_its_name_without_the_ending(tmp_path):
+    made = [Made(f"/music/{name}", VECTOR, (0.9, 0.8, 0.1, 0.3)) for name in ("Xyzzy.flac", "Jazz.flac")]
+    out = write_output(tmp_path / "out", made, [])
+    found, label = show("xyzzy", out), show("jazz", out)
+    assert isinstance(found, Shown) and found.path == "/music/Xyzzy.flac"
+    assert isinstance(label, LabelTracks) and label.label == "Jazz"  # labels come first
+    with pytest.raises(UsageError, match="no track and no label is called 'xyzz'"):
+        show("xyzz", out)
+    with pytest.raises(UsageError, match=r"no track in .* is called 'gone\.wma'"):
+        show("gone.wma", out)
 
 
 def test_the_tracks_of_a_label_every_one_of_which_is_asked(folder):

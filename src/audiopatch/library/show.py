@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from audiopatch.audio.names import looks_like_audio
 from audiopatch.catalog import nearest
 from audiopatch.errors import UsageError
 from audiopatch.library.label_names import find_labels
@@ -162,7 +163,10 @@ def label_tracks(
 def show(
     what: str | None = None, tables: str | os.PathLike[str] | Tables = "audiopatch.out", *, top: int = 10
 ) -> Glance | Shown | LabelTracks:
-    """``glance`` of everything, else ``track_tags`` or, where no track is called so, ``label_tracks``."""
+    """``glance`` of everything, else ``track_tags`` or, where no track is called so, ``label_tracks``.
+
+    What is no label either may be the name of a track without its ending.
+    """
     tables = _opened(tables)
     if what is None:
         return glance(tables)
@@ -170,7 +174,12 @@ def show(
         return track_tags(what, tables)
     if _is_path(what):
         raise UsageError(_unknown_track(what, tables))
-    return label_tracks(what, tables, top=top)
+    try:
+        return label_tracks(what, tables, top=top)
+    except UsageError:
+        if (row := _find_track(what, tables, by_stem=True)) is None:
+            raise
+        return shown(tables, tables.tracks.iloc[[row]])[0]
 
 
 def shown(tables: Tables, tracks: pd.DataFrame) -> list[Shown]:
@@ -229,21 +238,24 @@ def _scores_of(tables: Tables, index: int, name: str) -> tuple[Mapping[str, floa
     return dict(zip(mine["track_id"], mine["score"].astype(float), strict=True)) if len(mine) else {}, complete
 
 
-def _find_track(name: str, tables: Tables) -> int | None:
-    """The row of a track by its path, or the end of it; an ending that several share is a UsageError."""
+def _find_track(name: str, tables: Tables, *, by_stem: bool = False) -> int | None:
+    """The row of a track by its path, or the end of it, or its stem; what several share is a UsageError."""
     paths: Sequence[str] = list(tables.tracks["path"]) if len(tables.tracks) else []
     whole = os.path.abspath(name)  # noqa: PTH100 (names stay as they are)
     for given in (name, whole):
         if given in paths:
             return paths.index(given)
-    ends = [row for row, path in enumerate(paths) if path.endswith(name.removeprefix("." + os.sep))]
+    if by_stem:
+        ends = [row for row, path in enumerate(paths) if Path(path).stem.casefold() == name.casefold()]
+    else:
+        ends = [row for row, path in enumerate(paths) if path.endswith(name.removeprefix("." + os.sep))]
     if len(ends) > 1:
         raise UsageError(f"'{name}' may be {paths[ends[0]]} or {paths[ends[1]]}; name more of its path")
     return ends[0] if ends else None
 
 
 def _is_path(words: str) -> bool:
-    return os.sep in words or Path(words).suffix.lower() in {".mp3", ".flac", ".ogg", ".opus", ".m4a", ".wav"}
+    return os.sep in words or looks_like_audio(words)
 
 
 def _unknown_track(name: str, tables: Tables) -> str:
