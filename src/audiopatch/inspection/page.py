@@ -38,7 +38,7 @@ def file_page(
 <audio id="sound" controls src="{_embedded("audio/wav", _wav(wave, sample_rate))}"></audio>
 <div class="strip" data-left="{strip.left:.5f}" data-right="{strip.right:.5f}" data-seconds="{strip.seconds:.3f}">
 <img alt="What each stage keeps" src="{_embedded("image/png", strip.png)}"><i id="now"></i></div>
-<p class="hint">Patches that a stage dropped are veiled. Click into the picture to listen from there.</p>
+<p class="hint">Patches that a stage dropped or merged are veiled. Click into the picture to hear it from there.</p>
 <h2>Tags</h2>
 <table><thead><tr><th>label</th><th>all tokens</th><th>reduced</th><th>change</th></tr></thead>
 <tbody>{rows}</tbody></table>
