@@ -254,9 +254,10 @@ def shrink(
     """Make a transformer smaller, without the heads and blocks that this music needs least; ``.folder`` is the model's.
 
     ``gmacs`` is the goal, in billion multiply-adds a segment. With ``repair_s`` it then learns for so many seconds from
-    the whole model.
+    the whole model; ``.repair`` says what that brought on held-out music, and the better of the two models is kept.
     """
-    from audiopatch.distill.shrink import repair, shrink_to_folder
+    from audiopatch.distill.repair import repair
+    from audiopatch.distill.shrink import shrink_to_folder
 
     folder = Path(output)
     place = folder / ("shrunk" if repair_s else "model")

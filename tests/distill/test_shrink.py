@@ -6,6 +6,7 @@ import re
 import sys
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,13 +14,17 @@ import soundfile
 import torch
 from typer.testing import CliRunner
 
+from audiopatch.audio.inputs import Inputs
 from audiopatch.bench.compare import compare_models
 from audiopatch.bench.contender import Case, from_tagger
 from audiopatch.bench.quality import Unreduced
 from audiopatch.cli.main import app
 from audiopatch.distill.config import DistillConfig
-from audiopatch.distill.shrink import Worth, choose, measure
-from audiopatch.distill.student import ranked_of
+from audiopatch.distill.library import Library
+from audiopatch.distill.repair import SETTINGS, repair
+from audiopatch.distill.shrink import Worth, choose, measure, shrink_to_folder
+from audiopatch.distill.student import Student, ranked_of
+from audiopatch.distill.teacher import Answer, Standards, Teachers
 from audiopatch.inference.clips import real_segments
 from audiopatch.models.card import ModelCard
 from audiopatch.models.config import FrontendConfig, HamConfig, HeadConfig, TransformerConfig
@@ -166,9 +171,26 @@ def test_a_head_that_always_says_the_same_is_not_missed():
     first.qkv.weight[2 * 128 : 2 * 128 + 64] = 0  # the values of head 0 are its bias alone
     first.qkv.bias[2 * 128 : 2 * 128 + 64] = 1.0
     less = Remainder.all_of(tagger.card.backbone).without_head(1, 0)
-    whole, means = answer(tagger, mel), measure(tagger, [mel[0]], lambda done, total: None).means
-    torch.testing.assert_close(answer(shrunk(tagger, less, means), mel), whole, atol=1e-4, rtol=1e-4)
+    whole, moments = answer(tagger, mel), measure(tagger, [mel[0]], lambda done, total: None).moments
+    torch.testing.assert_close(answer(shrunk(tagger, less, moments), mel), whole, atol=1e-4, rtol=1e-4)
     assert (answer(shrunk(tagger, less), mel) - whole).abs().max() > 0.01
+
+
+def test_a_head_that_says_what_another_says_is_hardly_missed():
+    """The one that stays speaks for both, by least squares over all segments; held at its mean it would be missed."""
+    tagger = small(TINY)
+    first = tagger.backbone.blocks[0].attn
+    for rows in (first.qkv.weight, first.qkv.bias):
+        rows.unflatten(0, (3, 2, 64))[:, 0] = rows.unflatten(0, (3, 2, 64))[:, 1]
+    mels = [mel_of(tagger)[0], 0.5 * mel_of(tagger)[0]]
+    less = Remainder.all_of(tagger.card.backbone).without_head(1, 0)
+    whole, moments = answer(tagger, mels[0][None]), measure(tagger, mels, lambda done, total: None).moments
+    assert moments[1].n == 2 * (9 * 11 + 2)
+    at_mean = {n: replace(one, products=one.total.outer(one.total) / one.n) for n, one in moments.items()}
+    errors = [
+        (answer(shrunk(tagger, less, made_of), mels[0][None]) - whole).abs().max() for made_of in (moments, at_mean)
+    ]
+    assert errors[0] < 0.2 * errors[1]
 
 
 @pytest.fixture
@@ -183,7 +205,7 @@ def folder(tmp_path, monkeypatch):
     room = sys.modules["audiopatch.distill.shrink"]
     monkeypatch.setattr(room, "N_SEGMENTS", 6)
     quick = {"n_calibration": 1, "n_calibration_clips": 8, "batch_size": 2, "n_evaluations": 1}
-    monkeypatch.setattr(room, "DistillConfig", partial(DistillConfig, **quick))
+    monkeypatch.setattr(sys.modules["audiopatch.distill.repair"], "DistillConfig", partial(DistillConfig, **quick))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -212,13 +234,56 @@ def test_from_music_to_a_smaller_model(folder):
     assert alone.name.startswith("agreement with the unreduced model") and alone.value == 1
 
 
-def test_repaired_by_the_whole_model(folder):
+def test_repaired_by_the_whole_model(folder, monkeypatch):
     goal = 0.8 * cost_of(TINY).macs / 1e9
-    done = run("music", "--gmacs", goal, "--repair", "1s", "-o", "less")
+    monkeypatch.setitem(SETTINGS, "batch_size", "2")
+    done = run("music", "--gmacs", goal, "--repair", "3s", "-o", "less", "--json")
     assert done.exit_code == 0, done.output
     card = load_model("less/model", device="cpu").card
     assert cost_of(card).macs <= goal * 1e9 and card.shrunk_from == "old"
-    assert any("agreement" in name for name in card.scores)
+    found = printed("shrink", done.stdout)["repair"]
+    assert found["n_clips"] == 3 and min(found["before"], found["after"]) > 0
+    kept = Path("less/model/model.safetensors").read_bytes() != Path("less/shrunk/model.safetensors").read_bytes()
+    assert kept == (found["after"] < found["before"])
+    assert any("agreement" in name for name in card.scores) == kept
+
+
+@pytest.mark.parametrize("helps", [True, False])
+def test_a_repair_is_kept_where_it_helps(folder, monkeypatch, helps):
+    """Where it does, the whole model came out of it; where not, one that learnt nothing."""
+    music = Inputs(["music"])
+    made = shrink_to_folder(music, Path("less/shrunk"), model="old", gmacs=0.8 * cost_of(TINY).macs / 1e9, device="cpu")
+
+    def distilled(inputs, place, **how):
+        assert how["settings"] == SETTINGS and how["student"] == "less/shrunk"
+        came_of_it = small(TINY) if helps else random_tagger(TINY, LABELS)
+        native.save(came_of_it, place / "model")
+        how = {"workers": 1, "on_skip": print, "report": lambda done, of: None, "stop": lambda: False}
+        return Library.of(inputs.tracks()).prepare(place / "pieces", 16_000, **how)
+
+    monkeypatch.setattr(sys.modules["audiopatch.distill.repair"], "distill_to_folder", distilled)
+    heard = []
+    came_of_it = repair(music, made, Path("less"), model="old", seconds=9, device="cpu", observer=heard.append)
+    assert came_of_it.folder == Path("less/model") and came_of_it.repair.helped == helps
+    words = "nearer to the whole model on" if helps else "left as it was"
+    assert words in heard[-1].text
+    is_old = Path("less/model/model.safetensors").read_bytes() == Path("less/shrunk/model.safetensors").read_bytes()
+    assert is_old == (not helps)
+
+
+def test_what_is_cut_out_of_its_teacher_starts_with_the_features_that_it_has():
+    """Where nothing was cut, all of its losses begin at zero."""
+    teacher = small(TINY)
+    student = shrunk(teacher, Remainder.all_of(TINY.backbone))
+    teachers, mel = Teachers([teacher]), mel_of(teacher)
+    mels = torch.cat([mel, 0.5 * mel, mel.flip(2)])
+    features = teacher.backbone(mels)
+    answer = Answer(features.pooled @ torch.eye(128)[:, :10], features.pooled, features.tokens.as_grid().mean(dim=2))
+    standards = Standards.measure([answer])
+    learner = Student(student, teachers)
+    learner.start_as_part(standards)
+    losses = learner.losses(mels, [parse_plan("F0T0")], answer, standards)
+    assert losses["features"] < 1e-8 and losses["timeline"] < 1e-8
 
 
 @pytest.mark.parametrize(("gmacs", "model", "why"), [

@@ -8,13 +8,14 @@ import pytest
 import torch
 
 from audiopatch.distill.config import DistillConfig
-from audiopatch.distill.student import new_student, starts_heads_anew
-from audiopatch.distill.teacher import Teachers
+from audiopatch.distill.student import Student, new_student, starts_heads_anew
+from audiopatch.distill.teacher import Standards, Teachers
 from audiopatch.distill.vocabulary import MUSIC, Mixing, Together, in_vocabulary, names_in, tags_of
 from audiopatch.errors import UsageError
 from audiopatch.models.card import ModelCard
 from audiopatch.models.config import FrontendConfig, HeadConfig, MobileNetConfig, MusicnnConfig
 from audiopatch.models.tagger import Tagger
+from audiopatch.reducers.plan import parse_plan
 from audiopatch.zoo import native
 from audiopatch.zoo.labels import load_labels
 from audiopatch.zoo.load import random_tagger
@@ -93,7 +94,8 @@ def test_a_finished_student_goes_on_with_all_but_its_last_layers(tmp_path):
         parameter.requires_grad_(False).add_(0.01 * torch.randn(parameter.shape))
     native.save(in_vocabulary(student, mixing), tmp_path / "model", dtype=torch.float32)
     again = new_student(str(tmp_path / "model"), teachers.taggers, DistillConfig(max_segments=1), name="mine").eval()
-    assert starts_heads_anew(str(tmp_path / "model")) and not starts_heads_anew("random/mn04_as")
+    first = teachers.taggers[0]
+    assert starts_heads_anew(str(tmp_path / "model"), first) and not starts_heads_anew("random/mn04_as", first)
     mel = student.frontend(torch.randn(2, 32_000) * 0.1)
     with torch.no_grad():
         before, after = student.backbone(mel).pooled, again.backbone(mel).pooled
@@ -103,6 +105,22 @@ def test_a_finished_student_goes_on_with_all_but_its_last_layers(tmp_path):
             assert torch.allclose(head[0](inputs), again.head.heads[name][0](inputs), atol=1e-4)
     with pytest.raises(UsageError, match="did not learn from these teachers"):
         new_student(str(tmp_path / "model"), teachers.taggers[:1], config, name="mine")
+
+
+def test_a_finished_student_may_learn_from_a_finished_one(tmp_path):
+    """Then it is a student as any other: with that one's labels, and all of its own weights."""
+    teachers, mixing, _ = measured()
+    config = DistillConfig(max_segments=1, width=64, n_hidden=8)
+    made = in_vocabulary(new_student(None, teachers.taggers, config, name="mine"), mixing).eval().requires_grad_(False)
+    native.save(made, tmp_path / "model", dtype=torch.float32)
+    again = new_student(str(tmp_path / "model"), [made], config, name="again").eval()
+    assert not starts_heads_anew(str(tmp_path / "model"), made) and again.labels == made.labels
+    mel = made.frontend(torch.randn(2, 32_000) * 0.1)
+    teacher, learner = Teachers([made]), Student(again.requires_grad_(True), Teachers([made]))
+    answer = teacher(torch.randn(2, 32_000) * 0.1, 32_000)
+    losses = learner.losses(mel, [parse_plan("F0T2")], answer, Standards.measure([answer]))
+    assert {"features", "timeline", "logits"} <= set(losses)
+    assert all(loss.isfinite() for loss in losses.values())
 
 
 def test_vocabularies_without_a_common_set_are_joined_by_name():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -26,7 +27,7 @@ def shrink(
         float | None,
         timed(
             "--repair",
-            help=f"Then let it learn from the whole model on this music for so long ({TIME_FORMS}).",
+            help=f"Then let it learn from the whole model on this music for so long ({TIME_FORMS}), kept if it helps.",
             rich_help_panel=o.MODEL,
         ),
     ] = None,
@@ -51,7 +52,8 @@ def shrink(
     """
     from audiopatch.audio.inputs import Inputs
     from audiopatch.cli.progress import showing
-    from audiopatch.distill.shrink import repair as learn_again
+    from audiopatch.distill.repair import SETTINGS
+    from audiopatch.distill.repair import repair as learn_again
     from audiopatch.distill.shrink import shrink_to_folder
 
     music = Inputs(inputs or [], include=include or [], exclude=exclude or [])
@@ -69,9 +71,10 @@ def shrink(
         with stop_on_signals() as stop, showing(quiet=quiet) as observer:
             repaired = learn_again(music, made, output, seconds=repair_s, stop=stop.is_set, observer=observer, **how)
         if repaired is None:
+            settings = " ".join(f"--set {shlex.quote(f'{name}={value}')}" for name, value in SETTINGS.items())
             tell(
-                f"stopped and saved; go on with: audiopatch train distill {' '.join(inputs or [])} --teacher {model} "
-                f"--student {place} --finish-in {repair_s:.0f}s -o {output} --resume"
+                f"stopped and saved; go on with: audiopatch train distill {shlex.join(inputs or [])} --teacher {model} "
+                f"--student {place} {settings} --finish-in {repair_s:.0f}s -o {output} --resume"
             )
             raise typer.Exit(stop.exit_code)
         made = repaired

@@ -153,6 +153,8 @@ class Distillation:
         else:  # heads that a student was given beside its teacher's start at random, hence near the mean
             known = last_linears(tagger.head)[: 1 if self.fresh_heads else None]
             _in_layers(Standard.do_in, standards.logits, known)
+        if tagger.card.shrunk_from and not self.student.keeps_layers:
+            self.student.start_as_part(standards)
         return standards
 
     def save(self) -> None:

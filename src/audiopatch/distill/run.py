@@ -107,7 +107,7 @@ def distil(
 
     work = Distillation(
         teachers, student, train, files, run.distill,
-        evaluate=evaluate, report=watch.row, fresh_heads=starts_heads_anew(run.student or None),
+        evaluate=evaluate, report=watch.row, fresh_heads=starts_heads_anew(run.student or None, taggers[0]),
     )  # fmt: skip
     finished = work.run(stop)
     plot_distillation(files.rows(), folder / "curves.png")

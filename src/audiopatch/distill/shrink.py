@@ -18,15 +18,13 @@ import torch
 from torch import Tensor, nn
 
 from audiopatch.audio.inputs import Inputs
-from audiopatch.distill.config import DistillConfig
-from audiopatch.distill.run import Watch, distill_to_folder
 from audiopatch.errors import OutputMismatchError, UsageError
-from audiopatch.events import Measured, Note, Observer, counted, silent
+from audiopatch.events import Observer, counted, silent
 from audiopatch.inference.clips import real_segments
 from audiopatch.models.card import ModelCard
 from audiopatch.models.config import TransformerConfig
 from audiopatch.models.cost import block_macs, cost_of
-from audiopatch.models.shrunk import Remainder, network_of, shrunk
+from audiopatch.models.shrunk import Moments, Remainder, network_of, shrunk
 from audiopatch.models.tagger import Prediction, Tagger
 from audiopatch.zoo import native
 from audiopatch.zoo.load import load_model
@@ -36,10 +34,25 @@ _EVERY = 4  # blocks are measured on every fourth segment: each costs a pass of 
 
 
 @dataclass(frozen=True)
+class Repair:
+    """How far the answers on ``n_clips`` clips of held-out music were from the whole model's ``before`` and ``after``:
+    the squared change of their logits, each by how unsure the whole model is. The model kept is the nearer one."""
+
+    n_clips: int
+    before: float
+    after: float
+
+    @property
+    def helped(self) -> bool:
+        return self.after < self.before
+
+
+@dataclass(frozen=True)
 class Shrunk:
     """What came of it: the model's folder, the heads that each of its blocks has, and what it costs.
 
     ``macs`` are the multiply-adds of one segment; ``whole_macs`` and ``whole_n_params`` are those of the model before.
+    ``repair`` says what learning from that brought, where it was asked for.
     """
 
     folder: Path
@@ -48,6 +61,7 @@ class Shrunk:
     n_params: int
     whole_macs: int
     whole_n_params: int
+    repair: Repair | None = None
 
 
 def shrink_to_folder(
@@ -72,39 +86,12 @@ def shrink_to_folder(
     worth = measure(tagger, mels, counted(observer, "measuring heads and blocks"))
     whole = cost_of(tagger.card)
     kept = choose(network_of(tagger.card), worth, whole.tokens[0], whole.macs - 1e9 * gmacs)
-    made = shrunk(tagger, kept, worth.means)
+    made = shrunk(tagger, kept, worth.moments)
     heads, cost = network_of(made.card).block_heads, cost_of(made.card)
     summary = f"{model} with {len(heads)} blocks and {sum(heads)} attention heads"
     made.card = replace(made.card, name=folder.resolve().parent.name, summary=summary, shrunk_from=model)
     native.save(made, folder, dtype=torch.float16)
     return Shrunk(folder, heads, cost.macs, cost.n_params, whole.macs, whole.n_params)
-
-
-def repair(
-    inputs: Inputs,
-    made: Shrunk,
-    folder: Path,
-    *,
-    model: str,
-    seconds: float,
-    device: str = "auto",
-    force: bool = False,
-    stop: Callable[[], bool] = lambda: False,
-    observer: Observer = silent,
-) -> Shrunk | None:
-    """Let it learn for ``seconds`` to answer as ``model`` does, into ``folder``/model; None where it was stopped, and
-    saved, before."""
-    watch = Watch(
-        note=lambda text: observer(Note(text)),
-        prepared=counted(observer, "decoding"),
-        row=lambda row: observer(Measured(row)),
-    )
-    finished = distill_to_folder(
-        inputs, folder,
-        teachers=[model], student=str(made.folder), held_out=[], config=DistillConfig(max_s=seconds), settings={},
-        device=device, resume=False, force=force, stop=stop, watch=watch,
-    )  # fmt: skip
-    return replace(made, folder=folder / "model") if finished else None
 
 
 def _check_goal(card: ModelCard, gmacs: float) -> None:
@@ -134,34 +121,36 @@ def _mels(tagger: Tagger, inputs: Inputs) -> list[Tensor]:
 class Worth:
     """By the number (from 1) of a set of block weights: what each of its heads is worth, and the whole block.
 
-    ``means`` (H d,) are what the heads of each give on average.
+    ``moments`` are of what the heads of each gave.
     """
 
     heads: Mapping[int, Sequence[float]]
     blocks: Mapping[int, float]
-    means: Mapping[int, Tensor] = field(default_factory=dict)
+    moments: Mapping[int, Moments] = field(default_factory=dict)
 
 
 def measure(tagger: Tagger, mels: Sequence[Tensor], progress: Callable[[int, int], None]) -> Worth:
     """mels, each (n_mels, frames) -> Worth. ``progress`` hears how many of how many passes are done."""
     kept, few = Remainder.all_of(network_of(tagger.card)), mels[::_EVERY]
     n_passes, chance = len(mels) + len(kept.heads), torch.Generator().manual_seed(0)
-    seen: list[dict[int, tuple[Tensor, Tensor]]] = []
+    seen: list[dict[int, Tensor]] = []
+    moments: dict[int, Moments] = {}
     for mel in mels:
-        seen.append(_heads(tagger, mel, chance))
+        found = _heads(tagger, mel, chance)
+        seen.append({number: worth for number, (worth, _) in found.items()})
+        moments = {number: here + moments[number] if moments else here for number, (_, here) in found.items()}
         progress(len(seen), n_passes)
     blocks: dict[int, float] = {}
-    whole = _answers(tagger, few)
+    whole = answers(tagger, few)
     for number in kept.heads:
-        blocks[number] = _change(tagger, whole, _answers(shrunk(tagger, kept.without_block(number)), few))
+        blocks[number] = change(tagger, whole, answers(shrunk(tagger, kept.without_block(number)), few))
         progress(len(mels) + len(blocks), n_passes)
-    heads = {number: torch.stack([one[number][0] for one in seen]).mean(dim=0).tolist() for number in kept.heads}
-    means = {number: torch.stack([one[number][1] for one in seen]).mean(dim=0) for number in kept.heads}
-    return Worth(heads, blocks, means)
+    heads = {number: torch.stack([one[number] for one in seen]).mean(dim=0).tolist() for number in kept.heads}
+    return Worth(heads, blocks, moments)
 
 
-def _heads(tagger: Tagger, mel: Tensor, chance: torch.Generator) -> dict[int, tuple[Tensor, Tensor]]:
-    """mel (n_mels, frames) -> by number what each head is worth (H,), and what they give on average (H d,).
+def _heads(tagger: Tagger, mel: Tensor, chance: torch.Generator) -> dict[int, tuple[Tensor, Moments]]:
+    """mel (n_mels, frames) -> by number what each head is worth (H,), and the Moments of what they give.
 
     Gradient times output (Michel et al. 2019, "Are Sixteen Heads Really Better than One?", section 4.2), squared. Where
     they have the gradient of a loss with labels, this has that of a random direction of the answers: its square is the
@@ -179,7 +168,7 @@ def _heads(tagger: Tagger, mel: Tensor, chance: torch.Generator) -> dict[int, tu
         out = torch.cat([one.detach() for one in outputs[number]])  # of each block that runs on this set
         change = out * torch.cat([cast(Tensor, one.grad) for one in outputs[number]])
         worth = change.unflatten(2, (block.attn.n_heads, -1)).sum(dim=(0, 1, 3)).square()
-        found[number] = worth, out.mean(dim=(0, 1))
+        found[number] = worth, Moments.of(out.flatten(0, 1))
     return found
 
 
@@ -204,7 +193,8 @@ def _watched(blocks: nn.ModuleList, outputs: dict[int, list[Tensor]]) -> Iterato
 
 
 @torch.no_grad()
-def _answers(tagger: Tagger, mels: Sequence[Tensor]) -> Tensor:
+def answers(tagger: Tagger, mels: Sequence[Tensor]) -> Tensor:
+    """mels, each (n_mels, frames) -> logits (N, C), or of a model without classes its features."""
     return torch.cat([_answer(tagger(mel[None]), tagger) for mel in mels])
 
 
@@ -221,8 +211,9 @@ def _weight(answer: Tensor, tagger: Tagger) -> Tensor:
     return score * (1 - score)
 
 
-def _change(tagger: Tagger, whole: Tensor, answers: Tensor) -> float:
-    return float((_weight(whole, tagger) * (answers - whole).square()).sum(dim=1).mean())
+def change(tagger: Tagger, whole: Tensor, others: Tensor) -> float:
+    """How far the answers ``others`` are from those of ``tagger``, the ``whole`` model: mean over segments."""
+    return float((_weight(whole, tagger) * (others - whole).square()).sum(dim=1).mean())
 
 
 def choose(config: TransformerConfig, worth: Worth, n_tokens: int, to_save: float) -> Remainder:

@@ -53,6 +53,15 @@ class Student(nn.Module):
             self.to_features: nn.Linear = nn.Linear(n_features, teachers.n_features)
             self.to_timeline: nn.Linear = nn.Linear(n_features, teachers.n_features)
 
+    @torch.no_grad()
+    def start_as_part(self, standards: Standards) -> None:
+        """The two outputs of a network cut out of its teacher start from the features that it has of that."""
+        pairs = (self.to_features, standards.features), (self.to_timeline, standards.timeline)
+        for layer, standard in pairs:
+            nn.init.eye_(layer.weight)
+            nn.init.zeros_(layer.bias)
+            standard.do_in(layer)
+
     def train(self, mode: bool = True) -> Self:
         """Layers taken from a teacher keep its statistics: they hold for every plan, as those of a batch would not."""
         super().train(mode)
@@ -201,8 +210,8 @@ def new_student(student: str | None, taggers: Sequence[Tagger], config: DistillC
     card.json do.
     """
     before = None if student is None else _read(student)
-    goes_on = before is not None and _is_merged(before)
     first, *others = taggers
+    goes_on = before is not None and _goes_on(before, first)
     names = " and ".join(tagger.card.name for tagger in taggers)
     paper = f"distilled from {names} by function matching (Beyer et al. 2022)"
     if before is None or goes_on:
@@ -266,15 +275,16 @@ def ranked_of(student: Tagger, labels: Sequence[str]) -> list[int] | None:
     return [number for number, label in enumerate(labels) if label in tags]
 
 
-def starts_heads_anew(student: str | None) -> bool:
+def starts_heads_anew(student: str | None, first: Tagger) -> bool:
     """Whether the last layers of ``new_student``'s further heads are random; those of the first know its teacher."""
-    return student is None or _is_merged(_read(student))
+    return student is None or _goes_on(_read(student), first)
 
 
-def _is_merged(tagger: Tagger) -> bool:
-    """Whether it was made by ``vocabulary.in_vocabulary``."""
+def _goes_on(tagger: Tagger, first: Tagger) -> bool:
+    """Whether it was made by ``vocabulary.in_vocabulary`` of such a teacher; of any other it is a student as it is."""
     backbone = tagger.card.backbone
-    return isinstance(backbone, TransformerConfig) and backbone.stem is not None and tagger.card.head.kind == "mlp"
+    merged = isinstance(backbone, TransformerConfig) and backbone.stem is not None and tagger.card.head.kind == "mlp"
+    return merged and isinstance(first.card.backbone, MobileNetConfig)
 
 
 def _sizes_of(merged: Tagger, teacher: Tagger, n_others: int) -> dict[str, int]:

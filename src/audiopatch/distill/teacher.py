@@ -150,12 +150,14 @@ def native_autocast(device: torch.device) -> torch.autocast:
 
 
 def _features(tagger: Tagger, mel: Tensor) -> tuple[Tensor, Tensor | None]:
-    """mel -> features (B, E) and timeline (B, E, T), from a CNN's last map or a transformer's patch columns."""
+    """mel -> features (B, E) and timeline (B, C, T), from a CNN's last map or a transformer's patch columns."""
     backbone = tagger.backbone
     if isinstance(backbone, MobileNet):
         feature_map = backbone.feature_map(mel)
         return feature_map.mean(dim=(2, 3)), feature_map.mean(dim=2)
     features = backbone(mel)
+    if features.map is not None:
+        return features.pooled, features.map.mean(dim=2)
     return features.pooled, None if features.tokens is None else features.tokens.as_grid().mean(dim=2)
 
 

@@ -16,6 +16,8 @@ from audiopatch.models.config import TransformerConfig
 from audiopatch.models.tagger import Tagger
 
 _BLOCK = re.compile(r"backbone\.blocks\.(\d+)\.(.+)")
+_RIDGE = 0.1  # of the mean variance: of 0.001 to 0.1, audiopatch-small's tags on other music were kept best by it
+_LEAST = 1e-12
 
 
 @dataclass(frozen=True)
@@ -51,22 +53,57 @@ def network_of(card: ModelCard) -> TransformerConfig:
     return card.backbone
 
 
-def shrunk(tagger: Tagger, kept: Remainder, means: Mapping[int, Tensor] | None = None) -> Tagger:
+@dataclass(frozen=True)
+class Moments:
+    """What the heads of a block gave, (H d,) for each of ``n`` tokens, as float64 sums; two of them add up."""
+
+    n: int
+    total: Tensor
+    products: Tensor
+
+    @classmethod
+    def of(cls, outputs: Tensor) -> Moments:
+        """outputs (n, H d)"""
+        values = outputs.double()
+        return cls(len(values), values.sum(dim=0), values.T @ values)
+
+    def __add__(self, other: Moments) -> Moments:
+        return Moments(self.n + other.n, self.total + other.total, self.products + other.products)
+
+    @property
+    def mean(self) -> Tensor:
+        """(H d,)"""
+        return self.total / self.n
+
+    @property
+    def covariance(self) -> Tensor:
+        """(H d, H d)"""
+        return self.products / self.n - self.mean.outer(self.mean)
+
+    def predict(self, wanted: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+        """The numbers ``wanted`` (W,) as a linear map (W, K) of the numbers ``known`` (K,), and a constant (W,)."""
+        covariance = self.covariance[known]
+        ridge = _RIDGE * covariance[:, known].diagonal().mean().clamp_min(_LEAST) * torch.eye(len(known)).to(covariance)
+        slope = torch.linalg.solve(covariance[:, known] + ridge, covariance[:, wanted]).T
+        return slope, self.mean[wanted] - slope @ self.mean[known]
+
+
+def shrunk(tagger: Tagger, kept: Remainder, moments: Mapping[int, Moments] | None = None) -> Tagger:
     """A Tagger of its own with those heads and blocks alone; it answers as ``tagger`` does with the others masked.
 
     A head that goes takes its rows of q, k and v and its columns of the projection along; of a block that goes, the
     tokens pass by unchanged. What was measured of the whole model (scores, thresholds) is not said of this one.
-    With ``means``, by number what the heads give on average (H d,), a head is not masked but held at its mean, which
-    goes into the projection's bias: of audiopatch-small without 8 of its 24 heads, 0.88 of the ten best tags are then
-    still among the ten best, instead of 0.64.
+    With ``moments``, by number what its heads gave, a head is not masked: what can be told of it from those that stay,
+    by least squares, is added to their projection, and its mean to the bias (He et al. 2017, "Channel pruning for
+    accelerating very deep neural networks", section 3.1, do so with channels).
     """
     config = network_of(tagger.card)
     card = replace(tagger.card, backbone=kept.config(config), weights=None, scores={}, thresholds=())
     made = Tagger(card, tagger.labels).eval().requires_grad_(False)
     made.load_state_dict(_state(tagger, kept, config.head_dim))
     made = made.to(tagger.device)
-    if means is not None:
-        _hold_at(means, tagger, kept, made)
+    if moments is not None:
+        _make_up(moments, tagger, kept, made)
     return made
 
 
@@ -92,11 +129,15 @@ def _cut(name: str, value: Tensor, heads: Sequence[int], head_dim: int) -> Tenso
     return value
 
 
-def _hold_at(means: Mapping[int, Tensor], tagger: Tagger, kept: Remainder, made: Tagger) -> None:
-    """Add what the heads that went give on average to the biases of the projections that they went from."""
+def _make_up(moments: Mapping[int, Moments], tagger: Tagger, kept: Remainder, made: Tagger) -> None:
+    """Let the heads that stay say what those that went did, as far as they can."""
     old, new = cast(Any, tagger.backbone).blocks, cast(Any, made.backbone).blocks
     for (number, heads), block in zip(kept.heads.items(), new, strict=True):
-        projection = old[number - 1].attn.proj
-        gone = means[number].unflatten(0, (old[number - 1].attn.n_heads, -1)).clone()
-        gone[list(heads)] = 0
-        block.attn.proj.bias += projection.weight @ gone.flatten()
+        layer = old[number - 1].attn
+        numbers = torch.arange(layer.proj.in_features, device=tagger.device).unflatten(0, (layer.n_heads, -1))
+        stays = torch.zeros(layer.n_heads, dtype=torch.bool, device=tagger.device)
+        stays[list(heads)] = True
+        slope, constant = moments[number].predict(numbers[~stays].flatten(), numbers[stays].flatten())
+        lost = layer.proj.weight[:, numbers[~stays].flatten()].double()
+        block.attn.proj.weight += (lost @ slope).to(block.attn.proj.weight)
+        block.attn.proj.bias += (lost @ constant).to(block.attn.proj.bias)
