@@ -60,12 +60,17 @@ def test_bench_leaves_figures_and_a_plot(music, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("share", "says"),
-    [("HOPELESS", "F0T0 torch float32: hopeless here"), ("PREPARE", "F3T2 torch float32 skipped because: no")],
+    ("shares", "says"),
+    [
+        (["HOPELESS"], "F0T0 torch float32: hopeless here"),
+        (["PREPARE"], "F3T2 torch float32 skipped because: no"),
+        (["HOPELESS", "PREPARE"], "F3T2 torch float32 skipped because: no"),
+    ],
 )
-def test_bench_keeps_to_its_budget_and_names_what_it_left_out(share, says, music, tmp_path, monkeypatch, capsys):
+def test_bench_keeps_to_its_budget_and_names_what_it_left_out(shares, says, music, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sweep, share, 0.0)
+    for share in shares:
+        monkeypatch.setattr(sweep, share, 0.0)
     how = ["--engine", "torch:float32", "--patchout", "F0T0", "--patchout", "F3T2", "--no-whole", "--budget", "5"]
     bench_command([str(music), "-m", "tiny-random", *how, "--repeats", "1"], standalone_mode=False)
     said = capsys.readouterr()

@@ -145,7 +145,7 @@ def _contenders(
         name = " ".join(filter(None, (case.model, case.patchout, case.engine, case.dtype.removeprefix("auto"))))
         if settings.stop():
             break
-        if made and left_s(PREPARE) <= 0:
+        if done and left_s(PREPARE) <= 0:
             skipped.append(Skipped(name, "no time was left to prepare it; give more with --budget TIME"))
             continue
         try:
