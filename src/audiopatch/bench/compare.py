@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 import torch
 
 from audiopatch.bench.measure import time_runs
+from audiopatch.inference.extract import batch_size_for
 from audiopatch.models.card import ModelCard
 from audiopatch.models.cost import cost_of
+from audiopatch.models.engines.eager import fast_float32
 from audiopatch.models.tagger import Tagger
 from audiopatch.reducers.plan import NO_REDUCTION, Plan, parse_plan
 from audiopatch.storage.place import at_home
@@ -47,8 +49,8 @@ class Comparison:
 def compare_models(names: Sequence[str], *, measure: bool = True, repeats: int = 3) -> list[Comparison]:
     """Known models by name and others by their file or folder, in their order.
 
-    Speeds are measured in turns, in float32 with torch on one thread, one whole segment at a time; of known models on
-    random weights, which do not matter to them.
+    Speeds are measured in turns, in float32 with torch on one thread, in batches of whole segments as a run takes them;
+    of known models on random weights, which do not matter to them.
     """
     taggers = [random_tagger(CARDS[name]).eval() if name in CARDS else read_model(name) for name in names]
     whole, thinned = ([None] * len(names), [None] * len(names))
@@ -75,23 +77,26 @@ def _thinning(tagger: Tagger) -> Plan | None:
 
 def _real_times(taggers: Sequence[Tagger], plans: Sequence[Plan | None], repeats: int) -> list[float | None]:
     """Seconds of audio per second of one core, the best of some runs; None without a plan."""
-    runs = {index: _segment_of(taggers[index], plan) for index, plan in enumerate(plans) if plan is not None}
+    runs = {index: _batch_of(taggers[index], plan) for index, plan in enumerate(plans) if plan is not None}
     n_threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        timings = dict(zip(runs, time_runs(list(runs.values()), repeats=repeats, clock="cpu"), strict=True))
+        with fast_float32():
+            timings = dict(zip(runs, time_runs(list(runs.values()), repeats=repeats, clock="cpu"), strict=True))
     finally:
         torch.set_num_threads(n_threads)
     best_s = {index: timing.best_s for index, timing in timings.items() if timing is not None}
-    return [tagger.card.segment_s / best_s[index] if index in best_s else None for index, tagger in enumerate(taggers)]
+    audio_s = [batch_size_for(tagger) * tagger.card.segment_s for tagger in taggers]
+    return [seconds / best_s[index] if index in best_s else None for index, seconds in enumerate(audio_s)]
 
 
-def _segment_of(tagger: Tagger, plan: Plan) -> Callable[[], None]:
-    wave = torch.randn(1, round(tagger.card.segment_s * tagger.frontend.sample_rate)) * 0.1
+def _batch_of(tagger: Tagger, plan: Plan) -> Callable[[], None]:
+    n_samples = round(tagger.card.segment_s * tagger.frontend.sample_rate)
+    wave = torch.randn(batch_size_for(tagger), n_samples) * 0.1
 
     def run() -> None:
         with torch.inference_mode():
-            tagger(tagger.frontend(wave), plan)
+            tagger(tagger.hear(wave, plan), plan)
 
     run()
     return run
