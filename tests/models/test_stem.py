@@ -16,7 +16,7 @@ from audiopatch.models.card import ModelCard
 from audiopatch.models.config import FrontendConfig, HamConfig, HeadConfig, StemConfig, TransformerConfig
 from audiopatch.models.heads import JointHead
 from audiopatch.models.stem import window_of
-from audiopatch.models.student import TEACHER_HEAD, stem_student, towards_teacher
+from audiopatch.models.student import TEACHER_HEAD, stem_student, towards_teacher, without_ends_for_whole_maps
 from audiopatch.models.tagger import Tagger
 from audiopatch.reducers.plan import parse_plan
 from audiopatch.tokens import TokenGrid
@@ -113,9 +113,26 @@ def test_what_was_learnt_can_be_taken_back_by_shares(teacher, student, mel):
         student.backbone.stem.layers.load_state_dict(teacher.backbone.features[:13].state_dict())  # is never learnt
         errors = []
         for share in (0.0, 0.5, 1.0):
-            found = towards_teacher(copy.deepcopy(student), teacher, share)(mel).logits
+            found = towards_teacher(copy.deepcopy(student), teacher, ends=share, head=share)(mel).logits
             errors.append(rms(found[:, : wanted.shape[1]] - wanted))
     assert errors[0] > errors[1] > errors[2] and errors[2] < 1e-5
+
+
+@pytest.mark.parametrize("plan", ["F0T2", "F4T10", "topk:0.9@1"])
+def test_maps_of_which_nothing_was_dropped_have_ends_of_their_own(teacher, student, mel, plan, tmp_path):
+    with torch.no_grad():
+        for parameter in student.backbone.parameters():
+            parameter.add_(0.02 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
+        whole, thin = student(mel).logits, student(mel, parse_plan(plan)).logits
+        both = towards_teacher(student, teacher, ends=0.75, head=0.0)
+        assert both.card.backbone.stem.whole and not torch.allclose(both(mel).logits, whole, atol=1e-3)
+        again = both(mel, parse_plan(plan)).logits
+        save(both, tmp_path / "model", dtype=torch.float32)
+        read = load_model(tmp_path / "model", device="cpu", dtype="float32")
+        torch.testing.assert_close(read(mel).logits, both(mel).logits, atol=1e-4, rtol=1e-4)
+        if plan[0] == "F":  # of what a block drops the context took in all before
+            assert torch.equal(again, thin)
+            assert torch.equal(without_ends_for_whole_maps(both)(mel).logits, whole)
 
 
 def test_before_patchout_a_cell_takes_in_its_neighbours(student, mel):

@@ -31,8 +31,9 @@ class DistillConfig:
     ``min_cols``   its fewest columns; the most is what ``max_tokens`` allows, and in between small numbers are likelier
     ``width``, ``n_blocks``, ``n_layers``, ``context``, ``n_hidden`` the student made out of a convolutional teacher
                    (see ``models.student.stem_student``)
-    ``kept_share`` so much the teacher's own weights count in the result, where the student took layers over: they
-                   answer best without patchout, the student's under it (Wortsman et al. 2022, "WiSE-FT")
+    ``kept_in_head``, ``kept_in_ends`` so much the teacher's own weights count in the result, where the student took
+                   layers over, in the teacher's head and in the ends for maps of which nothing was dropped: they
+                   answer best without patchout, the student's under it (after Wortsman et al. 2022, "WiSE-FT")
     ``weights``    of the losses
     ``others``     weight of what every teacher after the first says
     ``lr``         of everything but the blocks' matrices, which Muon moves with ``lr_matrices``
@@ -73,7 +74,8 @@ class DistillConfig:
     weight_decay: float = 0.05
     warmup_share: float = 0.05
     ema_decay: float = 0.998
-    kept_share: float = 0.25
+    kept_in_head: float = 0.5
+    kept_in_ends: float = 0.75
     n_calibration: int = 16
     n_calibration_clips: int = 480
     save_every_s: float = 300.0

@@ -138,7 +138,7 @@ class Distillation:
         _in_layers(Standard.undo_in, self.standards.logits, last_linears(tagger.head))
         teacher = self.lessons.teachers.taggers[0]
         if self.student.keeps_layers and isinstance(teacher.backbone, MobileNet):
-            return towards_teacher(tagger, teacher, self.config.kept_share)
+            return towards_teacher(tagger, teacher, ends=self.config.kept_in_ends, head=self.config.kept_in_head)
         return tagger
 
     @torch.no_grad()

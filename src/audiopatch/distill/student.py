@@ -20,7 +20,7 @@ from audiopatch.models.config import MobileNetConfig, TransformerConfig
 from audiopatch.models.features import Features
 from audiopatch.models.heads import JointHead
 from audiopatch.models.stem import ConvolutionalStem
-from audiopatch.models.student import stem_student
+from audiopatch.models.student import stem_student, without_ends_for_whole_maps
 from audiopatch.models.tagger import Tagger
 from audiopatch.reducers.plan import Plan
 from audiopatch.tokens import MelPatches, TokenGrid
@@ -299,7 +299,10 @@ def _sizes_of(merged: Tagger, teacher: Tagger, n_others: int) -> dict[str, int]:
 def _read(student: str) -> Tagger:
     if student.endswith(".json"):
         return random_tagger(ModelCard.from_json(Path(student).expanduser().read_text(encoding="utf-8")))
-    return read_model(student)
+    found = read_model(student)
+    backbone = found.card.backbone
+    has_ends = isinstance(backbone, TransformerConfig) and backbone.stem is not None and backbone.stem.whole
+    return without_ends_for_whole_maps(found) if has_ends else found
 
 
 def _at(label: str, labels: Sequence[str]) -> int | None:

@@ -33,12 +33,14 @@ class StemConfig:
     A token is one cell of the map between them, of ``channels`` channels, for ``stride`` × ``stride`` points of the
     mel. Without a ``tail`` the transformer's own pooling ends the network. With ``context`` each cell first takes in
     what ``context`` filters per channel hear in the 5 × 5 cells around it: patchout then drops less of what was heard.
+    With ``whole`` maps of which nothing was dropped have a context, a way back and a tail of their own.
     """
 
     width: float
     n_layers: int = 13
     tail: bool = True
     context: int = 0
+    whole: bool = False
 
     @property
     def channels(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -61,7 +62,24 @@ def _take(x: Tensor, axis: int, index: list[int]) -> Tensor:
     return x.index_select(axis, torch.tensor(index, device=x.device))
 
 
-class ConvolutionalStem(nn.Module):
+class StemEnds(nn.Module):
+    """What learns to do without dropped cells: the context before they are dropped, the way back, and the tail."""
+
+    def __init__(self, config: StemConfig, dim: int):
+        super().__init__()
+        self.context: nn.Sequential | None = _context(config.channels, config.context) if config.context else None
+        if config.tail:
+            self.to_map: Linear = Linear(dim, config.channels)
+            nn.init.zeros_(self.to_map.weight)
+            nn.init.zeros_(self.to_map.bias)
+            self.tail: nn.Sequential = nn.Sequential(*mobilenet_layers(config.width)[config.n_layers :])
+
+    def in_context(self, grid: Tensor) -> Tensor:
+        """The map that the layers give, each cell with what it takes in from those around it."""
+        return grid + self.context(grid) if self.context else grid
+
+
+class ConvolutionalStem(StemEnds):
     """What lies before and after the blocks of a transformer inside a MobileNet.
 
     The map between layers ``n_layers`` and ``n_layers`` + 1 reaches the tail past the blocks; what the blocks found is
@@ -69,24 +87,19 @@ class ConvolutionalStem(nn.Module):
     """
 
     def __init__(self, config: StemConfig, dim: int):
-        super().__init__()
-        layers = mobilenet_layers(config.width)
-        self.layers: nn.Sequential = nn.Sequential(*layers[: config.n_layers])
-        self.context: nn.Sequential | None = _context(config.channels, config.context) if config.context else None
+        super().__init__(config, dim)
+        self.layers: nn.Sequential = nn.Sequential(*mobilenet_layers(config.width)[: config.n_layers])
         self.to_token: Linear = Linear(config.channels, dim)
-        if config.tail:
-            self.to_map: Linear = Linear(dim, config.channels)
-            nn.init.zeros_(self.to_map.weight)
-            nn.init.zeros_(self.to_map.bias)
-            self.tail: nn.Sequential = nn.Sequential(*layers[config.n_layers :])
+        self.whole: StemEnds | None = StemEnds(config, dim) if config.whole else None
+
+    def ends_for(self, tokens: TokenGrid) -> StemEnds:
+        """Those that fit what is left of the map."""
+        return self.whole if self.whole is not None and tokens.n_patches == math.prod(tokens.full) else self
 
     def map_of(self, mel: Tensor) -> Tensor:
-        """mel (B, n_mels, frames) -> the map (B, channels, rows, cols) that tokens are cells of."""
+        """mel (B, n_mels, frames) -> the map (B, channels, rows, cols) that tokens are cells of, before a plan drops
+        some of them."""
         return self.in_context(self.layers(mel[:, None]))
-
-    def in_context(self, grid: Tensor) -> Tensor:
-        """The map that the layers give, each cell with what it takes in from those around it."""
-        return grid + self.context(grid) if self.context else grid
 
     def enter(
         self, mel: Tensor, places: TokenGrid, window: Window | None = None, known: Tensor | None = None
@@ -96,14 +109,15 @@ class ConvolutionalStem(nn.Module):
         Without a window the map of all of ``mel`` may be ``known``.
         """
         if window is None:
-            grid = self.map_of(mel) if known is None else known
+            grid = self.ends_for(places).in_context(self.layers(mel[:, None])) if known is None else known
             return places.gather(grid.flatten(2).transpose(1, 2))
         return window.kept(self.map_of(window.read(mel))).flatten(2).transpose(1, 2)
 
     def leave(self, tokens: TokenGrid) -> Tensor:
         """Tokens after all blocks -> the tail's map (B, n_features, rows, cols), about half as many of both."""
         assert tokens.carried is not None  # enter saw to it
-        return self.tail(tokens.as_filled_grid(tokens.carried + self.to_map(tokens.patches)))
+        ends = self.ends_for(tokens)
+        return ends.tail(tokens.as_filled_grid(tokens.carried + ends.to_map(tokens.patches)))
 
 
 def _context(channels: int, filters: int) -> nn.Sequential:

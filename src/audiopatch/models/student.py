@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from audiopatch.errors import UsageError
 from audiopatch.models.card import ModelCard
 from audiopatch.models.config import HeadConfig, MobileNetConfig, StemConfig, TransformerConfig
+from audiopatch.models.stem import StemEnds
 from audiopatch.models.tagger import Tagger
 
 TEACHER_HEAD = "teacher"
@@ -108,22 +109,44 @@ def _copy_teacher(student: Tagger, teacher: Tagger, n_layers: int) -> None:
 
 
 @torch.no_grad()
-def towards_teacher(student: Tagger, teacher: Tagger, share: float) -> Tagger:
-    """Move ``student``, made by ``stem_student`` and trained, back to ``teacher`` by ``share`` (1: to its answers).
+def towards_teacher(student: Tagger, teacher: Tagger, *, ends: float, head: float) -> Tagger:
+    """``student``, made by ``stem_student`` and trained, with ends of its own for maps of which nothing was dropped.
 
-    That is what it took over behind its blocks, with the teacher's head, and what was added before and between.
+    These are moved back to ``teacher`` by the share ``ends`` (1: to its own answers): where nothing is missing there is
+    nothing to make good, and the teacher knows best; under patchout the student does. Its head, which both kinds of map
+    end in, is moved by ``head``.
     """
-    kept: Any = student.backbone.stem
-    theirs: Any = teacher.backbone
-    n_layers = len(kept.layers)
-    heads: Any = student.head.heads
-    pairs = [*zip(kept.tail, theirs.features[n_layers:], strict=True), (heads[TEACHER_HEAD], teacher.head)]
-    for mine, other in pairs:
-        for value, wanted in zip(mine.parameters(), other.parameters(), strict=True):
-            value.lerp_(wanted, share)
-    for layer in (kept.to_map, *([kept.context[-1]] if kept.context else [])):
-        layer.weight.mul_(1 - share)
-        layer.bias.mul_(1 - share)
+    stem, theirs = cast(Any, student.backbone).stem, cast(Any, teacher.backbone)
+    backbone = student.card.backbone
+    assert isinstance(backbone, TransformerConfig) and backbone.stem is not None
+    whole = StemEnds(backbone.stem, backbone.dim).to(student.device)
+    whole.load_state_dict({key: value for key, value in stem.state_dict().items() if key in whole.state_dict()})
+    _move(whole.tail, theirs.features[len(stem.layers) :], ends)
+    learnt: list[Any] = [whole.to_map, *([whole.context[-1]] if whole.context else [])]
+    for layer in learnt:
+        layer.weight.mul_(1 - ends)
+        layer.bias.mul_(1 - ends)
+    _move(cast(Any, student.head).heads[TEACHER_HEAD], teacher.head, head)
+    return _with_ends(student, whole.eval().requires_grad_(False))
+
+
+def _move(mine: nn.Module, other: nn.Module, share: float) -> None:
+    for value, wanted in zip(mine.parameters(), other.parameters(), strict=True):
+        value.lerp_(wanted, share)
+
+
+def without_ends_for_whole_maps(student: Tagger) -> Tagger:
+    """``student`` as it is trained: with the ends that it has for patchout alone."""
+    return _with_ends(student, None)
+
+
+def _with_ends(student: Tagger, whole: StemEnds | None) -> Tagger:
+    backbone = student.card.backbone
+    assert isinstance(backbone, TransformerConfig) and backbone.stem is not None
+    network: Any = student.backbone
+    network.stem.whole = whole
+    network.config = replace(backbone, stem=replace(backbone.stem, whole=whole is not None))
+    student.card = replace(student.card, backbone=network.config)
     return student
 
 
