@@ -115,15 +115,16 @@ soak: $(VENV)/.dev
 
 MUSIC ?= build/music
 BUNDLE ?= build/bundle
-SEGMENTS ?= 160000
+LEARN ?= --segments 160000
 FONT = build/font/timgm6mb-soundfont/sounds/sf2/TimGM6mb.sf2
 HELD_OUT = fretsonfire-songs-sectoid nexuiz-music starfighter-data supertux-data wesnoth-1.16-music
 
 # mma and ffmpeg (apt-get install) compose bands and play tracker modules; without them the model learns from the rest.
-# The bundle is all that a machine with a GPU needs.
+# The bundle is all that a machine with a GPU needs. To go on from the model that ships, on a CPU too:
+#   make default-model LEARN='--student audiopatch-music --finish-in 70m --set n_kept=5000 --set lr=6e-4 --set lr_matrices=1.2e-3 --set lr_kept=3e-4'
 default-model: $(BUNDLE)/.made
 	$(BIN)/audiopatch train distill $(BUNDLE) --teacher mn04_as --teacher musicnn-msd --teacher musicnn-mtt \
-	    --segments $(SEGMENTS) --resume \
+	    $(LEARN) --resume \
 	    $(HELD_OUT:%=--held-out %) -o build/default-model
 
 $(BUNDLE)/.made: $(VENV)/.dev

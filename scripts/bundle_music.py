@@ -1,6 +1,6 @@
 """Make a small bundle of a large music library: pieces of every track as Opus, for a machine without the library.
 
-    python scripts/bundle_music.py MUSIC BUNDLE --megabytes 50
+    python scripts/bundle_music.py MUSIC BUNDLE
 
 Each track gives pieces of 12 s, evenly spread, as many as its share of the size allows (long tracks more, every track
 one while there is room). Folders stay as they are, so that ``audiopatch train distill BUNDLE --held-out ...`` works as
@@ -158,8 +158,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("music", type=Path, help="where fetch_free_music.py put the packages")
     parser.add_argument("bundle", type=Path, help="where the pieces go")
-    parser.add_argument("--megabytes", type=float, default=50.0)
-    parser.add_argument("--bitrate", type=int, default=20_000)
+    parser.add_argument("--megabytes", type=float, default=200.0)
+    parser.add_argument("--bitrate", type=int, default=64_000)
     parser.add_argument("--held-out", nargs="*", default=list(HELD_OUT), help="folders that are only measured on")
     parser.add_argument("--held-out-pieces", type=int, default=150)
     return parser

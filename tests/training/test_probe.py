@@ -85,7 +85,8 @@ def test_features_are_computed_once_whatever_interrupts(open_mini, monkeypatch):
     monkeypatch.setattr(type(waves), "read", lambda self, path: asked.append(path) or read(self, path))
     again = extract(tagger, waves, (*valid, *train), (1,), **how)
     assert set(asked) == {item.path for item in (*valid, *train[1:])}  # in another order; one was there
-    np.testing.assert_array_equal(np.roll(again.stacks, -len(valid), axis=0), whole.stacks)
+    found = np.roll(again.stacks, -len(valid), axis=0)
+    np.testing.assert_allclose(found, whole.stacks, atol=1e-5, rtol=1e-4)  # in other batches, hence other kernels
 
 
 def test_the_default_model_is_probed_on_its_own_features_or_on_tokens_when_told(open_mini, tmp_path):

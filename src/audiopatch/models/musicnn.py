@@ -107,7 +107,8 @@ class PeaksOfConv(ConvReluNorm):
     def forward(self, x: Tensor) -> Tensor:
         """ReLU and norm either keep the order of a channel's values or, where the norm's weight is negative, turn it
         round: of all that the convolution gives, only its largest, or smallest, need to go through them."""
-        if self.training or torch.compiler.is_compiling() or torch.jit.is_tracing():
+        traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
+        if self.training or torch.is_grad_enabled() or traced:
             return super().forward(x).amax(dim=2)  # in training the norm's statistics are those of the whole map
         sign = torch.where(self.norm.weight < 0, -1.0, 1.0)[:, None]
         extreme = self._largest(x[:, 0], sign[..., None]) * sign
