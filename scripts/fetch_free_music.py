@@ -139,7 +139,7 @@ def fetch(package: str, folder: Path) -> int | None:
         return None
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=f".{package}-") as scratch:
-        work = Path(scratch)
+        work = Path(scratch).resolve()  # the tools run there, whatever ``folder`` is relative to
         _run(["apt-get", "download", package], work)
         _run(["dpkg-deb", "-x", str(next(work.glob("*.deb"))), "tree"], work)
         kept = work / "kept"

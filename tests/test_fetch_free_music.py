@@ -47,6 +47,22 @@ def test_a_package_that_is_there_is_not_fetched_again(tmp_path):
     assert load_script().fetch("asc-music", tmp_path) is None
 
 
+def test_a_folder_may_be_relative(tmp_path, monkeypatch):
+    script = load_script()
+    monkeypatch.chdir(tmp_path)
+
+    def run(command, where):
+        if command[0] == "apt-get":
+            (where / "x_1_all.deb").touch()
+        else:
+            assert Path(where, command[2]).exists()  # as dpkg-deb sees it, which runs there
+            (where / "tree/usr/share/doc/x").mkdir(parents=True)
+            (where / "tree/usr/share/doc/x/copyright").write_text("CC0")
+
+    monkeypatch.setattr(script, "_run", run)
+    assert script.fetch("x", Path("build/music")) == 0 and (tmp_path / "build/music/x/copyright").exists()
+
+
 def test_held_out_packages_are_in_the_list():
     script = load_script()
     assert set(script.HELD_OUT) < set(script.PACKAGES)
