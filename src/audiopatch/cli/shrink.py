@@ -27,7 +27,7 @@ def shrink(
         float | None,
         timed(
             "--repair",
-            help=f"Then let it learn from the whole model on this music for so long ({TIME_FORMS}), kept if it helps.",
+            help=f"Then let it learn from the whole model on this music, where that helps, for so long ({TIME_FORMS}).",
             rich_help_panel=o.MODEL,
         ),
     ] = None,
