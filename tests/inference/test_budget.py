@@ -60,6 +60,7 @@ class _Peak:
 
     def __init__(self):
         self.mb, self.notes, self._over = 0.0, [], threading.Event()
+        self._others = set(psutil.Process().children())  # servers of other tests, which this process started
         self._thread = threading.Thread(target=self._work)
 
     def __call__(self, event):
@@ -75,7 +76,7 @@ class _Peak:
         this = psutil.Process()
         while not self._over.wait(0.02):
             held = [this.memory_info().rss]
-            for child in this.children():
+            for child in set(this.children()) - self._others:
                 try:
                     held.append(child.memory_info().rss)
                 except psutil.Error:  # it has just gone
