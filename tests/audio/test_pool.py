@@ -20,6 +20,7 @@ from audiopatch.audio.pool import Whole, decode_tracks, decode_whole
 from audiopatch.audio.walk import walk
 from audiopatch.errors import TrackError
 from audiopatch.types import CutSpec, Decoded, Failed, Segment, Track
+from decode_workers import decode_workers
 from fabricate import bad_files, encode, music
 
 SPEC = CutSpec(sample_rate=16_000, segment_s=1.0)
@@ -29,10 +30,6 @@ def tracks_in(folder):
     names = sorted(os.listdir(os.fsencode(folder)))  # noqa: PTH208 (bytes)
     paths = [os.fsdecode(os.path.join(os.fsencode(folder), name)) for name in names]  # noqa: PTH118
     return [Track(path, str(folder), f"{n:016x}", 0, 0) for n, path in enumerate(paths)]
-
-
-def workers_of_this_process():
-    return [child for child in psutil.Process().children() if "audiopatch.audio.worker" in " ".join(child.cmdline())]
 
 
 def wait_until(condition, timeout_s=10.0):
@@ -63,7 +60,7 @@ def test_workers_give_what_decoding_here_gives(tmp_path, workers):
         for ours, reference in zip(segments, expected[track], strict=False):
             assert (ours.index, ours.start_s, ours.end_s) == (reference.index, reference.start_s, reference.end_s)
             np.testing.assert_array_equal(ours.wave, reference.wave)
-    assert workers_of_this_process() == []
+    assert decode_workers() == []
 
 
 def test_no_worker_and_no_track():
@@ -76,7 +73,7 @@ def test_a_crash_costs_one_track(tmp_path, long_track):
     ends, crashed = {}, False
     for outcome in decode_tracks([long_track, short], SPEC, workers=1, queue_segments=2):
         if isinstance(outcome, Segment) and outcome.index == 5 and not crashed:
-            os.kill(workers_of_this_process()[0].pid, signal.SIGSEGV)
+            os.kill(decode_workers()[0].pid, signal.SIGSEGV)
             crashed = True
         if not isinstance(outcome, Segment):
             assert outcome.track not in ends
@@ -91,7 +88,7 @@ def test_a_hang_costs_one_track_and_the_timeout(tmp_path, long_track):
     ends, stopped = {}, 0.0
     for outcome in decode_tracks([long_track, short], SPEC, workers=1, timeout_s=1.0, queue_segments=2):
         if isinstance(outcome, Segment) and outcome.index == 5 and not stopped:
-            os.kill(workers_of_this_process()[0].pid, signal.SIGSTOP)
+            os.kill(decode_workers()[0].pid, signal.SIGSTOP)
             stopped = time.monotonic()
         if not isinstance(outcome, Segment):
             ends[outcome.track] = outcome
@@ -113,7 +110,7 @@ def test_closing_early_leaves_nothing_behind(long_track):
     start = time.monotonic()
     outcomes.close()
     assert time.monotonic() - start < 3
-    assert workers_of_this_process() == [] and threading.active_count() < n_threads
+    assert decode_workers() == [] and threading.active_count() < n_threads
 
 
 def test_tracks_are_taken_lazily(long_track):
@@ -137,7 +134,7 @@ def test_an_error_in_the_track_list_reaches_the_caller(long_track):
 
     with pytest.raises(RuntimeError, match="the walk failed"):
         list(decode_tracks(broken(), SPEC, workers=1))
-    assert workers_of_this_process() == []
+    assert decode_workers() == []
 
 
 SCRIPT = """
@@ -185,10 +182,10 @@ def test_no_more_workers_than_are_needed(long_track):
         for _ in range(4):
             next(outcomes)
             time.sleep(0.5)
-        assert len(workers_of_this_process()) == 1
+        assert len(decode_workers()) == 1
         for _ in range(500):
             next(outcomes)
-        assert len(workers_of_this_process()) > 1
+        assert len(decode_workers()) > 1
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -7,7 +7,6 @@ import shutil
 from collections import Counter
 from pathlib import Path
 
-import psutil
 import pytest
 
 from audiopatch.audio.inputs import Inputs
@@ -15,6 +14,7 @@ from audiopatch.events import TrackDone
 from audiopatch.inference.pipeline import run_to_folder
 from audiopatch.inference.settings import Analysis, Runtime
 from audiopatch.types import Failed
+from decode_workers import decode_workers
 from mutate import mutant, seeds
 from soundness import assert_counted, assert_sound
 
@@ -41,7 +41,7 @@ class _Watch:
             self.measure()
 
     def measure(self):
-        for child in psutil.Process().children():
+        for child in decode_workers():
             try:
                 status = Path(f"/proc/{child.pid}/status").read_text()
             except OSError:  # it has just gone

@@ -15,6 +15,7 @@ from audiopatch.audio.inputs import Inputs
 from audiopatch.events import TrackDone
 from audiopatch.inference.pipeline import run_to_folder
 from audiopatch.inference.settings import Analysis, Runtime
+from decode_workers import held_by_decode_workers_bytes
 from fabricate import encode, music
 from soundness import assert_counted, assert_sound
 
@@ -35,9 +36,8 @@ class _Scales:
         if not isinstance(event, TrackDone):
             return
         if (event.counts.n_ok + event.counts.n_failed) % max(1, N_TRACKS // 200) == 0:
-            this = psutil.Process()
-            self.main_mb.append(this.memory_info().rss / 2**20)
-            self.decoders_mb.append(sum(child.memory_info().rss for child in this.children()) / 2**20)
+            self.main_mb.append(psutil.Process().memory_info().rss / 2**20)
+            self.decoders_mb.append(held_by_decode_workers_bytes() / 2**20)
 
 
 def _library(folder: Path) -> None:

@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from audiopatch.events import Finished, Planned
+from decode_workers import decode_workers
 from soundness import assert_counted, assert_same, assert_sound
 
 N_LONG = 12
@@ -86,18 +87,17 @@ class _KillWorkers:
     def _work(self):
         chance = random.Random(1)
         while not self._over.wait(chance.uniform(0, 2 * self._every_s)):
-            for child in psutil.Process().children():
-                if self._is_at_work(child):
-                    os.kill(child.pid, signal.SIGKILL)
+            for worker in decode_workers():
+                if self._is_at_work(worker):
+                    os.kill(worker.pid, signal.SIGKILL)
                     self.n_killed += 1
 
     @staticmethod
-    def _is_at_work(child: psutil.Process) -> bool:
+    def _is_at_work(worker: psutil.Process) -> bool:
         """Its stderr goes nowhere once it is ready; before, it would be a machine on which no decoder starts."""
         try:
-            is_worker = "audiopatch.audio.worker" in " ".join(child.cmdline())
-            return is_worker and os.readlink(f"/proc/{child.pid}/fd/2") == os.devnull  # noqa: PTH115
-        except (psutil.Error, OSError):
+            return os.readlink(f"/proc/{worker.pid}/fd/2") == os.devnull  # noqa: PTH115
+        except OSError:
             return False
 
 

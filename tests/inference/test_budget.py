@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 
-import psutil
 import pytest
 
 from audiopatch.audio.inputs import Inputs
@@ -15,6 +14,7 @@ from audiopatch.inference.pipeline import run_to_folder
 from audiopatch.inference.settings import Analysis, Runtime, megabytes
 from audiopatch.tables.compaction import PART_BYTES
 from audiopatch.zoo import load_model
+from decode_workers import held_by_decode_workers_bytes
 from fabricate import bad_files
 
 ANALYSIS = Analysis(model="tiny-random")
@@ -60,7 +60,6 @@ class _Peak:
 
     def __init__(self):
         self.mb, self.notes, self._over = 0.0, [], threading.Event()
-        self._others = set(psutil.Process().children())  # servers of other tests, which this process started
         self._thread = threading.Thread(target=self._work)
 
     def __call__(self, event):
@@ -73,15 +72,8 @@ class _Peak:
             self._thread.join()
 
     def _work(self):
-        this = psutil.Process()
         while not self._over.wait(0.02):
-            held = [this.memory_info().rss]
-            for child in set(this.children()) - self._others:
-                try:
-                    held.append(child.memory_info().rss)
-                except psutil.Error:  # it has just gone
-                    continue
-            self.mb = max(self.mb, sum(held) / 1e6)
+            self.mb = max(self.mb, held_mb() + held_by_decode_workers_bytes() / 1e6)
 
 
 def test_a_run_over_good_and_hostile_files_stays_within(tmp_path):
