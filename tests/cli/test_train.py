@@ -123,6 +123,8 @@ def test_the_list_names_every_row_with_its_result():
     assert all(figure["where"].startswith("MAEST, table 4") for figure in figures)
     table = run("train", "--list").stdout
     assert all(name in table for name in found)
+    (longest,) = (line for line in table.splitlines() if "speech-commands-topk-intensity-audiomae" in line)
+    assert "TopK by intensity" in longest and "accuracy 0.9818" in longest
 
 
 @pytest.mark.parametrize(

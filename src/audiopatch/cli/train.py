@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -326,15 +327,18 @@ def _print_recipes(*, as_json: bool) -> None:
         return
     from rich.table import Table
 
-    console = rich_console(stderr=False)
-    for paper, rows in groupby(recipes().values(), key=lambda found: found.paper):
+    console = rich_console(stderr=False, width=None if sys.stdout.isatty() else 120)
+    for paper, found in groupby(recipes().values(), key=lambda found: found.paper):
+        rows = list(found)
+        named = all(row.name.startswith(row.config.dataset) for row in rows)  # 80 columns have no room to repeat it
         grid = Table(title=paper or "Your own labels and others, on the default model", box=None, title_justify="left")
         grid.add_column("recipe", no_wrap=True, style="bold")
-        grid.add_column("dataset", no_wrap=True)
+        if not named:
+            grid.add_column("dataset", no_wrap=True)
         grid.add_column("experiment")
         grid.add_column("published", no_wrap=True)
-        for found in rows:
-            grid.add_row(found.name, found.config.dataset, found.title, _published(found))
+        for row in rows:
+            grid.add_row(row.name, *([] if named else [row.config.dataset]), row.title, _published(row))
         console.print(grid)
         console.print()
     console.print("Each runs as: audiopatch train RECIPE --data-dir DIR (folds: --fold all)")
