@@ -19,12 +19,13 @@ from audiopatch.bench.compare import compare_models
 from audiopatch.bench.contender import Case, from_tagger
 from audiopatch.bench.quality import Unreduced
 from audiopatch.cli.main import app
+from audiopatch.distill.augment_wave import resample_fft
 from audiopatch.distill.config import DistillConfig
 from audiopatch.distill.library import Library
 from audiopatch.distill.repair import SETTINGS, repair
 from audiopatch.distill.shrink import Worth, choose, measure, shrink_to_folder
-from audiopatch.distill.student import Student, ranked_of
-from audiopatch.distill.teacher import Answer, Standards, Teachers
+from audiopatch.distill.student import Student, new_student, ranked_of
+from audiopatch.distill.teacher import Standards, Teachers
 from audiopatch.inference.clips import real_segments
 from audiopatch.models.card import ModelCard
 from audiopatch.models.config import FrontendConfig, HamConfig, HeadConfig, TransformerConfig
@@ -271,19 +272,36 @@ def test_a_repair_is_kept_where_it_helps(folder, monkeypatch, helps):
     assert is_old == (not helps)
 
 
-def test_what_is_cut_out_of_its_teacher_starts_with_the_features_that_it_has():
-    """Where nothing was cut, all of its losses begin at zero."""
-    teacher = small(TINY)
-    student = shrunk(teacher, Remainder.all_of(TINY.backbone))
-    teachers, mel = Teachers([teacher]), mel_of(teacher)
-    mels = torch.cat([mel, 0.5 * mel, mel.flip(2)])
-    features = teacher.backbone(mels)
-    answer = Answer(features.pooled @ torch.eye(128)[:, :10], features.pooled, features.tokens.as_grid().mean(dim=2))
+def test_a_repair_of_one_row_of_patches_is_refused_with_the_shrunk_model_kept(folder):
+    """Patches of Dasheng span all frequencies: no plan that drops rows, which a repair is measured under, fits it."""
+    one_row = small(NETWORKS["dasheng"])
+    assert one_row.card.backbone.grid[0] == 1
+    native.save(one_row, Path("one-row"))
+    goal = 0.8 * cost_of(one_row.card).macs / 1e9
+    command = ["shrink", "music", "-m", "one-row", "--gmacs", str(goal), "--repair", "3s", "-o", "less"]
+    done = CliRunner().invoke(app, [*command, "--device", "cpu"])
+    assert done.exit_code == 2 and "one-row has one row of patches" in " ".join(done.output.split())
+    assert cost_of(load_model("less/shrunk", device="cpu").card).macs <= goal * 1e9
+    assert not Path("less/model").exists() and not Path("less/pieces").exists()
+
+
+@pytest.mark.parametrize("card", [TINY, NETWORKS["stem"]], ids=["patches", "stem"])
+def test_what_is_cut_out_of_its_teacher_starts_with_the_features_that_it_has(card, tmp_path):
+    """Where nothing was cut, all of its losses begin at zero, also those of whole maps that have ends of their own."""
+    teacher = small(card)
+    native.save(shrunk(teacher, Remainder.all_of(teacher.card.backbone)), tmp_path)
+    student = new_student(str(tmp_path), [teacher], DistillConfig(max_s=1), name="less")
+    assert student.card.backbone == teacher.card.backbone
+    teachers = Teachers([teacher])
+    wave = torch.randn(6, 16_000, generator=torch.Generator().manual_seed(3)).cumsum(dim=1) * 0.01
+    answer = teachers(wave, 16_000)
     standards = Standards.measure([answer])
-    learner = Student(student, teachers)
+    learner = Student(student, teachers).eval()
     learner.start_as_part(standards)
+    mels = student.frontend(resample_fft(wave, 16_000, student.frontend.sample_rate))
     losses = learner.losses(mels, [parse_plan("F0T0")], answer, standards)
-    assert losses["features"] < 1e-8 and losses["timeline"] < 1e-8
+    assert losses["features"] < 1e-6 and losses["timeline"] < 1e-6
+    assert learner.losses(mels, [parse_plan("F0T2")], answer, standards)["timeline"].isfinite()
 
 
 @pytest.mark.parametrize(("gmacs", "model", "why"), [

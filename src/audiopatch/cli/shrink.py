@@ -62,7 +62,7 @@ def shrink(
     with showing(quiet=quiet) as observer:
         made = shrink_to_folder(music, place, gmacs=gmacs, observer=observer, **how)
     tell = (lambda text: None) if quiet else say
-    tell(f"{len(made.heads)} blocks with {', '.join(map(str, made.heads))} heads")
+    tell(f"heads of blocks 1 to {len(made.heads)}: {', '.join(map(str, made.heads))}")
     tell(
         f"{made.whole_macs / 1e9:.3g} to {made.macs / 1e9:.3g} G-MACs a segment, "
         f"{made.whole_n_params / 1e6:.3g} to {made.n_params / 1e6:.3g} M parameters"

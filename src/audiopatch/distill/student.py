@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -41,7 +42,8 @@ class Student(nn.Module):
     def __init__(self, tagger: Tagger, teachers: Teachers, *, others: float = 1.0):
         super().__init__()
         self.tagger = tagger
-        n_features = tagger.card.backbone.n_features
+        backbone = tagger.card.backbone
+        assert isinstance(backbone, TransformerConfig)  # as every student is
         self.keeps_layers: bool = isinstance(tagger.head, JointHead)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # as ``Teachers`` are
         self._groups = [
@@ -50,8 +52,8 @@ class Student(nn.Module):
             if classes
         ]
         if not self.keeps_layers:
-            self.to_features: nn.Linear = nn.Linear(n_features, teachers.n_features)
-            self.to_timeline: nn.Linear = nn.Linear(n_features, teachers.n_features)
+            self.to_features: nn.Linear = nn.Linear(backbone.n_features, teachers.n_features)
+            self.to_timeline: nn.Linear = nn.Linear(backbone.n_along, teachers.n_along)
 
     @torch.no_grad()
     def start_as_part(self, standards: Standards) -> None:
@@ -127,13 +129,16 @@ class Student(nn.Module):
         self, features: Features, tokens: TokenGrid, standards: Standards, length: int
     ) -> tuple[Tensor, Tensor]:
         """What it says along time (B, K, E), and about which places (K,) on the teacher's time line of ``length``: the
-        middles of the columns that were kept, or every second of them where a tail halves them as the teacher does."""
+        middles of the columns that were kept, or every second of them where a tail halves them."""
         n_rows, n_cols = tokens.rectangle()
         column = tokens.cell[0].unflatten(0, (n_rows, n_cols))[0] % tokens.full[1]
-        if features.map is not None:
-            return standards.timeline(features.map.mean(dim=2).float().transpose(1, 2)), column[::2] / 2
-        said = self.to_timeline(tokens.as_grid().mean(dim=2).transpose(1, 2)).float()
-        return said, (column + 0.5) / tokens.full[1] * length - 0.5
+        if features.map is None:
+            along, place, n_places = tokens.as_grid(), column, tokens.full[1]
+        else:
+            along, place, n_places = features.map, column[::2] / 2, math.ceil(tokens.full[1] / 2)
+        along = along.mean(dim=2).transpose(1, 2)
+        said = standards.timeline(along.float()) if self.keeps_layers else self.to_timeline(along).float()
+        return said, (place + 0.5) / n_places * length - 0.5
 
 
 _BEND = 2.0  # standard deviations from which an error counts linearly: a few wild targets must not rule the loss
@@ -225,15 +230,17 @@ def new_student(student: str | None, taggers: Sequence[Tagger], config: DistillC
         label_set = JOINT if others else first.card.labels
         made.card = replace(made.card, name=name, labels=label_set, licence="", paper=paper)
         if before and goes_on:
-            take_parts_of(before.to(first.device), made)
+            take_parts_of(_as_trained(before).to(first.device), made)
         return made
     theirs = tuple(label for tagger in taggers for label in tagger.labels)
     labels: Sequence[str] = before.labels
+    known = labels == theirs or all(_at(label, theirs) is not None for label in labels)
+    if not known or before.weights_sha256 == "random":
+        before = _as_trained(before)
     card = replace(
         before.card, name=name, weights=None, scores={}, thresholds=(), licence="", multilabel=first.card.multilabel,
         paper=paper,
     )  # fmt: skip
-    known = labels == theirs or all(_at(label, theirs) is not None for label in labels)
     if not known:
         labels = theirs
         label_set = JOINT if others else first.card.labels
@@ -299,10 +306,14 @@ def _sizes_of(merged: Tagger, teacher: Tagger, n_others: int) -> dict[str, int]:
 def _read(student: str) -> Tagger:
     if student.endswith(".json"):
         return random_tagger(ModelCard.from_json(Path(student).expanduser().read_text(encoding="utf-8")))
-    found = read_model(student)
-    backbone = found.card.backbone
+    return read_model(student)
+
+
+def _as_trained(tagger: Tagger) -> Tagger:
+    """Without ends for whole maps, which are made of those for patchout at the end of a run from a MobileNet."""
+    backbone = tagger.card.backbone
     has_ends = isinstance(backbone, TransformerConfig) and backbone.stem is not None and backbone.stem.whole
-    return without_ends_for_whole_maps(found) if has_ends else found
+    return without_ends_for_whole_maps(tagger) if has_ends else tagger
 
 
 def _at(label: str, labels: Sequence[str]) -> int | None:

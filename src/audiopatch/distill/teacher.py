@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from audiopatch.distill.augment_wave import resample_fft
+from audiopatch.models.config import TransformerConfig
 from audiopatch.models.mobilenet import MobileNet
 from audiopatch.models.processor import best_float
 from audiopatch.models.tagger import Tagger
@@ -118,6 +119,12 @@ class Teachers:
     @property
     def n_features(self) -> int:
         return self.taggers[0].card.backbone.n_features
+
+    @property
+    def n_along(self) -> int:
+        """Features of each step of the first one's timeline."""
+        backbone = self.taggers[0].card.backbone
+        return backbone.n_along if isinstance(backbone, TransformerConfig) else backbone.n_features
 
     @property
     def owners(self) -> tuple[int, ...]:

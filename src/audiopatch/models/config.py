@@ -120,6 +120,11 @@ class TransformerConfig:
         return n_tokens * self.dim + (self.stem.n_features if self.stem else 0)
 
     @property
+    def n_along(self) -> int:
+        """Features of each step of time: those of a tail's map, or of the patch tokens."""
+        return self.stem.n_features if self.stem and self.stem.tail else self.dim
+
+    @property
     def stack_index(self) -> list[int]:
         """Where the tokens that ``stack`` names lie in ``TokenGrid.stack()``."""
         names = (*("cls", "dist")[: self.prefix], "avg")
