@@ -49,6 +49,30 @@ def test_joined_files_are_read_to_their_end(tmp_path, extension):
     assert measured(joined, whole=False)[0] == measured(joined, whole=True)[0] == pytest.approx(6.0, abs=0.1)
 
 
+def test_a_file_that_ends_within_the_packet_before_its_last_one(tmp_path):
+    """Short sounds of games do: FFmpeg gives their last packet a negative duration, as a number without sign."""
+    path = encode(tmp_path / "a.ogg", music(0.5))
+    data = bytearray(path.read_bytes())
+    last = data.rindex(b"OggS")
+    n_samples = int.from_bytes(data[last + 6 : last + 14], "little")
+    data[last + 6 : last + 14] = (n_samples - 3000).to_bytes(8, "little")
+    data[last + 22 : last + 26] = bytes(4)
+    data[last + 22 : last + 26] = _checksum(data[last:]).to_bytes(4, "little")
+    path.write_bytes(data)
+    for whole in (False, True):
+        assert measured(path, whole=whole)[0] == pytest.approx(n_samples / 44_100, abs=0.1)
+
+
+def _checksum(page: bytes) -> int:
+    """Of an Ogg page whose own field is zero (RFC 3533, section 6)."""
+    value = 0
+    for byte in page:
+        value ^= byte << 24
+        for _ in range(8):
+            value = (value << 1 ^ (0x04C11DB7 if value >> 31 else 0)) & 0xFFFFFFFF
+    return value
+
+
 @pytest.mark.parametrize(
     ("serials", "is_one"),
     [
