@@ -101,6 +101,12 @@ class TokenGrid:
             return self.home[1]
         return self.rectangle()
 
+    @property
+    def last_rows(self) -> Tensor:
+        """(B, rows): which rows of the full grid the last rectangle has, in each clip."""
+        cell = self.cell if self.layout is not None or self.home is None else self.home[0]
+        return cell.unflatten(1, self.last_rectangle)[:, :, 0] // self.full[1]
+
     def as_grid(self) -> Tensor:
         """(B, D, rows, cols) of the current rectangle; a ragged grid is a UsageError."""
         return self.patches.transpose(1, 2).unflatten(2, self.rectangle())

@@ -17,6 +17,7 @@ from audiopatch.distill.calibrate import calibrate, fit_affine, last_linears
 from audiopatch.distill.config import RANDOM, DistillConfig
 from audiopatch.distill.distill import Distillation
 from audiopatch.distill.kept import KeptLessons
+from audiopatch.distill.lessons import Lesson
 from audiopatch.distill.pieces import Pieces, PieceWriter
 from audiopatch.distill.student import JOINT, Student, learnt, new_student, start_well
 from audiopatch.distill.teacher import Answer, Standard, Standards, Teachers
@@ -190,12 +191,11 @@ def test_losses_vanish_for_a_student_that_says_the_same(pieces):
         features = student.tagger.backbone(mel)
         columns = student.to_timeline(features.tokens.as_grid().mean(2).transpose(1, 2)).transpose(1, 2)
         answer = Answer(student.tagger.head(features.pooled), student.to_features(features.pooled), columns)
-        losses = student.losses(mel, [NO_REDUCTION], answer, AS_THEY_ARE)
+        losses = student.losses(Lesson(mel, (NO_REDUCTION,), answer), AS_THEY_ARE)
         assert all(loss < 1e-10 for loss in losses.values())
         # the columns that patchout leaves are held against their own place in time
-        dropped = student.losses(
-            mel, [parse_plan("F0T3")], replace(answer, timeline=torch.zeros_like(columns)), AS_THEY_ARE
-        )
+        moved = replace(answer, timeline=torch.zeros_like(columns))
+        dropped = student.losses(Lesson(mel, (parse_plan("F0T3"),), moved), AS_THEY_ARE)
         assert dropped["timeline"] > 1e-4
 
 
@@ -387,12 +387,12 @@ def test_a_student_made_of_its_teacher_begins_as_it_and_learns_what_others_say(p
     answer = teachers(wave, 32_000)
     with torch.no_grad():
         assert torch.allclose(work.result()(mel).logits[:, :10], answer.logits[:, :10], atol=1e-3)
-        losses = work.student.train().losses(mel, [NO_REDUCTION], answer, work.standards)
+        losses = work.student.train().losses(Lesson(mel, (NO_REDUCTION,), answer), work.standards)
     assert losses["features"] < 1e-5 and losses["timeline"] < 1e-5
     layers = copy.deepcopy(work.student.tagger.backbone.stem.layers.state_dict())
     work.run()
     with torch.no_grad():
-        learnt_now = work.student.train().losses(mel, [NO_REDUCTION], answer, work.standards)
+        learnt_now = work.student.train().losses(Lesson(mel, (NO_REDUCTION,), answer), work.standards)
     assert learnt_now["logits"] < losses["logits"] and learnt_now["ranking"] < losses["ranking"]
     after = work.student.tagger.backbone.stem.layers.state_dict()
     assert all(torch.equal(after[key], layers[key]) for key in after if "running" in key)  # its statistics stay
@@ -401,13 +401,17 @@ def test_a_student_made_of_its_teacher_begins_as_it_and_learns_what_others_say(p
 
 def test_layers_that_are_to_stay_do_not_move(pieces, tmp_path):
     taggers = two_teachers()[:1]
-    config = replace(CONFIG, max_segments=8, width=64, lr_stem=0.0)
+    config = replace(CONFIG, max_segments=8, width=64, lr_stem=0.0, crop=((0.0, 1.0),), n_kept=4)
     files = RunFolder(tmp_path)
     files.start(config, resume=True)
     student = new_student(None, taggers, config, name="mine")
     work = Distillation(Teachers(taggers), student, pieces, files, config)
     before = copy.deepcopy(work.student.tagger.state_dict())
     work.run()
+    with torch.no_grad():  # so what they hear is kept beside the crops, in half precision
+        kept = KeptLessons(work.lessons, files.kept, 1, work.student.frozen_stem)(5, 1.0)
+        wanted = student.backbone.stem.layers(kept.mel[:, None])
+    torch.testing.assert_close(kept.stem_map, wanted, atol=0.02, rtol=0.02)
     after = work.student.tagger.state_dict()
     moved = {key for key in after if not torch.equal(after[key], before[key])}
     assert not any(key.startswith("backbone.stem.layers.") for key in moved)

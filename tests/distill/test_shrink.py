@@ -21,6 +21,7 @@ from audiopatch.bench.quality import Unreduced
 from audiopatch.cli.main import app
 from audiopatch.distill.augment_wave import resample_fft
 from audiopatch.distill.config import DistillConfig
+from audiopatch.distill.lessons import Lesson
 from audiopatch.distill.library import Library
 from audiopatch.distill.repair import SETTINGS, repair
 from audiopatch.distill.shrink import Worth, choose, measure, shrink_to_folder
@@ -299,9 +300,9 @@ def test_what_is_cut_out_of_its_teacher_starts_with_the_features_that_it_has(car
     learner = Student(student, teachers).eval()
     learner.start_as_part(standards)
     mels = student.frontend(resample_fft(wave, 16_000, student.frontend.sample_rate))
-    losses = learner.losses(mels, [parse_plan("F0T0")], answer, standards)
+    losses = learner.losses(Lesson(mels, (parse_plan("F0T0"),), answer), standards)
     assert losses["features"] < 1e-6 and losses["timeline"] < 1e-6
-    assert learner.losses(mels, [parse_plan("F0T2")], answer, standards)["timeline"].isfinite()
+    assert learner.losses(Lesson(mels, (parse_plan("F0T2"),), answer), standards)["timeline"].isfinite()
 
 
 @pytest.mark.parametrize(("gmacs", "model", "why"), [

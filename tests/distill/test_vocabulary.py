@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from audiopatch.distill.config import DistillConfig
+from audiopatch.distill.lessons import Lesson
 from audiopatch.distill.student import Student, new_student, starts_heads_anew
 from audiopatch.distill.teacher import Standards, Teachers
 from audiopatch.distill.vocabulary import MUSIC, Mixing, Together, in_vocabulary, names_in, tags_of
@@ -118,7 +119,7 @@ def test_a_finished_student_may_learn_from_a_finished_one(tmp_path):
     mel = made.frontend(torch.randn(2, 32_000) * 0.1)
     teacher, learner = Teachers([made]), Student(again.requires_grad_(True), Teachers([made]))
     answer = teacher(torch.randn(2, 32_000) * 0.1, 32_000)
-    losses = learner.losses(mel, [parse_plan("F0T2")], answer, Standards.measure([answer]))
+    losses = learner.losses(Lesson(mel, (parse_plan("F0T2"),), answer), Standards.measure([answer]))
     assert {"features", "timeline", "logits"} <= set(losses)
     assert all(loss.isfinite() for loss in losses.values())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from audiopatch.errors import UsageError
 from audiopatch.models.card import ModelCard
 from audiopatch.models.config import FrontendConfig, HamConfig, HeadConfig, StemConfig, TransformerConfig
 from audiopatch.models.heads import JointHead
-from audiopatch.models.stem import window_of
+from audiopatch.models.stem import DroppedRows, window_of
 from audiopatch.models.student import TEACHER_HEAD, stem_student, towards_teacher, without_ends_for_whole_maps
 from audiopatch.models.tagger import Tagger
 from audiopatch.reducers.plan import parse_plan
@@ -82,16 +83,16 @@ def test_at_step_0_it_is_the_teacher(teacher, student, mel):
     assert student.labels == (*teacher.labels, "happy", "sad", "60s", "70s", "80s")
 
 
-def thinned(teacher: Tagger, mel: torch.Tensor, rows: slice, cols: list[int]) -> torch.Tensor:
-    """The logits where the teacher's own map after layer 13 loses all other rows and columns."""
+def thinned(teacher: Tagger, mel: torch.Tensor, rows: Sequence[int], cols: Sequence[int]) -> torch.Tensor:
+    """The logits where the teacher's own map after layer 13 has these rows and columns alone."""
     layers = teacher.backbone.features
     with torch.no_grad():
-        return teacher.head(layers[13:](layers[:13](mel[:, None])[:, :, rows][..., cols]).mean(dim=(2, 3)))
+        return teacher.head(layers[13:](layers[:13](mel[:, None])[:, :, list(rows)][..., list(cols)]).mean(dim=(2, 3)))
 
 
 def test_at_step_0_a_plan_thins_the_teachers_own_map(teacher, student, mel):
     found = student(mel, parse_plan("F0T2")).logits[:, :8]
-    torch.testing.assert_close(found, thinned(teacher, mel, slice(None), list(range(0, 32, 2))), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(found, thinned(teacher, mel, range(8), range(0, 32, 2)), atol=1e-5, rtol=1e-5)
     assert not torch.allclose(found, teacher(mel).logits, atol=1e-2)
 
 
@@ -135,6 +136,35 @@ def test_maps_of_which_nothing_was_dropped_have_ends_of_their_own(teacher, stude
             assert torch.equal(without_ends_for_whole_maps(both)(mel).logits, whole)
 
 
+@pytest.mark.parametrize(("plan", "cols"), [("F3T0", range(32)), ("F3T2", range(0, 32, 2))])
+def test_dropped_rows_come_back_as_their_neighbours_before_anything_is_learnt(teacher, student, mel, plan, cols):
+    found = student(mel, parse_plan(plan)).logits[:, :8]
+    torch.testing.assert_close(found, thinned(teacher, mel, [1, 1, 2, 3, 4, 5, 5, 5], cols), atol=1e-5, rtol=1e-5)
+
+
+def test_what_was_kept_of_a_map_stays_and_each_clip_has_rows_of_its_own():
+    guess = DroppedRows(channels=3, n_rows=4)
+    kept, rows = torch.randn(2, 3, 2, 5), torch.tensor([[0, 2], [1, 3]])
+    torch.nn.init.normal_(guess.from_column.weight)
+    with torch.no_grad():
+        found = guess(kept, rows)
+        for clip in range(2):
+            assert torch.equal(found[clip, :, rows[clip]], kept[clip])
+            assert torch.equal(found[clip : clip + 1], guess(kept[clip : clip + 1], rows[clip : clip + 1]))
+            column = kept[clip].new_zeros(3, 4, 5)  # by hand, the row next to the last kept one
+            column[:, rows[clip]] = kept[clip]
+            row = 3 if clip == 0 else 2
+            near = {3: 2, 2: 1}[row]
+            weight = guess.from_column.weight.view(4, 3, 4, 3)[row]
+            wanted = column[:, near] + torch.einsum("crd,drt->ct", weight, column)
+            torch.testing.assert_close(found[clip, :, row], wanted)
+
+
+@pytest.mark.parametrize("plan", ["F3T2", "adaptive:F3T9@1", "F3T2+topk:0.7@1", "structured:F3T9"])
+def test_a_tail_hears_all_rows_under_any_plan(student, mel, plan):
+    assert student.backbone(mel, parse_plan(plan), seeds=SEEDS).map.shape[2] == 4
+
+
 def test_before_patchout_a_cell_takes_in_its_neighbours(student, mel):
     """Of every second column alone, a sound in the others is heard through the context, and in no other way."""
     heard = []
@@ -152,7 +182,7 @@ def test_what_lies_beyond_the_halo_matters_little(mn04, music, plan):
     """Reading it, too, moves the logits by less than half of what the plan itself does."""
     rows, cols = parse_plan(plan)[0].lines(8, 63)
     whole = mn04(music).logits
-    exact = thinned(mn04, music, slice(rows[0], rows[-1] + 1), cols)
+    exact = thinned(mn04, music, [min(max(row, rows[0]), rows[-1]) for row in range(8)], cols)
     found = stem_student(mn04, n_blocks=1).eval()(music, parse_plan(plan)).logits
     assert rms(found - exact) < 0.5 * rms(exact - whole)
 
@@ -176,7 +206,8 @@ def test_every_part_gets_a_gradient(student, mel, plan):
     still = {
         name for name, parameter in student.named_parameters() if parameter.grad is None or not parameter.grad.any()
     }
-    assert not still
+    guessing = {name for name, _ in student.named_parameters() if "dropped_rows" in name}
+    assert still == (set() if plan == "F1T2" else guessing)  # the other plans drop no row
 
 
 def test_it_learns_in_bfloat16_and_its_tail_sees_reduced_maps(student, mel):

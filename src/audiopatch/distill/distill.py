@@ -89,7 +89,7 @@ class Distillation:
         """Train to the end, or until ``stop``, which is False; a checkpoint is saved now and then, and at the end."""
         losses: list[dict[str, Tensor]] = []
         saved_s, n_threads = self.elapsed_s, torch.get_num_threads()
-        lessons = KeptLessons(self.lessons, self.folder.kept, self.n_kept_steps) if self.n_kept_steps else self.lessons
+        lessons = self._lessons()
         with _second_thread(self.device) as ahead:
             lesson = ahead.submit(lessons, self.step, self.progress)
             while self.progress < 1 and not stop():
@@ -112,12 +112,17 @@ class Distillation:
         self.save()
         return self.progress >= 1
 
+    def _lessons(self) -> Lessons | KeptLessons:
+        if not self.n_kept_steps:
+            return self.lessons
+        return KeptLessons(self.lessons, self.folder.kept, self.n_kept_steps, self.student.frozen_stem)
+
     def learn(self, lesson: Lesson) -> dict[str, Tensor]:
         """One step on one batch. The losses by name, and their weighted sum as "loss"."""
         torch.manual_seed(self.config.seed + self.step)  # the random run of time positions (PaSST)
         self.student.train()
         with native_autocast(self.device):
-            losses = self.student.losses(lesson.mel, lesson.plans, lesson.answer, self.standards)
+            losses = self.student.losses(lesson, self.standards)
         loss = torch.stack([weight * losses[name] for name, weight in self.config.weights if name in losses]).sum()
         loss.backward()
         nn.utils.clip_grad_norm_(self.student.parameters(), 1.0)

@@ -21,11 +21,13 @@ from audiopatch.reducers.plan import Plan, parse_plan
 
 @dataclass(frozen=True)
 class Lesson:
-    """The student's mel (B, n_mels, frames), the patchouts it is heard under, the teachers' Answer to that audio."""
+    """The student's mel (B, n_mels, frames), the patchouts it is heard under, the teachers' Answer to that audio, and
+    what a stem that does not learn makes of all of the mel, where that is known."""
 
     mel: Tensor
     plans: tuple[Plan, ...]
     answer: Answer
+    stem_map: Tensor | None = None
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from audiopatch.distill.config import DistillConfig
+from audiopatch.distill.lessons import Lesson
 from audiopatch.distill.teacher import Answer, Standards, Teachers
 from audiopatch.distill.vocabulary import take_parts_of
 from audiopatch.errors import UsageError
@@ -23,7 +24,6 @@ from audiopatch.models.heads import JointHead
 from audiopatch.models.stem import ConvolutionalStem
 from audiopatch.models.student import stem_student, without_ends_for_whole_maps
 from audiopatch.models.tagger import Tagger
-from audiopatch.reducers.plan import Plan
 from audiopatch.tokens import MelPatches, TokenGrid
 from audiopatch.zoo.labels import group_of, load_terms, split_label
 from audiopatch.zoo.load import random_tagger, read_model
@@ -70,36 +70,41 @@ class Student(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.BatchNorm2d | nn.Dropout):
                 module.eval()
-        if self.keeps_layers and not self._stem_learns:
-            cast(ConvolutionalStem, self.tagger.backbone.stem).layers.eval()  # as fast as at inference
+        if self.frozen_stem is not None:
+            self.frozen_stem.eval()  # as fast as at inference
         return self
 
     @property
-    def _stem_learns(self) -> bool:
-        stem = cast(ConvolutionalStem, self.tagger.backbone.stem)
-        return any(parameter.requires_grad for parameter in stem.layers.parameters())
+    def frozen_stem(self) -> nn.Sequential | None:
+        """The layers before the blocks, where the student has such of its teacher's and they do not learn."""
+        if not self.keeps_layers:
+            return None
+        layers = cast(ConvolutionalStem, self.tagger.backbone.stem).layers
+        return None if any(parameter.requires_grad for parameter in layers.parameters()) else layers
 
-    def losses(self, mel: Tensor, plans: Sequence[Plan], answer: Answer, standards: Standards) -> dict[str, Tensor]:
-        """mel (B, n_mels, frames) and the answer to it -> errors, each the mean over ``plans``.
+    def losses(self, lesson: Lesson, standards: Standards) -> dict[str, Tensor]:
+        """Errors, each the mean over the lesson's plans.
 
         The squared ones are in standards, about 1 at the start. "ranking" compares whole answers instead of single
         classes: the divergence between the two softmaxes over a teacher's classes in its own units (Hinton et al.
         2015), which minds most what the teacher is sure of. "scores" is the divergence of the classes' own yes and no,
         summed over classes.
         """
-        known = self._stem_map(mel)
-        wanted = standards(answer)
-        heard = (self.tagger.backbone(mel, plan, stem_map=known) for plan in plans)
-        found = [self._losses(features, answer, wanted, standards) for features in heard]
+        known = self._in_context(lesson)
+        wanted = standards(lesson.answer)
+        heard = (self.tagger.backbone(lesson.mel, plan, stem_map=known) for plan in lesson.plans)
+        found = [self._losses(features, lesson.answer, wanted, standards) for features in heard]
         return {name: torch.stack([losses[name] for losses in found]).mean() for name in found[0]}
 
-    def _stem_map(self, mel: Tensor) -> Tensor | None:
+    def _in_context(self, lesson: Lesson) -> Tensor | None:
         """What a stem hears, once for all plans."""
         if not self.keeps_layers:
             return None
         stem: Any = self.tagger.backbone.stem
-        with torch.set_grad_enabled(self._stem_learns):
-            grid = stem.layers(mel[:, None])
+        grid = lesson.stem_map
+        if grid is None:
+            with torch.set_grad_enabled(self.frozen_stem is None):
+                grid = stem.layers(lesson.mel[:, None])
         return stem.in_context(grid)
 
     def _losses(self, features: Features, answer: Answer, wanted: Answer, standards: Standards) -> dict[str, Tensor]:

@@ -158,7 +158,10 @@ def take_parts_of(merged: Tagger, student: Tagger) -> None:
     parts: list[Any] = list(student.head.heads.values())
     source: Any = merged.head
     try:
-        student.backbone.load_state_dict(merged.backbone.state_dict())
+        backbone = merged.backbone.state_dict()
+        anew = "stem.dropped_rows."  # which older ones had not
+        fresh = {key: value for key, value in student.backbone.state_dict().items() if key.startswith(anew)}
+        student.backbone.load_state_dict({**fresh, **backbone})
         rows = source[0].weight.split([part[0].out_features for part in parts])
         biases = source[0].bias.split([part[0].out_features for part in parts])
     except (RuntimeError, AttributeError, TypeError) as error:

@@ -34,6 +34,7 @@ class StemConfig:
     mel. Without a ``tail`` the transformer's own pooling ends the network. With ``context`` each cell first takes in
     what ``context`` filters per channel hear in the 5 × 5 cells around it: patchout then drops less of what was heard.
     With ``whole`` maps of which nothing was dropped have a context, a way back and a tail of their own.
+    With ``all_rows`` the tail hears as many rows as there were: those that patchout dropped are guessed from others.
     """
 
     width: float
@@ -41,6 +42,7 @@ class StemConfig:
     tail: bool = True
     context: int = 0
     whole: bool = False
+    all_rows: bool = False
 
     @property
     def channels(self) -> int:

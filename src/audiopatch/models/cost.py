@@ -113,7 +113,11 @@ def _after_blocks_macs(backbone: SpectrogramTransformer, n_patches: int, rectang
         return macs
     n_cells, channels = math.prod(rectangle), config.stem.channels
     filling = 0 if n_patches == n_cells else n_cells**2 * (channels + 1)  # TokenGrid.as_filled_grid
-    tail = _counted(backbone.stem.tail, torch.zeros(1, channels, *rectangle, device="meta"))
+    n_rows, n_cols = rectangle
+    if config.stem.all_rows and n_rows < config.grid[0]:
+        n_rows = config.grid[0]
+        filling += n_cols * (n_rows * channels) ** 2  # DroppedRows
+    tail = _counted(backbone.stem.tail, torch.zeros(1, channels, n_rows, n_cols, device="meta"))
     return macs + n_patches * config.dim * channels + filling + tail
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -62,10 +62,39 @@ def _take(x: Tensor, axis: int, index: list[int]) -> Tensor:
     return x.index_select(axis, torch.tensor(index, device=x.device))
 
 
+class DroppedRows(nn.Module):
+    """The rows of a map that patchout dropped, guessed from those that it kept.
+
+    A tail knows its rows by their place: on five of eight rows, moved together, nothing that it does near the edges is
+    as its weights mean it. A guess is the nearest kept cell of the same column, and what a linear layer adds to it that
+    hears all kept cells of the column; the layer begins at zero.
+    """
+
+    def __init__(self, channels: int, n_rows: int):
+        super().__init__()
+        self.from_column: Linear = Linear(n_rows * channels, n_rows * channels)
+        nn.init.zeros_(self.from_column.weight)
+        nn.init.zeros_(self.from_column.bias)
+        self.n_rows = n_rows
+
+    def forward(self, kept: Tensor, rows: Tensor) -> Tensor:
+        """kept (B, C, K, cols), its ``rows`` (B, K) -> (B, C, n_rows, cols); what was kept is as it was."""
+        batch, channels, _, cols = kept.shape
+        spot = rows[:, None, :, None].expand(kept.shape)
+        grid = kept.new_zeros(batch, channels, self.n_rows, cols).scatter(2, spot, kept)
+        is_kept = torch.zeros(batch, self.n_rows, dtype=torch.bool, device=rows.device).scatter(1, rows, True)
+        place = torch.arange(self.n_rows, device=rows.device)
+        apart = (place[:, None] - rows[:, None, :]).abs()  # (B, n_rows, K)
+        nearest = rows.gather(1, apart.argmin(dim=2))[:, None, :, None].expand(grid.shape)
+        added = self.from_column(grid.permute(0, 3, 2, 1).flatten(2)).unflatten(2, (self.n_rows, channels))
+        guessed = grid.gather(2, nearest) + added.permute(0, 3, 2, 1)
+        return torch.where(is_kept[:, None, :, None], grid, guessed)
+
+
 class StemEnds(nn.Module):
     """What learns to do without dropped cells: the context before they are dropped, the way back, and the tail."""
 
-    def __init__(self, config: StemConfig, dim: int):
+    def __init__(self, config: StemConfig, dim: int, n_rows: int):
         super().__init__()
         self.context: nn.Sequential | None = _context(config.channels, config.context) if config.context else None
         if config.tail:
@@ -73,10 +102,19 @@ class StemEnds(nn.Module):
             nn.init.zeros_(self.to_map.weight)
             nn.init.zeros_(self.to_map.bias)
             self.tail: nn.Sequential = nn.Sequential(*mobilenet_layers(config.width)[config.n_layers :])
+        self.dropped_rows: DroppedRows | None = DroppedRows(config.channels, n_rows) if config.all_rows else None
 
     def in_context(self, grid: Tensor) -> Tensor:
         """The map that the layers give, each cell with what it takes in from those around it."""
         return grid + self.context(grid) if self.context else grid
+
+    def back(self, tokens: TokenGrid) -> Tensor:
+        """Tokens after all blocks -> the map that the tail hears, (B, channels, rows, cols)."""
+        assert tokens.carried is not None  # enter saw to it
+        grid = tokens.as_filled_grid(tokens.carried + self.to_map(tokens.patches))
+        if self.dropped_rows is None or grid.shape[2] == tokens.full[0]:
+            return grid
+        return self.dropped_rows(grid, tokens.last_rows)
 
 
 class ConvolutionalStem(StemEnds):
@@ -86,11 +124,11 @@ class ConvolutionalStem(StemEnds):
     added to it by a projection that begins at zero. So with any blocks the network begins as the MobileNet itself.
     """
 
-    def __init__(self, config: StemConfig, dim: int):
-        super().__init__(config, dim)
+    def __init__(self, config: StemConfig, dim: int, n_rows: int):
+        super().__init__(config, dim, n_rows)
         self.layers: nn.Sequential = nn.Sequential(*mobilenet_layers(config.width)[: config.n_layers])
         self.to_token: Linear = Linear(config.channels, dim)
-        self.whole: StemEnds | None = StemEnds(config, dim) if config.whole else None
+        self.whole: StemEnds | None = ends_for_whole_maps(config, dim) if config.whole else None
 
     def ends_for(self, tokens: TokenGrid) -> StemEnds:
         """Those that fit what is left of the map."""
@@ -115,9 +153,13 @@ class ConvolutionalStem(StemEnds):
 
     def leave(self, tokens: TokenGrid) -> Tensor:
         """Tokens after all blocks -> the tail's map (B, n_features, rows, cols), about half as many of both."""
-        assert tokens.carried is not None  # enter saw to it
         ends = self.ends_for(tokens)
-        return ends.tail(tokens.as_filled_grid(tokens.carried + ends.to_map(tokens.patches)))
+        return ends.tail(ends.back(tokens))
+
+
+def ends_for_whole_maps(config: StemConfig, dim: int) -> StemEnds:
+    """Ends for maps of which nothing was dropped, hence without a guess."""
+    return StemEnds(replace(config, all_rows=False), dim, 0)
 
 
 def _context(channels: int, filters: int) -> nn.Sequential:

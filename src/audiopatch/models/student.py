@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from audiopatch.errors import UsageError
 from audiopatch.models.card import ModelCard
 from audiopatch.models.config import HeadConfig, MobileNetConfig, StemConfig, TransformerConfig
-from audiopatch.models.stem import StemEnds
+from audiopatch.models.stem import StemEnds, ends_for_whole_maps
 from audiopatch.models.tagger import Tagger
 
 TEACHER_HEAD = "teacher"
@@ -44,7 +44,7 @@ def stem_student(
     card = replace(
         teacher.card,
         backbone=_backbone(
-            teacher, StemConfig(teacher.card.backbone.width, n_layers, context=context), width, n_blocks
+            teacher, StemConfig(teacher.card.backbone.width, n_layers, context=context, all_rows=True), width, n_blocks
         ),
         head=_head(teacher.card, {name: len(labels) for name, labels in heads.items()}, n_hidden),
         weights=None,
@@ -119,7 +119,7 @@ def towards_teacher(student: Tagger, teacher: Tagger, *, ends: float, head: floa
     stem, theirs = cast(Any, student.backbone).stem, cast(Any, teacher.backbone)
     backbone = student.card.backbone
     assert isinstance(backbone, TransformerConfig) and backbone.stem is not None
-    whole = StemEnds(backbone.stem, backbone.dim).to(student.device)
+    whole = ends_for_whole_maps(backbone.stem, backbone.dim).to(student.device)
     whole.load_state_dict({key: value for key, value in stem.state_dict().items() if key in whole.state_dict()})
     _move(whole.tail, theirs.features[len(stem.layers) :], ends)
     learnt: list[Any] = [whole.to_map, *([whole.context[-1]] if whole.context else [])]

@@ -34,7 +34,7 @@ class SpectrogramTransformer(nn.Module):
         self.config = config
         dim, (rows, cols) = config.dim, config.grid
         if config.stem:
-            self.stem: ConvolutionalStem = ConvolutionalStem(config.stem, dim)
+            self.stem: ConvolutionalStem = ConvolutionalStem(config.stem, dim, config.grid[0])
         else:
             self.patch_embed: PatchEmbed = PatchEmbed(dim, config.patch_size, config.patch_stride)
         if config.mel_affine:
