@@ -115,7 +115,8 @@ class Distillation:
     def _lessons(self) -> Lessons | KeptLessons:
         if not self.n_kept_steps:
             return self.lessons
-        return KeptLessons(self.lessons, self.folder.kept, self.n_kept_steps, self.student.frozen_stem)
+        stem = self.student.train().frozen_stem  # it hears a crop before the first step is learnt
+        return KeptLessons(self.lessons, self.folder.kept, self.n_kept_steps, stem)
 
     def learn(self, lesson: Lesson) -> dict[str, Tensor]:
         """One step on one batch. The losses by name, and their weighted sum as "loss"."""
