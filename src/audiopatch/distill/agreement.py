@@ -15,7 +15,9 @@ from audiopatch.distill.teacher import Teachers
 from audiopatch.distill.vocabulary import Together
 from audiopatch.evaluation.bootstrap import Interval, Weighted, interval, weighted_map
 from audiopatch.evaluation.metrics import expected_thresholds
+from audiopatch.models.config import TransformerConfig
 from audiopatch.models.tagger import Tagger
+from audiopatch.reducers.fixed import FixedPatchout
 from audiopatch.reducers.plan import parse_plan
 
 PLANS = ("F0T0", "F0T2", "F3T0", "F3T2", "F4T10")
@@ -94,8 +96,9 @@ class HeldOut:
         return float(np.bincount(best).max() / len(best))
 
     def compare(self, student: Tagger, plans: Sequence[str] = PLANS) -> list[Agreement]:
-        """One row per plan."""
-        return [self._agreement(plan, scores) for plan, scores in self._answers(student, plans).items()]
+        """One row per plan that leaves something of the student's grid."""
+        found = self._answers(student, plans_for(student, plans))
+        return [self._agreement(plan, scores) for plan, scores in found.items()]
 
     def thresholds(self, student: Tagger, plan: str) -> dict[str, float]:
         """Label -> the score from which on it is meant of a whole track, whose clips' scores are averaged.
@@ -157,6 +160,19 @@ class HeldOut:
         """The numbers of the classes whose precision can be told."""
         n_positives = (self.scores > POSITIVE).sum(axis=0)
         return np.flatnonzero((n_positives >= MIN_POSITIVES) & (n_positives < len(self.scores)))
+
+
+def plans_for(student: Tagger, plans: Sequence[str]) -> list[str]:
+    """Those of ``plans`` that leave a row of its grid: the patches of CED have four rows, those of Dasheng one."""
+    backbone = student.card.backbone
+    assert isinstance(backbone, TransformerConfig)  # as every student is
+    n_rows = backbone.grid[0]
+    dropped = {plan: parse_plan(plan).get(0) for plan in plans}
+    return [
+        plan
+        for plan, reducer in dropped.items()
+        if not isinstance(reducer, FixedPatchout) or len(reducer.dropped_rows(n_rows)) < n_rows
+    ]
 
 
 def as_scores(rows: Sequence[Agreement]) -> dict[str, float]:

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from audiopatch.distill.agreement import plans_for
 from audiopatch.distill.augment_wave import resample_fft
 from audiopatch.distill.pieces import Pieces
 from audiopatch.distill.teacher import Teachers
@@ -32,13 +33,13 @@ def calibrate(
     """Change the last layer of ``tagger`` so that its scores fit the teachers' on random clips of ``pieces``.
 
     One scale and one offset per class (Platt 1999, with the teacher's scores as targets), fitted over all ``plans``
-    together; the order of clips within a class stays as it was.
+    together that leave something of its grid; the order of clips within a class stays as it was.
     """
     said, meant = [], []
     for wave in samples(pieces, n_clips, clip_s, tagger.device, seed=seed):
         target = teachers(wave, pieces.sample_rate).logits.sigmoid()
         mel = tagger.frontend(resample_fft(wave, pieces.sample_rate, tagger.frontend.sample_rate))
-        for plan in plans:
+        for plan in plans_for(tagger, plans):
             said.append(tagger(mel, parse_plan(plan)).logits)
             meant.append(target)
     scale, offset = fit_affine(torch.cat(said), torch.cat(meant))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,7 +21,6 @@ from audiopatch.distill.run import PIECES, Watch, distill_to_folder
 from audiopatch.distill.shrink import Repair, Shrunk, answers, change
 from audiopatch.errors import UsageError
 from audiopatch.events import Measured, Note, Observer, counted, silent
-from audiopatch.models.shrunk import network_of
 from audiopatch.models.tagger import Tagger
 from audiopatch.zoo.load import load_model
 
@@ -31,7 +31,7 @@ SETTINGS = {
     "batch_size": "16", "n_kept": "0", "plans_per_step": "1", "plans": '[["F0T0", 0.5], ["F0T2", 0.5]]', "lr": "3e-4",
     "lr_matrices": "6e-4",
 }  # fmt: skip
-CLIPS_PER_TRACK = 3
+CLIPS_PER_TRACK, LEAST_CLIPS = 3, 24
 
 
 def repair(
@@ -51,10 +51,10 @@ def repair(
 
     Where its answers on held-out music are then no nearer, the model is that of ``made``.
     """
-    if network_of(load_model(str(made.folder), device="cpu").card).grid[0] == 1:
+    if not load_model(str(made.folder), device="cpu").card.head.n_classes:
         raise UsageError(
-            f"{model} has one row of patches, and repairs are measured under plans that drop rows; without repair the "
-            f"model is finished: {made.folder}"
+            f"{model} has no labels, and a repair learns what a model says of them; without one the model is finished: "
+            f"{made.folder}"
         )
     watch = Watch(
         note=lambda text: observer(Note(text)),
@@ -83,9 +83,10 @@ def repair(
 
 
 def _measure(held: Pieces, model: str, before: Path, after: Path, device: str) -> Repair:
-    """Both models against ``model`` on up to three clips of each held-out track."""
+    """Both models against ``model`` on three clips of each held-out track, or more where there are few tracks."""
     whole = load_model(model, device=device, dtype="float32")
-    clips, _ = held.spread(round(whole.card.segment_s * held.sample_rate), per_track=CLIPS_PER_TRACK)
+    per_track = max(CLIPS_PER_TRACK, math.ceil(LEAST_CLIPS / len(held.spans)))
+    clips, _ = held.spread(round(whole.card.segment_s * held.sample_rate), per_track=per_track)
     mels = [_mel(whole, clip, held.sample_rate) for clip in clips]
     meant = answers(whole, mels)
     found = [

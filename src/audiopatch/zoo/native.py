@@ -27,7 +27,7 @@ def save(tagger: Tagger, folder: Path, *, dtype: torch.dtype = torch.float32) ->
     state = {key: _stored(value, dtype) for key, value in tagger.state_dict().items()}
     (folder / WEIGHTS_FILE).write_bytes(serialise(state))  # save_file's own would be readable by the owner alone
     (folder / CARD_FILE).write_text(tagger.card.to_json(), encoding="utf-8")
-    (folder / LABELS_FILE).write_text("\n".join(tagger.labels) + "\n", encoding="utf-8")
+    (folder / LABELS_FILE).write_text("".join(f"{label}\n" for label in tagger.labels), encoding="utf-8")
 
 
 def save_card(card: ModelCard, folder: Path) -> None:
