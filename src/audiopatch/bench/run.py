@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -55,7 +56,7 @@ class BenchReport:
         ParquetSink().write(table.replace_schema_metadata({"audiopatch": json.dumps(values)}), folder / "bench.parquet")
 
 
-_WHOLE = 0.25  # of the budget: whole runs
+_WHOLE, _LEAST_WHOLE_S = 0.25, 3.0  # of the budget: whole runs; and what one is given at least
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,8 +109,13 @@ def run_bench(
     observer(Note(f"{how}; Ctrl-C keeps what is ready"))
     share = _WHOLE if with_whole_runs else 0.0
     within = replace(settings, budget_s=(1 - share) * settings.budget_s)
+    began = time.perf_counter()
     rows, skipped = sweep(cases, segments, within, wanted.baselines, observer=observer)
-    whole_runs = _whole_runs(cases, rows, tracks, settings, observer) if with_whole_runs else []
+    whole_runs: list[WholeRun] = []
+    if with_whole_runs:
+        left_s = began + settings.budget_s - time.perf_counter()
+        whole_runs, missing = _whole_runs(cases, rows, tracks, settings, left_s, observer)
+        skipped = [*skipped, *missing]
     machine = describe(find_device(settings.device))
     return BenchReport(rows, skipped, whole_runs, machine, settings.clock, wanted.compared_with)
 
@@ -135,20 +141,33 @@ def default_patchouts(tagger: Tagger) -> tuple[str, ...]:
 
 
 def _whole_runs(
-    cases: Sequence[Case], rows: Sequence[Row], tracks: Sequence[Track], settings: Settings, observer: Observer
-) -> list[WholeRun]:
-    """Of the first row of every model and engine that gives tags."""
+    cases: Sequence[Case],
+    rows: Sequence[Row],
+    tracks: Sequence[Track],
+    settings: Settings,
+    left_s: float,
+    observer: Observer,
+) -> tuple[list[WholeRun], list[Skipped]]:
+    """Of the first row of every model and engine that gives tags, of as many as there is time for, but always one."""
+    began = time.perf_counter()
     asked = {(case.model, case.patchout, case.engine): case for case in cases if case.block is None}
     first: dict[tuple[str, str, str], tuple[Case, Row]] = {}
     for row in rows:
         if row.block is None and (case := asked.get((row.model, row.patchout, row.engine))):
             first.setdefault((row.model, row.engine, row.dtype), (case, row))
-    found = []
+    found: list[WholeRun] = []
+    skipped: list[Skipped] = []
     for done, (case, row) in enumerate(first.values()):
         observer(Doing("whole runs", done, len(first)))
         if settings.stop():
             break
+        share_s = (began + left_s - time.perf_counter()) / (len(first) - done)
+        if found and share_s <= 0:
+            skipped.append(
+                Skipped(f"{row.model} {row.engine}, whole run", "no time was left; give more with --budget TIME")
+            )
+            continue
         tagger = load_model(case.model, device=settings.device)
         runtime = Runtime(device=settings.device, engine=case.engine, dtype=case.dtype)
-        found.append(measure_whole(row, tagger, tracks, runtime, at_most_s=_WHOLE * settings.budget_s / len(first)))
-    return found
+        found.append(measure_whole(row, tagger, tracks, runtime, at_most_s=max(_LEAST_WHOLE_S, share_s)))
+    return found, skipped

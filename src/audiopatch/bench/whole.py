@@ -28,7 +28,7 @@ from audiopatch.inference.settings import Analysis, Runtime
 from audiopatch.models.tagger import Tagger
 from audiopatch.types import CutSpec, Decoded, Track
 
-_N_WHOLE = 3
+_N_WHOLE, _N_STAGES = 3, 5  # whole runs; parts of the time: decoding, starting, these
 
 
 @dataclass(frozen=True)
@@ -54,10 +54,16 @@ class WholeRun:
 
 
 def measure_whole(row: Row, tagger: Tagger, tracks: Sequence[Track], runtime: Runtime, *, at_most_s: float) -> WholeRun:
-    """Time a whole run and its stages, tagging ``tracks`` as in ``row``; its runs are stopped after ``at_most_s``."""
+    """Time a whole run and its stages, tagging ``tracks`` as in ``row``, in about ``at_most_s``: of what cannot be cut
+    short, which is a start of the program and of each run, there is one at least."""
+    began = time.perf_counter()
     analysis = Analysis(model=row.model, patchout=row.patchout)
     (segment,) = real_segments(tagger, tracks, 1)
-    decoding = decode_all(tracks, cut_spec(tagger))
+    decoding = decode_all(tracks, cut_spec(tagger), at_most_s=at_most_s / _N_STAGES)
+    start_s = startup_s(segment.track, analysis, runtime)
+    paces: list[float] = []
+    while not paces or (len(paces) < _N_WHOLE and time.perf_counter() - began < at_most_s):
+        paces.append(pace(tracks, analysis, runtime, at_most_s=at_most_s / _N_STAGES))
     music_s = decoding.audio_s / decoding.n_segments  # that one segment stands for
     return WholeRun(
         row.model,
@@ -67,9 +73,8 @@ def measure_whole(row: Row, tagger: Tagger, tracks: Sequence[Track], runtime: Ru
         decode=decoding.rate,
         frontend=_frontend_rate(tagger) * music_s,
         network=row.minutes_per_s * 60 / tagger.card.segment_s * music_s,
-        whole=median(pace(tracks, analysis, runtime, at_most_s=at_most_s / _N_WHOLE) for _ in range(_N_WHOLE))
-        * music_s,
-        startup_s=startup_s(segment.track, analysis, runtime),
+        whole=median(paces) * music_s,
+        startup_s=start_s,
     )
 
 
@@ -89,10 +94,17 @@ class Decoding(NamedTuple):
         return self.audio_s / self.cpu_s
 
 
-def decode_all(tracks: Sequence[Track], spec: CutSpec) -> Decoding:
-    """Decode and cut whole tracks, one after the other; those that fail give nothing."""
+def decode_all(tracks: Sequence[Track], spec: CutSpec, *, at_most_s: float = float("inf")) -> Decoding:
+    """Decode and cut whole tracks, one after the other, at least one; those that fail give nothing.
+
+    None is begun after ``at_most_s`` CPU seconds.
+    """
     before = time.process_time()
-    decoded = [outcome for track in tracks for outcome in decode_track(track, spec) if isinstance(outcome, Decoded)]
+    decoded: list[Decoded] = []
+    for track in tracks:
+        decoded += [outcome for outcome in decode_track(track, spec) if isinstance(outcome, Decoded)]
+        if decoded and time.process_time() - before > at_most_s:
+            break
     cpu_s = time.process_time() - before
     return Decoding(sum(one.duration_s for one in decoded), sum(one.n_segments for one in decoded), cpu_s)
 
