@@ -213,6 +213,19 @@ def test_patchout_sizes_stay_within_their_limits(pieces, tmp_path):
     assert len(sizes) > 15
 
 
+def test_a_student_of_few_rows_learns_under_the_plans_that_leave_some(pieces, tmp_path):
+    work = distillation(pieces, tmp_path, replace(CONFIG, plans=(("F0T2", 1.0), ("F3T2", 1.0)), plans_per_step=2))
+    rng = np.random.default_rng(0)
+    assert {str(plan) for plan in work.lessons.patchouts(rng, 125)} == {"F0T2", "F3T2"}
+    flat = replace(
+        STUDENT, backbone=replace(STUDENT.backbone, grid=(1, 12), patch_size=(96, 16), patch_stride=(96, 10))
+    )
+    few = replace(work.lessons, student=random_tagger(flat))
+    assert [str(plan) for plan in few.patchouts(rng, 125)] == ["F0T2"]
+    with pytest.raises(UsageError, match="leaves a patch of tiny-student"):
+        replace(few, config=replace(few.config, plans=(("F3T2", 1.0),))).patchouts(rng, 125)
+
+
 def test_start_well_whitens_the_patches_and_passes_through_the_blocks():
     tagger = random_tagger(STUDENT)
     mel = torch.randn(8, 96, 125).cumsum(1).cumsum(2) / 50  # strongly correlated neighbours, as in music

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from audiopatch.distill.agreement import plans_for
 from audiopatch.distill.augment_wave import WaveAugment, resample_fft
 from audiopatch.distill.config import RANDOM, DistillConfig
 from audiopatch.distill.pieces import Pieces
 from audiopatch.distill.teacher import Answer, Teachers
+from audiopatch.errors import UsageError
 from audiopatch.models.config import TransformerConfig
 from audiopatch.models.tagger import Tagger
 from audiopatch.reducers.fixed import FixedPatchout
@@ -58,13 +61,22 @@ class Lessons:
 
     def patchouts(self, rng: np.random.Generator, n_frames: int) -> tuple[Plan, ...]:
         """Some of the plans that the student is to be good at; one of them may be a random crossing."""
-        names, weights = zip(*[(name, weight) for name, weight in self.config.plans if weight > 0], strict=True)
+        names, weights = zip(*self._plans, strict=True)
         n = min(self.config.plans_per_step, len(names))
         drawn = rng.choice(len(names), n, replace=False, p=np.array(weights) / sum(weights))
         return tuple(
             Plan({0: self._crossing(rng, n_frames)}) if names[number] == RANDOM else parse_plan(names[number])
             for number in drawn
         )
+
+    @cached_property
+    def _plans(self) -> list[tuple[str, float]]:
+        """Those of the configured plans that have a chance, and leave something of the student's grid."""
+        left = set(plans_for(self.student, [name for name, _ in self.config.plans if name != RANDOM])) | {RANDOM}
+        found = [(name, weight) for name, weight in self.config.plans if weight > 0 and name in left]
+        if not found:
+            raise UsageError(f"none of the plans of `plans` leaves a patch of {self.student.card.name}")
+        return found
 
     def _crossing(self, rng: np.random.Generator, n_frames: int) -> FixedPatchout:
         backbone = self.student.card.backbone
