@@ -45,6 +45,21 @@ def test_the_library_at_a_glance(folder):
     assert found.n_guessed == 0 and "from 0.1 on" in found.meant_from
 
 
+def test_a_label_without_a_group_counts_where_a_track_has_no_other(tmp_path, monkeypatch):
+    made = [Made("/music/a.mp3", VECTOR, (0.0, 0.9, 0.0, 0.0)), Made("/music/b.mp3", VECTOR, (0.0, 0.9, 0.2, 0.0))]
+    monkeypatch.setattr("audiopatch.library.show.group_of", lambda label: "genre" if "Techno" in label else "")
+    counts = {(count.group, count.label): count.n_tracks for count in glance(write_output(tmp_path / "o", made)).counts}
+    assert counts == {("genre", "Techno"): 1, ("", "Jazz"): 1}
+
+
+@pytest.mark.parametrize(("top_k", "complete"), [(4, True), (3, False)])
+def test_as_many_tags_as_labels_are_all_of_them(tmp_path, top_k, complete):
+    out = write_output(tmp_path / "out", [Made("/music/a.mp3", VECTOR, (0.9, 0.8, 0.1, 0.3))], dense=False)
+    text = (out / "run.json").read_text()
+    (out / "run.json").write_text(text.replace('"top_k": null', f'"top_k": {top_k}'))
+    assert label_tracks("jazz", out).complete is complete
+
+
 def test_one_track_by_the_end_of_its_path(folder):
     found = track_tags("sub/c.mp3", folder)
     assert [(tag.label, tag.group, tag.meant) for tag in found.tags] == [

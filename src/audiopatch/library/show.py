@@ -103,8 +103,8 @@ def glance(tables: str | os.PathLike[str] | Tables = "audiopatch.out", *, n_labe
     counts: list[LabelCount] = []
     for group in (*SHOWN_GROUPS, ""):
         mine = best[best["group"] == group]
-        if not group and counts:  # labels without a group count where there is nothing better
-            continue
+        if not group:  # labels without a group count for the tracks that have no other
+            mine = mine[~mine["track_id"].isin(best.loc[best["group"].isin(SHOWN_GROUPS), "track_id"])]
         found = [_count(label, group, rows) for label, rows in mine.groupby("leaf", observed=True)]
         counts += sorted(found, key=lambda one: (-one.n_tracks, one.label))[:n_labels]
     n_failed = int((~tables.errors["track_id"].isin(tracks["track_id"])).sum()) if len(tables.errors) else 0
@@ -234,7 +234,8 @@ def _scores_of(tables: Tables, index: int, name: str) -> tuple[Mapping[str, floa
         return dict(pairs), True
     tags = tables.tags
     mine = tags[tags["label"] == name] if len(tags) else tags
-    complete = tables.run["parameters"]["top_k"] is None and not tables.run["parameters"]["min_score"]
+    top_k, min_score = tables.run["parameters"]["top_k"], tables.run["parameters"]["min_score"]
+    complete = (top_k is None or top_k >= len(tables.labels)) and not min_score
     return dict(zip(mine["track_id"], mine["score"].astype(float), strict=True)) if len(mine) else {}, complete
 
 
