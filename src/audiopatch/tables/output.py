@@ -266,10 +266,16 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """``top was 10, now 5`` for each parameter that changed."""
     asked = {stored: name for name, stored in STORED_NAMES.items()}
     return [
-        f"{asked.get(name, name)} was {before.get(name)!r}, now {now.get(name)!r}"
+        f"{asked.get(name, name)} was {_said(name, before.get(name))}, now {_said(name, now.get(name))}"
         for name in sorted(before.keys() | now.keys())
         if before.get(name) != now.get(name)
     ]
+
+
+def _said(name: str, value: Any) -> str:
+    if value is None:
+        return "all" if name in ("top_k", "n_segments") else "none"
+    return repr(value)
 
 
 class Stamp(NamedTuple):
