@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+from collections import defaultdict
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -18,7 +22,8 @@ from audiopatch.errors import UsageError
 
 @dataclass(frozen=True)
 class LabelledFolder:
-    """ROOT/label/.../track.mp3. Tracks in the same folder below the label (an album) stay on one side of the split."""
+    """ROOT/label/.../track.mp3. Tracks in the same folder below the label (an album) stay on one side of the split, and
+    so do copies of a file."""
 
     name: str = "folder"
     title: str = "Folder of labelled music"
@@ -38,7 +43,7 @@ class LabelledFolder:
                 f"expected at least two sub-folders with audio in {root}, one per label (such as {root / 'rock'} and "
                 f"{root / 'jazz'}); found {len(labels)} with audio in them"
             )
-        splits = grouped_split(items, seed=self.seed)
+        splits = grouped_split(copies_together(items), seed=self.seed)
         return checked(self, root, splits, labels, allow_missing=allow_missing)
 
 
@@ -49,6 +54,29 @@ def _item(home: Path, path: Path) -> Item:
 
 
 FOLDER = LabelledFolder()
+
+
+def copies_together(items: Sequence[Item]) -> list[Item]:
+    """The same items; where files have the same bytes, their groups are one, for a copy tells what it is a copy of."""
+    by_size: dict[int, list[Item]] = defaultdict(list)
+    for item in sorted(items, key=lambda item: str(item.path)):
+        with suppress(OSError):  # what is missing is said later
+            by_size[item.path.stat().st_size].append(item)
+    united: dict[str, str] = {}
+
+    def group_of(item: Item) -> str:
+        name = item.group or str(item.path)
+        while united.get(name, name) != name:
+            name = united[name]
+        return name
+
+    for size, alike in by_size.items():
+        first: dict[bytes, Item] = {}
+        for item in alike if size and len(alike) > 1 else ():
+            with suppress(OSError), open(item.path, "rb") as file:
+                known = first.setdefault(hashlib.file_digest(file, "blake2b").digest(), item)
+                united[group_of(item)] = group_of(known)
+    return [replace(item, group=group_of(item)) if united else item for item in items]
 
 
 _SPLITS = ("train", "valid", "test")
@@ -72,7 +100,8 @@ class Table:
     or lists in a Parquet file.
 
     A column ``split`` (train, valid, test) is obeyed; without one, tracks of an ``artist`` (or else an ``album``)
-    stay on one side of the split made here. ``--data-dir`` is the table itself, or a folder with tracks.csv in it.
+    and copies of a file stay on one side of the split made here. ``--data-dir`` is the table itself, or a folder with
+    tracks.csv in it.
     """
 
     name: str
@@ -97,7 +126,7 @@ class Table:
             items.append(item)
             splits.setdefault(split, []).append(item)
         if "" in splits:  # the table has no column for it
-            splits = grouped_split(items, seed=self.seed)
+            splits = grouped_split(copies_together(items), seed=self.seed)
         labels = sorted({label for item in items for label in item.labels})
         return checked(self, path.parent, splits, labels, allow_missing=allow_missing, left_out=unlabelled)
 
