@@ -100,6 +100,8 @@ def test_the_default_model_is_probed_on_its_own_features_or_on_tokens_when_told(
         scores = clip_rows(saved, waves.clips(dataset.items("valid")), Analysis(model="saved")).scores
         right = [dataset.labels.index(item.labels[0]) for item in dataset.items("valid")]
         assert (scores.argmax(axis=1) == right).mean() == best.figures["accuracy"]
+        said = np.log(scores[range(len(right)), right]).mean()  # what it answers is what was measured
+        assert said == pytest.approx(best.value[1], rel=0.02, abs=1e-4)
 
 
 def test_a_dataset_without_validation_lends_some(tiny, open_mini, tmp_path):

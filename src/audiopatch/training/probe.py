@@ -126,7 +126,7 @@ def probe_card(
     """The card of a probe: the network up to ``block``, whose features are the named tokens, under an MLP."""
     backbone = base.backbone
     if isinstance(backbone, TransformerConfig) and block != POOLED:
-        stem = backbone.stem and replace(backbone.stem, tail=False, whole=False)
+        stem = backbone.stem and replace(backbone.stem, tail=False)
         backbone = replace(backbone, depth=block, final_norm=False, pool="stack", stack=tuple(tokens), stem=stem)
     return replace(
         base,
