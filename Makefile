@@ -122,6 +122,7 @@ HELD_OUT = fretsonfire-songs-sectoid nexuiz-music starfighter-data supertux-data
 # mma and ffmpeg (apt-get install) compose bands and play tracker modules; without them the model learns from the rest.
 # The bundle is all that a machine with a GPU needs. To go on from the model that ships, on a CPU too:
 #   make default-model LEARN='--student audiopatch-music --finish-in 70m --set n_kept=5000 --set lr=6e-4 --set lr_matrices=1.2e-3 --set lr_kept=3e-4'
+#   make default-model LEARN='--student audiopatch-music --finish-in 46m --set n_kept=3200'
 default-model: $(BUNDLE)/.made
 	$(BIN)/audiopatch train distill $(BUNDLE) --teacher mn04_as --teacher musicnn-msd --teacher musicnn-mtt \
 	    $(LEARN) --resume \

@@ -19,7 +19,7 @@ class DistillConfig:
     """One of ``max_segments`` and ``max_s`` (0 is no end) ends the run; the learning rate falls to zero exactly there.
 
     ``batch_size`` crops a step; 0 is 32 on a CPU and 256 elsewhere
-    ``n_kept``     so many crops are new; they are kept on disk (0.3 MB for 10 s), and the run goes on with them, where
+    ``n_kept``     so many crops are new; they are kept on disk (0.35 MB for 10 s), and the run goes on with them, where
                    teachers cost more than the student; 0 makes all new, -1 is 8 000 on a CPU and 0 elsewhere
     ``crop``       (share of the run, share of the student's segment): from the first on, crops of the second; short
                    ones first learn faster

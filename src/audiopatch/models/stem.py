@@ -102,7 +102,8 @@ class StemEnds(nn.Module):
             nn.init.zeros_(self.to_map.weight)
             nn.init.zeros_(self.to_map.bias)
             self.tail: nn.Sequential = nn.Sequential(*mobilenet_layers(config.width)[config.n_layers :])
-        self.dropped_rows: DroppedRows | None = DroppedRows(config.channels, n_rows) if config.all_rows else None
+        guesses = config.tail and config.all_rows
+        self.dropped_rows: DroppedRows | None = DroppedRows(config.channels, n_rows) if guesses else None
 
     def in_context(self, grid: Tensor) -> Tensor:
         """The map that the layers give, each cell with what it takes in from those around it."""
