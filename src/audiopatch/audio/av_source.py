@@ -304,18 +304,14 @@ class _Clock:
             self.jumps = True
         if self._end is not None and abs(packet.pts - self._end) > self._slack:
             self.jumps = True
-        self._end = max(self._end or 0, packet.pts + _lasts(packet))
+        lasts = packet.duration or 0
+        if lasts >= 1 << 31:  # negative, without its sign: an Ogg that ends within the packet before its last one
+            lasts -= 1 << 32
+        self._end = max(self._end or 0, packet.pts + lasts)
 
     @property
     def duration_s(self) -> float:
         return float(((self._end or self._origin) - self._origin) * self._base)
-
-
-def _lasts(packet: av.Packet) -> int:
-    """A packet's duration. Where an Ogg is cut within the packet before its last one, that of the last is negative,
-    and comes as an unsigned number of 32 bits: two days at 22 kHz."""
-    duration = packet.duration or 0
-    return duration - (1 << 32) if duration >= 1 << 31 else duration
 
 
 def _first_second(frames: Iterator[AudioFrame], rate: int) -> list[AudioFrame]:
