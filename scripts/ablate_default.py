@@ -29,7 +29,7 @@ from audiopatch.distill.kept import KeptLessons
 from audiopatch.distill.lessons import Lesson
 from audiopatch.distill.pieces import Pieces
 from audiopatch.distill.run import held_out_views
-from audiopatch.distill.student import new_student
+from audiopatch.distill.student import JOINT, new_student
 from audiopatch.distill.teacher import Answer, Teachers
 from audiopatch.models.tagger import Tagger
 from audiopatch.training.run_folder import RunFolder
@@ -38,7 +38,6 @@ from audiopatch.zoo.load import load_model
 TEACHERS = ("mn04_as", "musicnn-msd", "musicnn-mtt")
 PLANS = ("F0T0", "F0T2", "F3T2", "F4T10")
 BATCH = 32
-N_OF_MN04 = 527  # classes
 
 
 def _without_dropped_rows(student: Tagger) -> None:
@@ -131,7 +130,7 @@ def learnt(variant: Variant, taggers: list[Tagger], train: Pieces, kept: Path, n
 def figures(student: Tagger, views: Mapping[str, HeldOut]) -> list[str]:
     """Top-1 agreement with mn04 under each plan, and with MSD where the student learnt from it."""
     found = [f"{row.top1.value:.2f}" for row in views["mn04_as"].compare(student, PLANS)]
-    if len(student.labels) == N_OF_MN04:
+    if student.card.labels != JOINT:  # it has no other teacher's classes
         return [*found, "–"]
     return [*found, f"{views['musicnn-msd'].compare(student, ('F0T0',))[0].top1.value:.2f}"]
 
