@@ -16,9 +16,10 @@ import pytest
 import typer
 
 from audiopatch.bench import sweep
-from audiopatch.bench.run import EXPERIMENTS, Wanted
+from audiopatch.bench.run import EXPERIMENTS, Wanted, cases_of
 from audiopatch.cli.console import errors_to_words
 from audiopatch.cli.main import find_command
+from audiopatch.zoo.load import load_model
 from printed import printed
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "XDG_CONFIG_HOME": "/nonexistent"}
@@ -97,6 +98,14 @@ def test_what_was_timed_until_ctrl_c_is_shown(music, tmp_path, monkeypatch, caps
     (row,) = json.loads((tmp_path / "audiopatch.bench" / "bench.json").read_text())["rows"]
     assert row["patchout"] == "F0T0" and row["quality"] == 1
     assert " F0T0 " in capsys.readouterr().out
+
+
+def test_what_compiles_every_setting_cannot_use_up_the_time_of_what_does_not():
+    wanted = Wanted(models=("tiny-random",), patchouts=("F0T0", "F3T2"), engines=("torch", "openvino:float32"))
+    made = cases_of("tiny-random", load_model("tiny-random", device="cpu"), wanted)
+    assert [(case.engine, case.patchout) for case in made] == [
+        ("torch", "F0T0"), ("torch", "F3T2"), ("openvino", "F0T0"), ("openvino", "F3T2")
+    ]  # fmt: skip
 
 
 @pytest.mark.slow  # five starts of a run; test_labelled.py has the judging

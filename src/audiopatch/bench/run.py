@@ -121,11 +121,12 @@ def run_bench(
 
 
 def cases_of(model: str, tagger: Tagger, wanted: Wanted) -> Iterator[Case]:
-    """All combinations for one model; a network without tokens has one patchout, none."""
+    """All combinations for one model, engine by engine, for one that compiles each may use the time up; a network without
+    tokens has one patchout, none."""
     patchouts = wanted.patchouts or default_patchouts(tagger) if tagger.grid else ("F0T0",)
     blocks = wanted.blocks if tagger.grid else (None,)
     batches = wanted.batches or (None,)
-    for block, batch, patchout, engine in product(blocks, batches, patchouts, wanted.engines):
+    for block, batch, engine, patchout in product(blocks, batches, wanted.engines, patchouts):
         name, _, dtype = engine.partition(":")
         yield Case(model, patchout, name, dtype or "auto", batch, block)
 
