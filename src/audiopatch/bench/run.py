@@ -121,7 +121,7 @@ def run_bench(
 
 
 def cases_of(model: str, tagger: Tagger, wanted: Wanted) -> Iterator[Case]:
-    """All combinations for one model, engine by engine, for one that compiles each may use the time up; a network without
+    """All combinations for one model, engine by engine: one that compiles each may use the time up. A network without
     tokens has one patchout, none."""
     patchouts = wanted.patchouts or default_patchouts(tagger) if tagger.grid else ("F0T0",)
     blocks = wanted.blocks if tagger.grid else (None,)
