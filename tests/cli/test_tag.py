@@ -1,4 +1,4 @@
-"""``audiopatch tag`` and ``embed`` as a user runs them, in processes of their own with decoding workers."""
+"""``audiopatch tag`` and ``embed`` as a user runs them, with decoding workers."""
 
 from __future__ import annotations
 
@@ -10,44 +10,56 @@ import shutil
 import signal
 import subprocess
 import sys
-from contextlib import suppress
+import threading
+from contextlib import chdir, redirect_stderr, suppress
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from audiopatch.cli.analyse import exit_code
+from audiopatch.cli.main import app
 from audiopatch.cli.options import FailOn
 from audiopatch.events import Counts
 from printed import printed
+from typed import Typed, typed
 
-ENVIRONMENT = {
-    **os.environ,
-    "AUDIOPATCH_MODEL": "tiny-random",
-    "OMP_NUM_THREADS": "1",
-    "XDG_CONFIG_HOME": "/nonexistent",
-    "COLUMNS": "120",
-}
+OURS = {"AUDIOPATCH_MODEL": "tiny-random", "XDG_CONFIG_HOME": "/nonexistent", "COLUMNS": "120"}
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", **OURS}
 COMMAND = [sys.executable, "-m", "audiopatch"]
 
 
 def audiopatch(*arguments: str | bytes | Path, cwd: Path, **options) -> subprocess.CompletedProcess[str]:
-    """Runs a command on the smallest model."""
+    """Runs a command on the smallest model, in a process of its own."""
     options = {"capture_output": True, "text": True, "check": False, "env": ENVIRONMENT, **options}
     return subprocess.run([*COMMAND, *arguments], cwd=cwd, **options)
+
+
+def here(*arguments: str | Path, cwd: Path) -> Typed:
+    """The same in this process, where nothing depends on that."""
+    return typed(*arguments, cwd=cwd, **OURS)
 
 
 def on_a_terminal(*arguments: str, cwd: Path) -> list[str]:
     """The lines that a terminal of 120 columns has got at the end, those of the progress bar among them."""
     reading, terminal = pty.openpty()
-    said = b""
-    with subprocess.Popen([*COMMAND, *arguments], cwd=cwd, stderr=terminal, env=ENVIRONMENT):
-        os.close(terminal)
+    said: list[bytes] = []
+
+    def read() -> None:
         with suppress(OSError):  # how a terminal says that nobody writes to it any more
             while piece := os.read(reading, 1 << 16):
-                said += piece
+                said.append(piece)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    with os.fdopen(terminal, "w") as stream, redirect_stderr(stream), chdir(cwd), pytest.MonkeyPatch.context() as patch:
+        for name, value in OURS.items():
+            patch.setenv(name, value)
+        with suppress(SystemExit):
+            app([*arguments])
+    reader.join()
     os.close(reading)
-    plain = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", said.decode())
+    plain = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", b"".join(said).decode())
     return [line.rstrip() for line in re.split(r"[\r\n]+", plain) if line.strip()]
 
 
@@ -63,14 +75,14 @@ def test_tag_a_library_and_tag_it_again(library, tmp_path):
     run = printed("run", (tmp_path / "audiopatch.out" / "run.json").read_text())
     assert run["status"] == "finished" and run["counts"]["n_ok"] == 9
 
-    second = audiopatch("tag", library, "--json", "--embeddings", cwd=tmp_path)
+    second = here("tag", library, "--json", "--embeddings", cwd=tmp_path)
     assert second.returncode == 0
     assert json.loads(second.stdout) | {"elapsed_s": 0} == summary | {
         "ok": 0, "up_to_date": 9, "inferences": 0, "audio_s": 0, "elapsed_s": 0, "times_real_time": 0, "exit_code": 0
     }  # fmt: skip
     assert "Nothing to do: 9 current, 2 failed earlier" in second.stderr
 
-    other = audiopatch("tag", library, "--top", "3", "-q", cwd=tmp_path)
+    other = here("tag", library, "--top", "3", "-q", cwd=tmp_path)
     assert other.returncode == 7 and "top was 10, now 3" in other.stderr and "--force" in other.stderr
 
 
@@ -86,14 +98,14 @@ def test_a_terminal_ends_in_the_tags_of_few_tracks_or_the_commonest_of_many(libr
 
 
 def test_a_dry_run_says_what_would_be_done_and_writes_nothing(library, tmp_path):
-    facts = printed("tag-dry-run", audiopatch("tag", library, "--dry-run", "--json", cwd=tmp_path).stdout)
+    facts = printed("tag-dry-run", here("tag", library, "--dry-run", "--json", cwd=tmp_path).stdout)
     assert (facts["found"], facts["to_do"], facts["current"]) == (11, 11, 0)
     assert facts["audio_s"] > 0 and facts["takes_s"] > 0 and list(tmp_path.iterdir()) == []
 
 
 def test_lines_on_stdout_and_a_reader_who_leaves(library, tmp_path):
-    command = [*COMMAND, "tag", library, "--format", "jsonl", "-o", "-", "-q", "--timeline", "--embeddings"]
-    everything = subprocess.run(command, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    arguments = ["tag", library, "--format", "jsonl", "-o", "-", "-q", "--timeline", "--embeddings"]
+    everything = here(*arguments, cwd=tmp_path)
     lines = [printed("row-stream", line) for line in everything.stdout.splitlines()]
     assert len(lines) == 11
     assert [line.split(":")[0] for line in everything.stderr.splitlines()] == ["failed", "failed"]
@@ -101,7 +113,7 @@ def test_lines_on_stdout_and_a_reader_who_leaves(library, tmp_path):
     assert sum(line["status"] == "failed" and "error" in line for line in lines) == 2
 
     with subprocess.Popen(
-        command, cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [*COMMAND, *arguments], cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as piped:
         assert piped.stdout is not None and piped.stderr is not None
         assert json.loads(piped.stdout.readline())
@@ -128,35 +140,34 @@ def test_any_name_and_a_folder_that_cannot_be_written(tone, tmp_path):
 
 
 def test_an_output_whose_name_looks_like_an_address(library, tmp_path):
-    done = audiopatch("tag", library / "album 0", "-o", "topk:0.7", cwd=tmp_path)
+    done = here("tag", library / "album 0", "-o", "topk:0.7", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert len(pd.read_parquet(tmp_path / "topk:0.7" / "tracks")) == 4
 
 
 def test_outputs_that_cannot_be_written_are_refused_in_words(library, tmp_path):
     (tmp_path / "file").touch()
-    done = audiopatch("tag", library, "-o", "/proc/nowhere", cwd=tmp_path)
+    done = here("tag", library, "-o", "/proc/nowhere", cwd=tmp_path)
     assert done.returncode == 6 and "cannot write to /proc/nowhere" in done.stderr and "Traceback" not in done.stderr
-    done = audiopatch("tag", library, "-o", "file", cwd=tmp_path)
+    done = here("tag", library, "-o", "file", cwd=tmp_path)
     assert done.returncode == 2 and "file is a file; tables need a folder" in done.stderr
     (tmp_path / "letters").mkdir()
     (tmp_path / "letters" / "dear.txt").touch()
-    done = audiopatch("tag", library, "-o", "letters", cwd=tmp_path)
+    done = here("tag", library, "-o", "letters", cwd=tmp_path)
     assert done.returncode == 7 and "such as dear.txt" in done.stderr
     assert [path.name for path in (tmp_path / "letters").iterdir()] == ["dear.txt"]
 
 
-def test_a_missing_engine_does_not_claim_the_output(library, tmp_path):
-    hidden = "import sys; sys.modules['openvino'] = None; from audiopatch.cli.main import main; main()"
-    command = [sys.executable, "-c", hidden, "tag", library, "--engine", "openvino", "-o", "out"]
-    done = subprocess.run(command, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+def test_a_missing_engine_does_not_claim_the_output(library, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    done = here("tag", library, "--engine", "openvino", "-o", "out", cwd=tmp_path)
     assert done.returncode == 6 and "[openvino]'" in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 
 def test_embed(library, tmp_path):
     arguments = ("--block", "2", "--tokens", "cls,avg", "--patchout", "F3T2", "--vectors", "float32")
-    done = audiopatch("embed", library / "long.wav", *arguments, "--progress", "json", cwd=tmp_path)
+    done = here("embed", library / "long.wav", *arguments, "--progress", "json", cwd=tmp_path)
     assert done.returncode == 0
     lines = [line for line in done.stderr.splitlines() if line.startswith("{")]
     events = [printed(f"event-{json.loads(line)['event']}", line) for line in lines]
@@ -179,7 +190,7 @@ def test_embed(library, tmp_path):
 
 def test_all_files_failing_is_not_success(tmp_path):
     (tmp_path / "a.mp3").write_bytes(b"nothing")
-    done = audiopatch("tag", "a.mp3", "--fail-on", "all", cwd=tmp_path)
+    done = here("tag", "a.mp3", "--fail-on", "all", cwd=tmp_path)
     assert done.returncode == 3 and "failed: " in done.stderr and "(E_" in done.stderr
 
 
@@ -202,8 +213,9 @@ def test_what_counts_as_failure(ok, failed, codes, later):
     assert exit_code(new, FailOn.all) == 3  # what was tried now has failed, whatever went well before
 
 
-def test_a_missing_device_is_an_error_not_a_fallback(library, tmp_path):
-    done = audiopatch("tag", library, "--device", "cuda", cwd=tmp_path, env={**ENVIRONMENT, "CUDA_VISIBLE_DEVICES": ""})
+def test_a_missing_device_is_an_error_not_a_fallback(library, tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    done = here("tag", library, "--device", "cuda", cwd=tmp_path)
     assert done.returncode == 6 and "--device cuda was asked for" in done.stderr
     assert not (tmp_path / "audiopatch.out").exists()
 
@@ -241,14 +253,14 @@ def test_a_full_disk_is_an_error_of_the_environment_and_costs_nothing_finished(l
     if not _mount_tmpfs(full, "200k"):
         pytest.skip("no right to mount a small disk here")
     try:
-        assert audiopatch("tag", library / "album 0", "-o", full / "out", cwd=tmp_path).returncode == 0
+        assert here("tag", library / "album 0", "-o", full / "out", cwd=tmp_path).returncode == 0
         before = pd.read_parquet(full / "out" / "tracks")
         (full / "ballast").write_bytes(b"x" * (shutil.disk_usage(full).free - 4096))
-        done = audiopatch("tag", library, "-o", full / "out", cwd=tmp_path)
+        done = here("tag", library, "-o", full / "out", cwd=tmp_path)
         assert done.returncode == 6 and "no space left" in done.stderr and "Traceback" not in done.stderr
         (full / "ballast").unlink()
         pd.testing.assert_frame_equal(pd.read_parquet(full / "out" / "tracks"), before)
-        done = audiopatch("tag", library, "-o", full / "out", "--json", cwd=tmp_path)
+        done = here("tag", library, "-o", full / "out", "--json", cwd=tmp_path)
         assert json.loads(done.stdout)["up_to_date"] == 4 and json.loads(done.stdout)["ok"] == 5
     finally:
         subprocess.run(["umount", full], check=True)
@@ -262,7 +274,7 @@ def test_two_runs_on_one_output(library, tmp_path):
         while '"event": "planned"' not in first.stderr.readline():
             pass
         os.kill(first.pid, signal.SIGSTOP)
-        second = audiopatch("tag", library, cwd=tmp_path)
+        second = here("tag", library, cwd=tmp_path)
         os.kill(first.pid, signal.SIGCONT)
         first.stderr.read()
     assert second.returncode == 7 and f"in use by another run (process {first.pid}" in second.stderr
