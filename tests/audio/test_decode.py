@@ -77,9 +77,10 @@ def test_every_format_sounds_like_its_original(songs, extension):
     original = soxr.resample(music(5.3).mean(axis=0), 44_100, 16_000, quality="HQ")
     wave = whole(segments, 16_000)
     # WMA and AC-3 begin late, encoders without a gapless header leave their delay: find it, then compare
-    n = 40_000
-    delay = int(np.argmax(np.correlate(wave, original[8_000 : 8_000 + n], "valid"))) - 8_000
-    assert abs(delay) < 1_600
+    n, most = 40_000, 1_600
+    about = wave[8_000 - most : 8_000 + most + n]
+    delay = int(np.argmax(np.correlate(about, original[8_000 : 8_000 + n], "valid"))) - most
+    assert abs(delay) < most
     assert snr_db(original[8_000 : 8_000 + n], wave[8_000 + delay :][:n]) > 9
 
 
@@ -156,18 +157,18 @@ def test_samples_in_wider_words(tmp_path, container, valid, extensible):
 @pytest.mark.parametrize(
     "extension", ["wav", "flac", "mp3", "ogg", "opus", "wv", "tta", "aiff", "wma", "mka", "m4a", "aac"]
 )
-@pytest.mark.parametrize("n_segments", [1, 3])
-def test_chosen_segments_equal_the_same_cuts_of_the_whole(tmp_path, extension, n_segments):
-    path = encode(tmp_path / f"x.{extension}", music(20.0, seed=3))
+def test_chosen_segments_equal_the_same_cuts_of_the_whole(tmp_path, extension):
+    path = encode(tmp_path / f"x.{extension}", music(16.0, seed=3))
     full, end_full = decode(path, CutSpec(16_000, 2.0))
-    few, end = decode(path, CutSpec(16_000, 2.0, n_segments=n_segments))
     wave = whole(full, 16_000)
-    assert end.n_segments == len(few) == n_segments
-    assert end.audio_hash == end_full.audio_hash and end.duration_s == pytest.approx(end_full.duration_s, abs=0.1)
-    for segment in few:
-        at = round(segment.start_s * 16_000)
-        least = 30 if extension in {"m4a", "aac"} else 120  # AAC's noise substitution is random
-        assert snr_db(wave[at : at + 32_000], segment.wave) > least
+    least = 30 if extension in {"m4a", "aac"} else 120  # AAC's noise substitution is random
+    for n_segments in (1, 3):
+        few, end = decode(path, CutSpec(16_000, 2.0, n_segments=n_segments))
+        assert end.n_segments == len(few) == n_segments
+        assert end.audio_hash == end_full.audio_hash and end.duration_s == pytest.approx(end_full.duration_s, abs=0.1)
+        for segment in few:
+            at = round(segment.start_s * 16_000)
+            assert snr_db(wave[at : at + 32_000], segment.wave) > least, n_segments
 
 
 def test_short_tracks_are_one_segment_of_their_own_length(tmp_path):
