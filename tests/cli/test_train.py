@@ -25,6 +25,12 @@ def home(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Pictures are files without content: drawn ones are looked at elsewhere, and take most of a report's time."""
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda figure, path, **how: Path(path).touch())
+
+
 def run(*args):
     return CliRunner().invoke(app, [str(arg) for arg in args])
 
@@ -60,7 +66,7 @@ def test_folders_of_music_become_a_model_that_tags(home):
     assert (tags.label == [Path(path).parts[-3] for path in tags.path]).mean() > 0.8
 
 
-def test_evaluate_writes_a_report_and_keeps_thresholds(home, monkeypatch):
+def test_evaluate_writes_a_report_and_keeps_thresholds(home, undrawn, monkeypatch):
     assert run("train", "csv", MINI / "csv", "-o", "a", "--no-evaluate", *QUICK).exit_code == 0
     assert run("train", "csv", MINI / "csv", "-o", "b", "--set", "seed=3", "--no-evaluate", *QUICK).exit_code == 0
     result = run("evaluate", "csv", MINI / "csv", "--model", "a/model", "--resamples", 50, "-o", "report", "--json")
@@ -89,7 +95,7 @@ def test_evaluate_writes_a_report_and_keeps_thresholds(home, monkeypatch):
     assert printed("evaluate", (home / "both" / "evaluation.json").read_text())["compared"]["accuracy"]["p_value"] <= 1
 
 
-def test_all_folds_give_a_mean(home):
+def test_all_folds_give_a_mean(home, undrawn):
     quick = (*QUICK, "--set", "tokens=['cls']", "--set", "epochs=1")
     result = run("train", "esc10", MINI / "esc50", "--fold", "all", "-o", "folds", *quick)
     assert result.exit_code == 0, result.output
