@@ -15,6 +15,9 @@ sys.path.insert(0, str(Path(__file__).parent))  # for ``from fabricate import mu
 
 # jsonschema would load it for a format that no schema here names: it compiles a grammar, for seconds.
 sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
+# Tests import OpenVINO themselves to see whether it is there; with this beside it, it would call an analytics service
+# from a hundred processes for every program that it makes.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 from fault_table import pytest_configure, pytest_runtest_setup, pytest_terminal_summary  # noqa: E402, F401 (hooks)
 
