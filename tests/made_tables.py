@@ -44,9 +44,14 @@ def decoded(path: Path, root: Path) -> Decoded:
 
 
 def make_tables(
-    out: Path, files: Iterable[Path], scores: Mapping[str, Iterable[float]] | None = None, file_format: str = "parquet"
+    out: Path,
+    files: Iterable[Path],
+    scores: Mapping[str, Iterable[float]] | None = None,
+    file_format: str = "parquet",
+    labels: tuple[str, ...] = LABELS,
+    label_set: str = "audioset_music",
 ) -> Path:
-    """Tables of these files; each has ``SCORES``, or those under its name."""
+    """Tables of these files; each has ``SCORES``, or those under its name, one for each of ``labels``."""
     files = sorted(files)
     root = Path(os.path.commonpath(files)) if len(files) > 1 else files[0].parent
     rows = []
@@ -54,7 +59,7 @@ def make_tables(
         mine = np.array(list((scores or {}).get(path.name, SCORES)), np.float32)
         rows.append(TrackRow(decoded(path, root), mine, mine, None))
     with open_output(out, PARAMETERS | {"format": file_format}) as output:
-        output.save_run({"root": str(root), "model": {"model": "made-up", "plan": "F3T2", "labels": "audioset_music"}})
-        output.store.write_labels(labels_table(describe_labels("audioset_music", LABELS)))
-        output.store.add("part-0", tables_of(rows, Layout(labels=LABELS)))
+        output.save_run({"root": str(root), "model": {"model": "made-up", "plan": "F3T2", "labels": label_set}})
+        output.store.write_labels(labels_table(describe_labels(label_set, labels)))
+        output.store.add("part-0", tables_of(rows, Layout(labels=labels)))
     return out

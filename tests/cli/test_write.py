@@ -38,6 +38,19 @@ def test_a_preview_shows_and_changes_nothing(place):
     assert found["changes"][0]["new"] == ["Heavy metal", "Drum and bass"]
 
 
+def test_labels_that_no_field_takes_are_said(place):
+    labels, scores = ("Folk Fantasy", "Tavern", "Sea", "Moon", "Sun"), (0.9, 0.8, 0.7, 0.6, 0.5)
+    songs = sorted((place / "music").iterdir())
+    make_tables(place / "own", songs, dict.fromkeys(("song.mp3", "song.flac"), scores), labels=labels, label_set="own")
+    for more in ((), ("--apply",)):
+        said = _call("write", "--in", place / "own", "--json", *more)
+        assert "'Folk Fantasy', 'Tavern', 'Sea' and 2 more labels" in said.stderr and "--rules FILE" in said.stderr
+        assert printed("write" if more else "write-preview", said.stdout)["no_field"] == list(labels)
+    (place / "rules.toml").write_text("fields.genre.groups = []\n")
+    taken = _call("write", "--in", place / "own", "--rules", place / "rules.toml")
+    assert "Folk Fantasy; Tavern" in taken.stdout and "--rules FILE" not in taken.stderr
+
+
 def test_apply_then_undo(place):
     before = state(place / "music")
     done = _call("write", "--in", place / "out", "--apply")

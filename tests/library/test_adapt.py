@@ -207,6 +207,7 @@ def test_own_genres_from_files_to_a_model_that_tags(tagged_library, learnt):
     tables = audiopatch.tag(
         tagged_library / "music", model=str(folder), thresholds=True, threads=1, workers=0, dense=True
     )
+    assert set(tables.labels["group"]) == {"genre"}  # whatever their names
     best = tables.tags[tables.tags["rank"] == 1].set_index("path")["label"]
     said = [best.get(str(path)) for path in sorted((tagged_library / "music" / "no genre").iterdir())]
     assert said == ["Low", "High", "Noise", "Low", "High"]  # 36 % 3 == 0

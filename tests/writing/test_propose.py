@@ -192,3 +192,30 @@ def test_tables_without_tags_are_answered_in_words(song, tables, tmp_path):
     assert len(audiopatch.propose_changes(out)) == 0
     with pytest.raises(UsageError, match="there are no tables in"):
         audiopatch.propose_changes(tmp_path / "nowhere")
+
+
+OWN = {"labels": ("Folk Fantasy", "Tavern", "Happy music", "Quiet"), "scores": {"song.flac": [0.9, 0.3, 0.6, 0.05]}}
+
+
+def test_own_labels_that_no_field_takes_are_named(song, tables, tmp_path):
+    out = tables(song, **OWN, label_set="own")
+    proposal = audiopatch.propose_changes(out)
+    assert not len(proposal) and proposal.no_field == ("Folk Fantasy", "Tavern")  # Quiet is a guess, Happy a mood
+    assert audiopatch.propose_changes(out, min_score=0.5).no_field == ("Folk Fantasy",)
+    rules = tmp_path / "rules.toml"
+    rules.write_text("fields.genre.groups = []\n")
+    found = audiopatch.propose_changes(out, rules=rules)
+    assert new(found) == {"GENRE": ("Folk Fantasy", "Happy")} and found.no_field == ()
+    rules.write_text('[fields.genre]\n[names]\n"Tavern" = ""\n')
+    assert audiopatch.propose_changes(out, rules=rules).no_field == ("Folk Fantasy",)
+    commented = audiopatch.propose_changes(out, comment=3)
+    assert new(commented) == {"COMMENT": ("Folk Fantasy / Happy / Tavern",)} and commented.no_field == ()
+
+
+def test_what_was_learnt_from_genres_is_written_as_genres(song, tables):
+    found = audiopatch.propose_changes(tables(song, **OWN, label_set="own genre"), genre=3, mood=1)
+    assert new(found) == {"GENRE": ("Folk Fantasy", "Happy", "Tavern")} and found.no_field == ()
+
+
+def test_a_known_vocabulary_has_nothing_without_a_field(song, tables):
+    assert audiopatch.propose_changes(tables(song), mood=1).no_field == ()

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 WHICH, HOW = "What goes where", "How it is written"
-_SHOWN_TRACKS, _SHOWN_VALUES, _SHOWN_REFUSED = 40, 8, 10
+_SHOWN_TRACKS, _SHOWN_VALUES, _SHOWN_REFUSED, _SHOWN_LABELS = 40, 8, 10, 3
 
 
 @dataclass(frozen=True)
@@ -51,11 +51,12 @@ class PreviewCounts:
 
 @dataclass(frozen=True)
 class Preview:
-    """What a write would change."""
+    """What a write would change; ``no_field`` are labels of no known group, such as one's own, that no field takes."""
 
     changes: tuple[Change, ...]
     refused: tuple[Refusal, ...]
     counts: PreviewCounts
+    no_field: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,10 @@ class WriteCounts:
 
 @dataclass(frozen=True)
 class Applied:
-    """What a write did: its name is what undo takes, ``fields`` how many were written."""
+    """What a write did: its name is what undo takes, ``fields`` how many were written.
+
+    ``no_field`` are labels of no known group, such as one's own, that no field takes.
+    """
 
     write: str
     counts: WriteCounts
@@ -78,6 +82,7 @@ class Applied:
     refused: tuple[Refusal, ...]
     journal_bytes: int
     interrupted: bool
+    no_field: tuple[str, ...]
 
 
 def _best(what: str) -> Any:
@@ -235,6 +240,7 @@ def _preview(proposal: Proposal | None, changes: str | None, tables: str, *, as_
     if not quiet:
         if proposal.note:
             console.say(proposal.note)
+        _say_no_field(proposal)
         say_refused(proposal.refused)
         console.say(_preview_line(proposal, changes, tables))
 
@@ -248,7 +254,8 @@ def _preview_of(proposal: Proposal) -> Preview:
         same=proposal.n_same,
         refused=len(proposal.refused),
     )
-    return Preview(tuple(proposal), tuple(Refusal(path, reason) for path, reason in proposal.refused), counts)
+    refused = tuple(Refusal(path, reason) for path, reason in proposal.refused)
+    return Preview(tuple(proposal), refused, counts, proposal.no_field)
 
 
 def _print_table(proposal: Proposal) -> None:
@@ -300,6 +307,19 @@ def _preview_line(proposal: Proposal, changes: str | None, tables: str) -> str:
     return f"{what}; the same command with --apply does it"
 
 
+def _say_no_field(proposal: Proposal) -> None:
+    """Which labels nothing would be written of, and what gives them a field."""
+    names = proposal.no_field
+    if not names:
+        return
+    some = console.printable(", ".join(f"'{name}'" for name in names[:_SHOWN_LABELS]))
+    more = f" and {_count(len(names) - _SHOWN_LABELS, 'more label')}" if len(names) > _SHOWN_LABELS else ""
+    console.say(
+        f"{some}{more}: nobody knows whether that is a genre, so no field takes it; "
+        "with the line 'fields.genre.groups = []' in a file, --rules FILE writes labels of any kind as genres"
+    )
+
+
 def say_refused(refused: Sequence[tuple[str, str]]) -> None:
     """The first files that were left as they are, and why."""
     for path, reason in refused[:_SHOWN_REFUSED]:
@@ -314,10 +334,14 @@ def _tell(written: Written, proposal: Proposal | None, tables: str, *, as_json: 
     if as_json:
         counts = WriteCounts(written.n("written"), written.n("unchanged"), written.n("kept"), len(refused))
         files = tuple(Refusal(path, reason) for path, reason in refused)
-        done = Applied(written.name, counts, written.n_fields, files, written.journal_bytes, written.interrupted)
-        console.print_json(done)
+        without = proposal.no_field if proposal is not None else ()
+        console.print_json(
+            Applied(written.name, counts, written.n_fields, files, written.journal_bytes, written.interrupted, without)
+        )
     if quiet:
         return
+    if proposal is not None:
+        _say_no_field(proposal)
     say_refused(refused)
     if written.note:
         console.say(written.note)

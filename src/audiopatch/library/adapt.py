@@ -25,6 +25,7 @@ from audiopatch.models.thresholds import Thresholds
 from audiopatch.tables.read import Tables, read
 from audiopatch.training.probe import probe_card
 from audiopatch.zoo import load_model, native
+from audiopatch.zoo.labels import OWN
 
 _N_RESAMPLES = 200
 _HEARD = (
@@ -224,9 +225,10 @@ def own_tagger(
             raise UsageError("embeddings of several blocks cannot become a model; embed with one --block, or none")
         card = probe_card(base.card, stack["blocks"][0], stack["tokens"], head, name=name, multilabel=True)
     else:
-        card = replace(base.card, name=name, head=head, labels="own", multilabel=True, weights=None)
+        card = replace(base.card, name=name, head=head, multilabel=True, weights=None)
     card = replace(
         card,
+        labels=f"{OWN} {result.field}",
         scores={name: round(value.value, 4) for name, value in result.figures.items()},
         thresholds=(_thresholds(parameters, result),),
         summary=f"own labels ({result.field}) on {base.card.name}",

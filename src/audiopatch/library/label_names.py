@@ -5,15 +5,30 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
+from typing import TYPE_CHECKING
 
 from audiopatch.catalog import nearest
 from audiopatch.errors import UsageError
+from audiopatch.models.card import ModelCard
 from audiopatch.storage.place import at_home
 from audiopatch.tables.read import read
 from audiopatch.zoo import DEFAULT_MODEL, find_card
-from audiopatch.zoo.cards import LABELS_FILE, shipped_folder
-from audiopatch.zoo.labels import CONTENT, GROUPS, Label, load_labels, load_terms, split_label
+from audiopatch.zoo.cards import CARD_FILE, LABELS_FILE, shipped_folder
+from audiopatch.zoo.labels import (
+    CONTENT,
+    GROUPS,
+    Label,
+    describe_labels,
+    groups_in,
+    load_labels,
+    load_terms,
+    split_label,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # what people write -> what labels say, where the vocabularies of the packaged models do not bring them together
 _SAID = {
@@ -88,14 +103,21 @@ def labels(
     model: str = DEFAULT_MODEL, *, tables: str | os.PathLike[str] | None = None, words: str | None = None
 ) -> list[Label]:
     """The labels of a model, or of the run that wrote ``tables``, by group; with ``words`` only what those mean."""
-    file = (shipped_folder(model) or at_home(model)) / LABELS_FILE
-    if tables is not None:
-        names = list(read(tables).labels["label"])
-    elif file.is_file():
-        names = file.read_text(encoding="utf-8").splitlines()
-    else:
-        names = list(load_labels(find_card(model).labels))
-    if words is not None:
-        names = find_labels(words, names)
+    found = {label.name: label for label in (_of_model(model) if tables is None else _of_run(read(tables).labels))}
+    chosen = found if words is None else find_labels(words, list(found))
     order = {group: number for number, group in enumerate((*GROUPS, CONTENT, ""))}
-    return sorted(map(split_label, names), key=lambda label: order[label.group])
+    return sorted((found[name] for name in chosen), key=lambda label: order[label.group])
+
+
+def _of_run(labels: pd.DataFrame) -> list[Label]:
+    return [replace(split_label(name), group=group) for name, group in groups_in(labels).items()]
+
+
+def _of_model(model: str) -> Sequence[Label]:
+    folder = shipped_folder(model) or at_home(model)
+    card, names = folder / CARD_FILE, folder / LABELS_FILE
+    if not (card.is_file() and names.is_file()):
+        label_set = find_card(model).labels
+        return describe_labels(label_set, load_labels(label_set))
+    label_set = ModelCard.from_json(card.read_text(encoding="utf-8")).labels
+    return describe_labels(label_set, names.read_text(encoding="utf-8").splitlines())

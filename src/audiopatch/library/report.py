@@ -22,7 +22,7 @@ from audiopatch.errors import missing_extra
 from audiopatch.library.vectors import Vectors, read_vectors
 from audiopatch.tables.read import read
 from audiopatch.zoo.cards import least_scores
-from audiopatch.zoo.labels import group_of
+from audiopatch.zoo.labels import groups_in
 
 _SCRIPTS = ("data.js", "filter.js", "list.js", "map.js", "panels.js", "app.js")
 
@@ -193,8 +193,9 @@ def _tags(vectors: Vectors) -> tuple[dict[str, np.ndarray], list[dict[str, Any]]
     scores[place] = (frame["score"].to_numpy().clip(0, 1) * 255).round().astype(np.uint8)
     leaves = frame.drop_duplicates("label").set_index(frame.drop_duplicates("label")["label"].astype(str))["leaf"]
     least, _ = least_scores(vectors.tables.run, labels)
+    groups = groups_in(vectors.tables.labels)
     about = [
-        {"name": str(leaves[label]), "group": group_of(label), "least": round(255 * least[label])} for label in labels
+        {"name": str(leaves[label]), "group": groups[label], "least": round(255 * least[label])} for label in labels
     ]
     return {"tags": tags, "scores": scores}, about
 

@@ -16,7 +16,7 @@ from audiopatch.errors import UsageError
 from audiopatch.library.label_names import find_labels
 from audiopatch.tables.read import Tables, read
 from audiopatch.zoo.cards import least_scores
-from audiopatch.zoo.labels import CONTENT, GROUPS, group_of
+from audiopatch.zoo.labels import CONTENT, GROUPS, groups_in
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -139,7 +139,7 @@ def label_tracks(
     the label among their tags. A word that fits no label is a UsageError.
     """
     tables = _opened(tables)
-    names = list(tables.labels["label"])
+    names, groups = list(tables.labels["label"]), groups_in(tables.labels)
     found = find_labels(label, names)
     leaf = dict(zip(names, tables.labels["leaf"], strict=True))
     name = found[0]
@@ -153,11 +153,11 @@ def label_tracks(
             row.path,
             float(row.duration_s),
             row.status,
-            (Tag(leaf[name], group_of(name), round(scores[row.track_id], 4), scores[row.track_id] >= least),),
+            (Tag(leaf[name], groups[name], round(scores[row.track_id], 4), scores[row.track_id] >= least),),
         )
         for row in _rows(rows)
     )
-    return LabelTracks(leaf[name], group_of(name), entries, complete, tuple(leaf[other] for other in found[1:]))
+    return LabelTracks(leaf[name], groups[name], entries, complete, tuple(leaf[other] for other in found[1:]))
 
 
 def show(
@@ -204,9 +204,7 @@ def _grouped(tables: Tables) -> pd.DataFrame:
         return tags.reindex(columns=["track_id", "path", "rank", "label", "leaf", "score", "group", "meant"])
     labels = tags["label"].astype(str)
     least, _ = least_scores(tables.run, labels.unique())
-    tags = tags.assign(
-        group=labels.map({label: group_of(label) for label in least}), meant=tags["score"] >= labels.map(least)
-    )
+    tags = tags.assign(group=labels.map(groups_in(tables.labels)), meant=tags["score"] >= labels.map(least))
     return tags[(tags["group"] != CONTENT) & (tags["leaf"] != "Music")]
 
 

@@ -18,7 +18,7 @@ from audiopatch.writing.evidence import own_values, written_before
 from audiopatch.writing.replace import Refused, words
 from audiopatch.writing.rules import FieldRule, Rules, make_rules
 from audiopatch.zoo.cards import least_scores
-from audiopatch.zoo.labels import GROUPS, group_of
+from audiopatch.zoo.labels import GROUPS, groups_in
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,7 +48,8 @@ class Proposal:
     """What would change, what would not and why.
 
     ``refused``: (path, reason) of files that cannot be written; ``n_kept`` values of the user's that stay;
-    ``n_same`` fields that hold the values already; ``note``: from which scores on labels count, where nobody said so.
+    ``n_same`` fields that hold the values already; ``note``: from which scores on labels count, where nobody said so;
+    ``no_field``: labels of no known group, such as one's own, that no rule takes, those of most tracks first.
     """
 
     changes: list[Change] = field(default_factory=list)
@@ -57,6 +58,7 @@ class Proposal:
     n_kept: int = 0
     n_same: int = 0
     note: str = ""
+    no_field: tuple[str, ...] = ()
 
     def __iter__(self) -> Iterator[Change]:
         return iter(self.changes)
@@ -110,6 +112,7 @@ def propose_changes(
         raise UsageError(f"look=False does for fields that are filled; policy={others[0].policy!r} must see the files")
     _, note = least_scores(tables.run, ())
     proposal = Proposal(note=note if any(rule.min_score is None for rule in rules.fields.values()) else "")
+    proposal.no_field = without_field(tables, rules)
     values = best_labels(tables, rules)
     ours = {} if look else written_before(tables.folder)
     tracks = tables.tracks
@@ -182,7 +185,7 @@ def best_labels(tables: Tables, rules: Rules) -> dict[str, dict[str, list[Scored
     plans = []  # per field: for each label what is written and from which score on; None where nothing is
     for name, rule in rules.fields.items():
         texts = [_texts(rules, rule, *described[label]) for label in labels]
-        from_score = [least[label] if rule.min_score is None else rule.min_score for label in labels]
+        from_score = [_from_score(rule, least[label]) for label in labels]
         plans.append((name, rule.best, texts, from_score))
     found: dict[str, dict[str, list[Scored]]] = {}
     counts: dict[tuple[str, str], int] = {}
@@ -197,9 +200,30 @@ def best_labels(tables: Tables, rules: Rules) -> dict[str, dict[str, list[Scored
     return found
 
 
+def without_field(tables: Tables, rules: Rules) -> tuple[str, ...]:
+    """Labels that count for a track and belong to no known group, where no field takes such; those of most tracks
+    first."""
+    if any(_takes(rule, "") for rule in rules.fields.values()):
+        return ()
+    named = tables.tags["label"].astype(str)
+    least, _ = least_scores(tables.run, named.unique())
+    from_score = {label: min(_from_score(rule, one) for rule in rules.fields.values()) for label, one in least.items()}
+    counts = named[tables.tags["score"] >= named.map(from_score)].value_counts()
+    described = _described(tables, list(counts.index))
+    return tuple(leaf for group, _, label, leaf in described.values() if not group and rules.name_of(label, leaf))
+
+
+def _from_score(rule: FieldRule, least: float) -> float:
+    return least if rule.min_score is None else rule.min_score
+
+
+def _takes(rule: FieldRule, group: str) -> bool:
+    return not rule.groups or group in rule.groups
+
+
 def _texts(rules: Rules, rule: FieldRule, group: str, parent: str, label: str, leaf: str) -> tuple[str, ...]:
     """What is written for a label; nothing where it is of another group, or never to be."""
-    if rule.groups and group not in rule.groups:
+    if not _takes(rule, group):
         return ()
     name = rules.name_of(label, leaf)
     above = rules.name_of(parent, parent) if rule.parents and parent not in _HEADS else ""
@@ -210,7 +234,7 @@ def _described(tables: Tables, labels: Sequence[str]) -> dict[str, tuple[str, st
     """label -> its group, parent, itself, leaf."""
     frame = tables.labels
     frame = frame.astype(object).where(frame.notna(), "")
-    groups = frame["group"] if "group" in frame else frame["label"].map(group_of)
+    groups = frame["label"].map(groups_in(frame))
     columns = (groups, frame["parent"], frame["label"], frame["leaf"])
     known = {row[2]: row for row in zip(*(column.tolist() for column in columns), strict=True)}
     return {label: known.get(label, ("", "", label, label)) for label in labels}

@@ -24,14 +24,14 @@ _NOT_OURS = frozenset(
 )
 _WORD = re.compile(r"[A-Z][A-Z0-9_ ]{1,39}")
 _MUSIC = " music"  # AudioSet says "Rock music" where players say "Rock"; FSD50K says "Electric_guitar"
-_SAYS_NOTHING = {"Music", "Musical instrument"}  # true of every track, and the best label of most
+_SAYS_NOTHING = {"Music", "Musical instrument", "Song"}  # true of every track, and the best label of most
 
 
 @dataclass(frozen=True)
 class FieldRule:
     """What goes into one field.
 
-    groups     of labels to choose from; empty for any label
+    groups     of labels to choose from, "" being that of labels whose group nobody knows; empty for any label
     best       how many at most
     min_score  from which score on; None: the model's thresholds where it has any for such a run, else 0.1
     policy     fill: only where the file has no value (or one of ours); append: after the values that are there;
@@ -135,7 +135,7 @@ def field_name(name: str) -> str:
 
 def _default(name: str) -> FieldRule:
     if name == "COMMENT":
-        return FieldRule(groups=("genre", "mood", "voice", "instrument"), best=5, joined=True)
+        return FieldRule(groups=("genre", "mood", "voice", "instrument", ""), best=5, joined=True)
     if name == "GROUPING":
         return FieldRule(groups=("genre", "mood"), best=3)
     return FieldRule(groups=(name.lower(),))

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
+from typing import TYPE_CHECKING
 
 from audiopatch.errors import WeightsError
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 GROUPS = ("genre", "mood", "era", "voice", "instrument", "role", "sound")
 CONTENT = "content"  # Music, Speech, Silence: how much of a track is what, never one of its tags
+OWN = "own"  # the set of somebody's own labels; "own genre" where a field of files taught them
 
 _SEPARATOR = "---"  # Discogs labels are written Parent---Leaf
 _TREE_GROUPS = {
@@ -69,7 +74,13 @@ def never_tags(label_set: str) -> frozenset[str]:
 
 
 def describe_labels(label_set: str, names: Sequence[str]) -> tuple[Label, ...]:
-    """Each class with its place in its tree (Discogs' parent genre, AudioSet's in the ontology) and its group."""
+    """Each class with its place in its tree (Discogs' parent genre, AudioSet's in the ontology) and its group.
+
+    Labels that were genres in somebody's files are genres, whatever they are called.
+    """
+    kind = label_set.removeprefix(f"{OWN} ")
+    if kind in GROUPS:
+        return tuple(replace(split_label(name), group=kind) for name in names)
     parents = label_parents(label_set)
     return tuple(
         Label(name, parents[name], name, group_of(name)) if name in parents else split_label(name) for name in names
@@ -85,6 +96,14 @@ def split_label(name: str) -> Label:
     """``Electronic---House`` -> parent Electronic, leaf House, group genre."""
     parent, separator, leaf = name.partition(_SEPARATOR)
     return Label(name, parent, leaf, group_of(name)) if separator else Label(name, "", name, group_of(name))
+
+
+def groups_in(labels: pd.DataFrame) -> dict[str, str]:
+    """Label -> group by the table ``labels`` of a run; by its name alone where an older version wrote none."""
+    names = labels["label"].tolist()
+    if "group" not in labels:
+        return {name: group_of(name) for name in names}
+    return dict(zip(names, labels["group"].astype(object).where(labels["group"].notna(), "").tolist(), strict=True))
 
 
 @cache
