@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from audiopatch.cli.console import after_words, audio, duration, last_line, number, printable
+from audiopatch.amounts import audio, duration, number
+from audiopatch.cli.console import after_words, last_line, printable
 from audiopatch.events import Counts
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from audiopatch.cli.analyse import exit_code
+from audiopatch.cli.analyse import Foreseen, _tell_foreseen, exit_code
 from audiopatch.cli.main import app
 from audiopatch.cli.options import FailOn
 from audiopatch.events import Counts
@@ -101,6 +101,14 @@ def test_a_dry_run_says_what_would_be_done_and_writes_nothing(library, tmp_path)
     facts = printed("tag-dry-run", here("tag", library, "--dry-run", "--json", cwd=tmp_path).stdout)
     assert (facts["found"], facts["to_do"], facts["current"]) == (11, 11, 0)
     assert facts["audio_s"] > 0 and facts["takes_s"] > 0 and list(tmp_path.iterdir()) == []
+
+
+def test_a_dry_run_tells_minutes_of_audio_from_those_it_takes(capsys):
+    counts = {"found": 3, "to_do": 3, "current": 0, "failed_earlier": 0}
+    foreseen = Foreseen(**counts, audio_s=360, takes_s=2, output="o", model="m")
+    _tell_foreseen(foreseen, as_json=False)
+    said = capsys.readouterr().err
+    assert "3 of 3 tracks to do, about 6 min of audio\n" in said and "takes about 2.0 s" in said
 
 
 def test_lines_on_stdout_and_a_reader_who_leaves(library, tmp_path):

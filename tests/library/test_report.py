@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,13 @@ def _made(n: int = 60) -> list[Made]:
         )
         for i in range(n)
     ]
+
+
+@pytest.mark.parametrize(("duration_s", "said"), [(6, "60 tracks, 6 min, by"), (100, "60 tracks, 1.7 h, by")])
+def test_the_length_of_a_short_library_is_in_minutes(duration_s, said, tmp_path):
+    write_output(tmp_path / "out", [replace(one, duration_s=duration_s) for one in _made()])
+    audiopatch.report(tmp_path / "library.html", tmp_path / "out")
+    assert said in (tmp_path / "library.html").read_text()
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from audiopatch.amounts import audio
 from audiopatch.audio.survey import Survey, survey
 from audiopatch.bench.contender import Case
 from audiopatch.bench.measure import pareto_front
@@ -112,7 +113,7 @@ def estimate(
     size = survey(library.tracks, spec)
     if not size.n_segments:
         raise UsageError(f"no header among {size.n_read} of {size.n_tracks} files tells of any audio")
-    observer(Note(f"{size.n_tracks} tracks, {size.audio_s / 3600:.1f} h, about {size.n_segments:.0f} segments"))
+    observer(Note(f"{size.n_tracks} tracks, {audio(size.audio_s)} of audio, about {size.n_segments:.0f} segments"))
     observer(Doing("decoding some of them"))
     some = random.Random(0).sample(list(library.tracks), min(size.n_tracks, _N_TRIED))
     segments = _segments(tagger, some, len(engines) * len(_PATCHOUTS), budget_s / 6)

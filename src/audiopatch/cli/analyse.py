@@ -10,11 +10,12 @@ from pathlib import Path
 
 import typer
 
+from audiopatch.amounts import audio, duration, number
 from audiopatch.audio.inputs import Inputs
 from audiopatch.audio.lists import find_reading, read_paths
 from audiopatch.audio.names import Area
 from audiopatch.cli import console
-from audiopatch.cli.console import after_words, audio, duration, last_line, number, watched_line
+from audiopatch.cli.console import after_words, last_line, watched_line
 from audiopatch.cli.options import FailOn, Format, ProgressKind, Sources, Talk, Target
 from audiopatch.cli.progress import showing
 from audiopatch.documents import plain
@@ -195,9 +196,8 @@ def _tell_foreseen(foreseen: Foreseen, *, as_json: bool) -> None:
         return
     rest = f"; {number(foreseen.current)} current" if foreseen.current else ""
     rest += f", {number(foreseen.failed_earlier)} failed earlier" if foreseen.failed_earlier else ""
-    console.say(
-        f"{number(foreseen.to_do)} of {number(foreseen.found)} tracks to do, about {audio(foreseen.audio_s)}{rest}"
-    )
+    tracks = f"{number(foreseen.to_do)} of {number(foreseen.found)} tracks to do"
+    console.say(f"{tracks}, about {audio(foreseen.audio_s)} of audio{rest}")
     if foreseen.takes_s is not None:
         console.say(f"that takes about {duration(foreseen.takes_s)} here, judged by a trial of a few seconds")
     console.say("nothing was written; for a deadline or another speed: audiopatch estimate FOLDER")

@@ -1,4 +1,4 @@
-"""Words for people: errors with their exit codes, numbers, durations, the last line of a run, colours."""
+"""Words for people: errors with their exit codes, the last line of a run, colours."""
 
 from __future__ import annotations
 
@@ -19,41 +19,11 @@ from typing import Any
 
 import typer
 
+from audiopatch.amounts import audio, duration, number
 from audiopatch.catalog import nearest
 from audiopatch.documents import document
 from audiopatch.errors import AudioPatchError
 from audiopatch.events import GPU_LANES, Counts, Current
-
-
-def number(value: int) -> str:
-    """``21 874``."""
-    return f"{value:,}".replace(",", " ")
-
-
-def size(n_bytes: int) -> str:
-    """``12 kB``, ``3.4 MB``, ``120 MB``."""
-    if n_bytes < 1_000_000:
-        return f"{-(-n_bytes // 1000)} kB"
-    return f"{n_bytes / 1e6:.1f} MB" if n_bytes < 10_000_000 else f"{number(round(n_bytes / 1e6))} MB"
-
-
-def duration(seconds: float) -> str:
-    """``2 h 11 m``, ``3 m 05 s``, ``4.2 s``."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} m {rest:02d} s"
-    return f"{number(minutes // 60)} h {minutes % 60:02d} m"
-
-
-def audio(seconds: float) -> str:
-    """How much audio: ``1 613 h``, ``42 min``, ``12 s``."""
-    if seconds >= 36_000:
-        return f"{number(round(seconds / 3600))} h"
-    if seconds >= 3600:
-        return f"{seconds / 3600:.1f} h"
-    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
 
 
 def current_line(current: Current) -> str:
@@ -168,9 +138,9 @@ def prepare_streams() -> None:
 
     Streams that a daemon or a launcher has closed lead nowhere: or the next file opened would be taken for one.
     """
-    for number in range(3):
+    for stream_number in range(3):
         try:
-            os.fstat(number)
+            os.fstat(stream_number)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest free number
     sys.stdout, sys.stderr = sys.stdout or open(1, "w"), sys.stderr or open(2, "w")  # noqa: SIM115 (for good)

@@ -94,7 +94,7 @@ def _print(found: Estimate) -> None:
     from rich import box
     from rich.table import Table
 
-    from audiopatch.cli.console import duration
+    from audiopatch.amounts import duration
 
     table = Table("", "patchout", "engine", box=box.SIMPLE_HEAD, show_edge=False)
     table.add_column("quality", justify="right")

@@ -9,9 +9,9 @@ from typing import Annotated
 
 import typer
 
+from audiopatch.amounts import audio, number, size
 from audiopatch.cli import console
 from audiopatch.cli import options as o
-from audiopatch.cli.console import audio, number, size
 from audiopatch.cli.durations import timed
 from audiopatch.cli.progress import busy
 from audiopatch.errors import UsageError

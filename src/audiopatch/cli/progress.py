@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from audiopatch.cli.console import current_line, duration, number, printable, rich_console, say, spent_line
+from audiopatch.amounts import duration, number
+from audiopatch.cli.console import current_line, printable, rich_console, say, spent_line
 from audiopatch.cli.options import ProgressKind
 from audiopatch.events import (
     Counts,

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from audiopatch.amounts import audio, number
 from audiopatch.cli import console
 from audiopatch.cli import options as o
-from audiopatch.cli.console import audio, number
 from audiopatch.cli.progress import busy
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from typing import Annotated
 
 import typer
 
+from audiopatch.amounts import number, size
 from audiopatch.cli import console
 from audiopatch.cli import options as o
-from audiopatch.cli.console import number, size
 from audiopatch.cli.progress import showing
 from audiopatch.cli.write import HOW, BreakLinks, Refusal, say_refused
 from audiopatch.errors import UsageError

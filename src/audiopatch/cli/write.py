@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from audiopatch.amounts import number, size
 from audiopatch.cli import console
 from audiopatch.cli import options as o
-from audiopatch.cli.console import number, size
 from audiopatch.cli.progress import showing
 from audiopatch.errors import UsageError
 from audiopatch.events import Doing, counted

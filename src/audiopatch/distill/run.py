@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from audiopatch.amounts import audio
 from audiopatch.audio.inputs import Inputs
 from audiopatch.audio.survey import survey
 from audiopatch.distill.agreement import Agreement, HeldOut, as_scores, as_table
@@ -94,7 +95,7 @@ def distil(
     if not library.prepare(folder / PIECES, rate, **how):
         return False
     held, train = library.pieces(folder / PIECES)
-    watch.note(f"{train.duration_s / 3600:.2f} h to learn from, {held.duration_s / 3600:.2f} h held out")
+    watch.note(f"{audio(train.duration_s)} of audio to learn from, {audio(held.duration_s)} held out")
     few = held_out_views(teachers, held, student, per_track=1)
 
     def evaluate(averaged: Tagger) -> list[dict[str, Any]]:
@@ -168,7 +169,7 @@ def _finish(work: Distillation, run: DistillRun, files: RunFolder, train: Pieces
     rows = view.compare(tagger)
     tagger.card = replace(tagger.card, scores=as_scores(rows))
     native.save_card(tagger.card, files.model)
-    told = {"teacher": ", ".join(run.teachers), "hours": train.duration_s / 3600, "segments": work.segments}
+    told = {"teacher": ", ".join(run.teachers), "learnt_s": train.duration_s, "segments": work.segments}
     write_readme(files.model, tagger.card, view, rows, **told)
 
 
@@ -219,7 +220,7 @@ def write_readme(
     rows: Sequence[Agreement],
     *,
     teacher: str,
-    hours: float,
+    learnt_s: float,
     segments: int,
 ) -> None:
     """README.md into a native model folder."""
@@ -229,7 +230,7 @@ def write_readme(
         f"{card.summary[:1].upper()}{card.summary[1:]}; {card.paper}.",
         "",
         f"- **Teacher:** {teacher}; its licence, and that of the music, say what may be done with this model",
-        f"- **Training:** {segments:,} crops of {hours:.1f} h of music without labels",
+        f"- **Training:** {segments:,} crops of {audio(learnt_s)} of music without labels",
         f"- **Input:** {card.segment_s:g} s of audio at a time, front-end `{card.frontend.name}`",
         "",
         "```",
@@ -295,8 +296,9 @@ def _state_disk_use(tracks: Sequence[Track], folder: Path, tell: Callable[[str],
     needed = piece_bytes(found.audio_s, PIECE_RATE) + kept_bytes
     place = next(parent for parent in [folder, *folder.resolve().parents] if parent.exists())
     free = shutil.disk_usage(place).free
-    hours, gigabytes = found.audio_s / 3600, needed / 1e9
-    tell(f"{found.n_tracks} tracks, {hours:.1f} h; they, and crops of them, take up to {gigabytes:.2f} GB in {folder}")
+    length, gigabytes = audio(found.audio_s), needed / 1e9
+    music = f"{found.n_tracks} tracks, {length} of audio"
+    tell(f"{music}; they, and crops of them, take up to {gigabytes:.2f} GB in {folder}")
     if needed > 0.95 * free:
         raise EnvironmentProblem(
             f"{folder} has {free / 1e9:.1f} GB free; {needed / 1e9:.1f} GB are needed; choose another -o"

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from audiopatch.amounts import audio
 from audiopatch.errors import missing_extra
 from audiopatch.library.vectors import Vectors, read_vectors
 from audiopatch.tables.read import read
@@ -70,9 +71,9 @@ def page(vectors: Vectors, *, title: str) -> str:
 
 def _facts(vectors: Vectors) -> str:
     run = vectors.tables.run
-    hours = vectors.tracks["duration_s"].sum() / 3600
+    length = audio(float(vectors.tracks["duration_s"].sum()))
     made = (run.get("finished_at") or run.get("started_at") or "")[:10]
-    return f"{len(vectors)} tracks, {hours:.1f} h, by {run['parameters']['model']}{f', {made}' if made else ''}"
+    return f"{len(vectors)} tracks, {length}, by {run['parameters']['model']}{f', {made}' if made else ''}"
 
 
 def _part(name: str) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 import torch
 
+from audiopatch.amounts import audio
 from audiopatch.datasets import DATASETS
 from audiopatch.datasets.recipe import Dataset
 from audiopatch.datasets.waves import Waves, decode_waves, with_audio
@@ -296,9 +297,9 @@ def decode(dataset: Dataset, sample_rate: int, workers: int, observer: Observer)
         clips = "clip" if len(whole.left_out) == 1 else "clips"
         such_as = f"such as {first.path.name} ({first.reason})"
         observer(Note(f"{len(whole.left_out)} {clips} left out, {such_as}; see left_out.tsv"))
-    hours = sum(waves.n_samples(path) for path in set(paths) if path in waves) / sample_rate / 3600
+    length = audio(sum(waves.n_samples(path) for path in set(paths) if path in waves) / sample_rate)
     sizes = ", ".join(f"{len(items)} {split}" for split, items in whole.splits.items())
-    observer(Note(f"{dataset.name}: {sizes} clips, {len(dataset.labels)} labels, {hours:.2f} h of audio"))
+    observer(Note(f"{dataset.name}: {sizes} clips, {len(dataset.labels)} labels, {length} of audio"))
     return whole, waves
 
 
