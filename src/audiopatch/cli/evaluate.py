@@ -65,14 +65,15 @@ def evaluate(
         observer(Doing("reading the data"))
         from audiopatch.evaluation.report import FIGURES
         from audiopatch.evaluation.run import evaluate_model, require_training_extra
-        from audiopatch.training.experiment import fold_option, open_dataset
+        from audiopatch.training.experiment import fold_option, need_data, open_dataset
         from audiopatch.training.run_folder import RunFolder
 
         require_training_extra()
         options = fold_option(dataset, fold) if fold else {}
+        root = need_data(data or data_dir, dataset, f"evaluate {dataset}")
         published = RunFolder(Path(chosen).parent).published(dataset) if split == "test" else {}
         facts = evaluate_model(
-            chosen, open_dataset(dataset, data or data_dir, options, allow_missing=allow_missing), folder,
+            chosen, open_dataset(dataset, root, options, allow_missing=allow_missing), folder,
             split=split, plan=patchout, pool=pool, overlap=overlap, device=device,
             workers=Runtime(workers=workers).n_workers, against=against, published=published,
             save_thresholds=save_thresholds, n_resamples=resamples, observer=observer,

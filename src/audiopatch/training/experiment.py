@@ -104,6 +104,7 @@ def run_recipe(
 ) -> tuple[Trained, ...]:
     """Train by the recipe called ``name``, on one fold or on all (``keep_rate``, ``follow``: see ``find_recipe``)."""
     found = find_recipe(name, keep_rate=keep_rate, follow=follow)
+    need_data(run.data, found.config.dataset, f"train {name}")
     if found.follows:
         run.say(f"settings of the {found.follows}, where the paper's text and its code differ")
     changes = overrides(settings)
@@ -133,6 +134,7 @@ def run_probe(
 ) -> tuple[Trained, ...]:
     """Probe a model on a dataset that has no recipe for it."""
     DATASETS[dataset]  # an unknown one says so before anything else
+    need_data(run.data, dataset, f"train probe {dataset}")
     config = with_overrides(ProbeConfig(dataset, model=model or "default"), overrides(settings))
     return _run_folds(TrainRecipe(f"probe-{dataset}", "an MLP on frozen features", _resolved(config)), run, fold)
 
@@ -192,6 +194,7 @@ def _one(recipe: TrainRecipe, run: TrainRun, folder: Path) -> Trained:
     """One run with everything around it."""
     config = recipe.config
     work = _probe if isinstance(config, ProbeConfig) else _train
+    assert run.data is not None
     dataset = open_dataset(config.dataset, run.data, config.options, allow_missing=run.allow_missing)
     dataset, waves = work(recipe, run, dataset, folder)
     RunFolder(folder).save_recipe(recipe)
@@ -275,11 +278,18 @@ def _evaluate(recipe: TrainRecipe, run: TrainRun, dataset: Dataset, waves: Waves
     return figures
 
 
-def open_dataset(name: str, root: Path | None, options: Mapping[str, Any], *, allow_missing: bool) -> Dataset:
+def need_data(root: Path | None, dataset: str, command: str) -> Path:
+    """Where the data is; a UsageError with the ``command`` that takes it where nobody said."""
+    if root is None:
+        recipe = DATASETS.load(dataset)
+        example = f"audiopatch {command} ~/data"
+        raise UsageError(f"where is the data? Name its folder, as in: {example} ({recipe.title}: {recipe.url})")
+    return root
+
+
+def open_dataset(name: str, root: Path, options: Mapping[str, Any], *, allow_missing: bool) -> Dataset:
     """The dataset called ``name`` under ``root``; options that its recipe lacks are a UsageError."""
     recipe = DATASETS.load(name)
-    if root is None:
-        raise UsageError(f"where is the data? Name its folder, as in: {name} ~/data ({recipe.title}: {recipe.url})")
     unknown = options.keys() - {entry.name for entry in fields(recipe)}
     if unknown:
         raise UsageError(f"{name} has no option '{min(unknown)}'")
