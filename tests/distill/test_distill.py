@@ -431,6 +431,17 @@ def test_layers_that_are_to_stay_do_not_move(pieces, tmp_path):
     assert any(key.startswith("backbone.stem.tail.") for key in moved)
 
 
+@pytest.mark.parametrize("n_teachers", [1, 2])
+def test_the_card_of_a_student_tells_of_it_and_not_of_its_teacher(n_teachers):
+    taggers = two_teachers()[:n_teachers]
+    about = {"summary": "a convolutional network without tokens", "page": "theirs", "code_licence": "MIT"}
+    taggers[0].card = replace(taggers[0].card, **about)
+    card = new_student(None, taggers, CONFIG, name="mine").card
+    assert (card.family, card.backbone.depth > 0) == ("audiopatch", True)
+    assert "classes of tiny-cnn" in card.summary and "convolutional" not in card.summary
+    assert (card.page, card.code_licence, card.licence) == ("", "Apache-2.0", "")
+
+
 def test_a_teacher_without_layers_to_keep_needs_a_named_student():
     with pytest.raises(UsageError, match="name a --student"):
         new_student(None, two_teachers()[1:], CONFIG, name="mine")

@@ -223,7 +223,13 @@ def new_student(student: str | None, taggers: Sequence[Tagger], config: DistillC
     first, *others = taggers
     goes_on = before is not None and _goes_on(before, first)
     names = " and ".join(tagger.card.name for tagger in taggers)
-    paper = f"distilled from {names} by function matching (Beyer et al. 2022)"
+    about = {
+        "name": name,
+        "licence": "",
+        "code_licence": "Apache-2.0",
+        "page": "",
+        "paper": f"distilled from {names} by function matching (Beyer et al. 2022)",
+    }
     if before is None or goes_on:
         if not isinstance(first.card.backbone, MobileNetConfig):
             raise UsageError(f"{first.card.name} is no MobileNet to put transformer blocks in; name a --student")
@@ -233,7 +239,7 @@ def new_student(student: str | None, taggers: Sequence[Tagger], config: DistillC
             sizes = _sizes_of(before, first, len(others))
         made = stem_student(first, heads=heads, **sizes)
         label_set = JOINT if others else first.card.labels
-        made.card = replace(made.card, name=name, labels=label_set, licence="", paper=paper)
+        made.card = replace(made.card, labels=label_set, summary=_summary(len(made.labels), names), **about)
         if before and goes_on:
             take_parts_of(_as_trained(before).to(first.device), made)
         return made
@@ -242,20 +248,21 @@ def new_student(student: str | None, taggers: Sequence[Tagger], config: DistillC
     known = labels == theirs or all(_at(label, theirs) is not None for label in labels)
     if not known or before.weights_sha256 == "random":
         before = _as_trained(before)
-    card = replace(
-        before.card, name=name, weights=None, scores={}, thresholds=(), licence="", multilabel=first.card.multilabel,
-        paper=paper,
-    )  # fmt: skip
+    card = replace(before.card, weights=None, scores={}, thresholds=(), multilabel=first.card.multilabel, **about)
     if not known:
         labels = theirs
         label_set = JOINT if others else first.card.labels
         card = replace(card, labels=label_set, head=replace(card.head, n_classes=len(labels)))
-    card = replace(card, summary=f"{len(labels)} classes of {names}, learnt from unlabelled music")
+    card = replace(card, summary=_summary(len(labels), names))
     tagger = random_tagger(card, labels)
     if known:
         tagger.load_state_dict(before.state_dict())
         tagger.weights_sha256 = before.weights_sha256
     return tagger.to(first.device)
+
+
+def _summary(n_classes: int, names: str) -> str:
+    return f"{n_classes} classes of {names}, learnt from unlabelled music"
 
 
 def classes_of(labels: Sequence[str], theirs: Sequence[str]) -> list[int]:

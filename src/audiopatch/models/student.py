@@ -43,6 +43,7 @@ def stem_student(
     heads = heads or {}
     card = replace(
         teacher.card,
+        family="audiopatch",
         backbone=_backbone(
             teacher, StemConfig(teacher.card.backbone.width, n_layers, context=context, all_rows=True), width, n_blocks
         ),
