@@ -49,6 +49,7 @@ def test_folders_of_music_become_a_model_that_tags(home):
     assert result.exit_code == 0, result.output
     (trained,) = printed("train", result.stdout)["runs"]
     assert trained["model"] == "mine/model" and trained["figures"]["accuracy"] is not None
+    assert trained["chosen_on"] == "valid" and "were learnt" not in result.output
     assert "audiopatch tag ~/Music --model mine/model" in result.output
     files = {path.name for path in (home / "mine").iterdir()}
     assert {"config.toml", "environment.json", "metrics.jsonl", "grid.csv", "map.png", "left_out.tsv", "model"} <= files
@@ -66,6 +67,18 @@ def test_folders_of_music_become_a_model_that_tags(home):
     assert (tags.label == [Path(path).parts[-3] for path in tags.path]).mean() > 0.8
 
 
+def test_a_model_chosen_by_the_clips_it_learnt_says_so(home):
+    for label in ("jazz", "rock"):  # one album each: nothing to hold out
+        shutil.copytree(MINI / "folder" / label / "album 0", home / "few" / label / "album")
+    result = run("train", "folder", "few", "-o", "mine", *QUICK, "--json")
+    assert result.exit_code == 0, result.output
+    (trained,) = printed("train", result.stdout)["runs"]
+    assert (trained["chosen_on"], trained["figures"]) == ("train", {})
+    assert "of the clips that were learnt" in result.stderr and "for a test" in result.stderr
+    readme = (home / "mine" / "model" / "README.md").read_text()
+    assert "of the clips that were learnt" in readme and "It has not been evaluated." in readme
+
+
 def test_evaluate_writes_a_report_and_keeps_thresholds(home, undrawn, monkeypatch):
     assert run("train", "csv", MINI / "csv", "-o", "a", "--no-evaluate", *QUICK).exit_code == 0
     assert run("train", "csv", MINI / "csv", "-o", "b", "--set", "seed=3", "--no-evaluate", *QUICK).exit_code == 0
@@ -74,6 +87,8 @@ def test_evaluate_writes_a_report_and_keeps_thresholds(home, undrawn, monkeypatc
     facts = printed("evaluate", result.stdout)
     assert facts == json.loads((home / "report" / "evaluation.json").read_text())
     assert facts["thresholds_from"] == "valid" and facts["n_clips"] == 2
+    assert "note: only 2 clips: they say little" in result.stderr
+    assert "Only 2 clips: they say little." in (home / "report" / "report.html").read_text()
     card = ModelCard.from_json((home / "a" / "model" / "card.json").read_text())
     (measured,) = card.thresholds
     assert set(measured.values) == {"a", "b"} and any("csv test" in name for name in card.scores)

@@ -63,7 +63,7 @@ def evaluate(
     folder = output or Path("evaluation") / f"{dataset}-{_short_name(chosen)}"
     with showing(quiet=quiet) as observer:
         observer(Doing("reading the data"))
-        from audiopatch.evaluation.report import FIGURES
+        from audiopatch.evaluation.report import FIGURES, of_few
         from audiopatch.evaluation.run import evaluate_model, require_training_extra
         from audiopatch.training.experiment import fold_option, need_data, open_dataset
         from audiopatch.training.run_folder import RunFolder
@@ -81,6 +81,8 @@ def evaluate(
     if json:
         typer.echo((folder / "evaluation.json").read_text(encoding="utf-8"), nl=False)
     if not quiet:
+        if caution := of_few(facts["n_clips"]):
+            say(f"note: {caution[0].lower()}{caution[1:]}")
         for name, found in facts["figures"]["clip"].items():
             low_high = f" ({found['low']:.3f} … {found['high']:.3f})" if found["low"] == found["low"] else ""
             said = f"; published {published[name]:.3f}" if name in published else ""

@@ -30,7 +30,8 @@ FIGURES = {  # as people read them
 }
 
 
-_FEW, _VERY_FEW, _MOST_WRONG = 100, 30, 200
+FEW = 100  # clips below which a figure alone misleads
+_VERY_FEW, _MOST_WRONG = 30, 200
 _COLUMNS = {"support": "clips", "average_precision": "average precision", "roc_auc": "ROC-AUC", "f1": "F1"}
 _ABOUT = {
     "model": "model",
@@ -132,6 +133,14 @@ class EvaluationReport:
         return facts
 
 
+def of_few(n_clips: int) -> str:
+    """How to take figures of so few clips, in words; "" where there are enough."""
+    if n_clips >= FEW:
+        return ""
+    caution = "read the intervals rather than the figures" if n_clips >= _VERY_FEW else "they say little"
+    return f"Only {n_clips} {'clip' if n_clips == 1 else 'clips'}: {caution}"
+
+
 def class_table(evaluation: Evaluation, thresholds: np.ndarray) -> pd.DataFrame:
     """One row per class: support, average precision, ROC-AUC, F1 at the default decision, and its best threshold."""
     truth, scores, known = evaluation.truth, evaluation.scores, evaluation.known
@@ -208,9 +217,8 @@ def _page(
         "<h2>Figures</h2>",
         _figures(levels, facts["published"]),
     ]
-    if facts["n_clips"] < _FEW:
-        caution = "read the intervals rather than the figures" if facts["n_clips"] >= _VERY_FEW else "they say little"
-        parts.append(f"<p>Only {facts['n_clips']} clips: {caution}.</p>")
+    if caution := of_few(facts["n_clips"]):
+        parts.append(f"<p>{caution}.</p>")
     if silent:
         parts.append(
             f"<p>Without both outcomes, and so not in the macro figures: {html.escape(', '.join(silent))}.</p>"

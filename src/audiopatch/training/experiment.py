@@ -17,7 +17,7 @@ from audiopatch.datasets.recipe import Dataset
 from audiopatch.datasets.waves import Waves, decode_waves, with_audio
 from audiopatch.documents import MaybeNaN
 from audiopatch.errors import UsageError
-from audiopatch.evaluation.report import FIGURES
+from audiopatch.evaluation.report import FEW, FIGURES
 from audiopatch.evaluation.run import evaluate_model, require_training_extra
 from audiopatch.events import Doing, Measured, Note, Observer, counted
 from audiopatch.inference.settings import Runtime
@@ -33,7 +33,10 @@ from audiopatch.training.run_folder import RunFolder
 from audiopatch.zoo import DEFAULT_MODEL
 from audiopatch.zoo.load import find_device, load_model
 
-FEW = 100  # test clips below which a figure alone misleads
+_NOTHING_HELD_OUT = (
+    "too few clips to hold some out for choosing: the best epoch, and the figures called valid, are of the clips that "
+    "were learnt, and say nothing about other music"
+)
 
 
 class Stopped(Exception):
@@ -62,11 +65,16 @@ class Rows:
 
 @dataclass(frozen=True)
 class Trained:
-    """A finished run: the folder of its model, and its figures on the test split beside the published ones."""
+    """A finished run: the folder of its model, and its figures on the test split beside the published ones.
+
+    ``chosen_on`` are the clips that its epoch and settings were chosen by: "valid", or "train" where there are too few
+    to hold some out; null where nothing was chosen.
+    """
 
     model: Path
     figures: dict[str, MaybeNaN]
     published: dict[str, float]
+    chosen_on: str | None
 
 
 @dataclass(frozen=True)
@@ -196,14 +204,17 @@ def _one(recipe: TrainRecipe, run: TrainRun, folder: Path) -> Trained:
     work = _probe if isinstance(config, ProbeConfig) else _train
     assert run.data is not None
     dataset = open_dataset(config.dataset, run.data, config.options, allow_missing=run.allow_missing)
-    dataset, waves = work(recipe, run, dataset, folder)
+    dataset, waves, chosen_on = work(recipe, run, dataset, folder)
     RunFolder(folder).save_recipe(recipe)
-    figures = _evaluate(recipe, run, dataset, waves, folder)
+    figures = _evaluate(recipe, run, dataset, waves, folder, chosen_on)
     run.say(f"the model: {folder / 'model'}; use it: audiopatch tag ~/Music --model {folder / 'model'}")
-    return Trained(folder / "model", figures, recipe.published)
+    return Trained(folder / "model", figures, recipe.published, chosen_on)
 
 
-def _train(recipe: TrainRecipe, run: TrainRun, dataset: Dataset, folder: Path) -> tuple[Dataset, Waves]:
+_Worked = tuple[Dataset, Waves, str | None]  # what was decoded, and the clips that chose
+
+
+def _train(recipe: TrainRecipe, run: TrainRun, dataset: Dataset, folder: Path) -> _Worked:
     from audiopatch.training.train import check, train  # needs lightning-fabric, which evaluation does without
 
     config = recipe.config
@@ -222,10 +233,10 @@ def _train(recipe: TrainRecipe, run: TrainRun, dataset: Dataset, folder: Path) -
     plot_curves(files.rows(), folder / "curves.png")
     if not outcome.finished:
         raise Stopped(rows.stopped_by)
-    return dataset, waves
+    return dataset, waves, "valid" if dataset.splits.get("valid") else None
 
 
-def _probe(recipe: TrainRecipe, run: TrainRun, dataset: Dataset, folder: Path) -> tuple[Dataset, Waves]:
+def _probe(recipe: TrainRecipe, run: TrainRun, dataset: Dataset, folder: Path) -> _Worked:
     config = recipe.config
     assert isinstance(config, ProbeConfig)
     files = RunFolder(folder)
@@ -248,18 +259,24 @@ def _probe(recipe: TrainRecipe, run: TrainRun, dataset: Dataset, folder: Path) -
     if len(grid.groupby(["block", "tokens"])) > 1:
         plot_probe_map(grid, folder / "map.png").to_csv(folder / "map.csv")
     n_tried = len(grid)
-    if n_tried > 1 and len(dataset.splits.get("valid", ())) < FEW:
+    if best.chosen_on == "train":
+        run.say(f"note: {_NOTHING_HELD_OUT}")
+    elif n_tried > 1 and len(dataset.splits.get("valid", ())) < FEW:
         run.say(f"note: the best of {n_tried} settings on few clips; expect less on new music")
     place = f"block {best.block}, {'+'.join(best.tokens)}, " if best.block else ""
     run.say(f"best: {place}epoch {best.epoch + 1} of {config.epochs}")
-    return dataset, waves
+    return dataset, waves, best.chosen_on
 
 
-def _evaluate(recipe: TrainRecipe, run: TrainRun, dataset: Dataset, waves: Waves, folder: Path) -> dict[str, float]:
+def _evaluate(
+    recipe: TrainRecipe, run: TrainRun, dataset: Dataset, waves: Waves, folder: Path, chosen_on: str | None
+) -> dict[str, float]:
     """Evaluate on the test split, write the model's README, say our figures beside the paper's."""
     model = folder / "model"
     figures: dict[str, float] = {}
-    if run.evaluate and dataset.splits.get("test"):
+    if not dataset.splits.get("test"):
+        run.say("note: too few clips to hold some out for a test, so nobody knows how good the model is")
+    elif run.evaluate:
         plan = recipe.config.reduction.inference if isinstance(recipe.config, TrainConfig) else recipe.config.patchout
         facts = evaluate_model(
             str(model), dataset, folder / "evaluation", plan=plan, device=run.device, published=recipe.published,
@@ -274,7 +291,7 @@ def _evaluate(recipe: TrainRecipe, run: TrainRun, dataset: Dataset, waves: Waves
             run.say(f"{FIGURES[name]} on test: {figures[name]:.3f}{said}")
         run.say(f"the report: {folder / 'evaluation' / 'report.html'}")
     tables = {"test": figures} if figures else {}
-    write_model_card(model, load_model(model, device="cpu").card, recipe, dataset, tables)
+    write_model_card(model, load_model(model, device="cpu").card, recipe, dataset, tables, chosen_on=chosen_on)
     return figures
 
 
@@ -314,7 +331,13 @@ def decode(dataset: Dataset, sample_rate: int, workers: int, observer: Observer)
 
 
 def write_model_card(
-    folder: Path, card: ModelCard, recipe: TrainRecipe, dataset: Dataset, figures: Mapping[str, Mapping[str, float]]
+    folder: Path,
+    card: ModelCard,
+    recipe: TrainRecipe,
+    dataset: Dataset,
+    figures: Mapping[str, Mapping[str, float]],
+    *,
+    chosen_on: str | None,
 ) -> None:
     """README.md into a native model folder. ``figures``: split -> name -> value; the paper's stand beside them."""
     sizes = ", ".join(f"{len(items)} {split}" for split, items in dataset.splits.items() if items)
@@ -325,6 +348,7 @@ def write_model_card(
         f"{card.summary[:1].upper()}{card.summary[1:]}: {recipe.title}.",
         "",
         f"- **Data:** {dataset.name}: {sizes} clips; {len(dataset.left_out)} left out (see left_out.tsv of the run)",
+        *([f"- **Careful:** {_NOTHING_HELD_OUT}"] if chosen_on == "train" else []),
         f"- **Labels:** {len(dataset.labels)}, {kind}: {_shortened(dataset.labels)}",
         f"- **Input:** {card.segment_s:g} s of audio at a time, front-end `{card.frontend.name}`",
         f"- **Licence:** that of its first weights{f' ({card.licence})' if card.licence else ''} and of its data",

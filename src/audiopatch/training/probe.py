@@ -149,7 +149,8 @@ OnRow = Callable[[Mapping[str, Any]], None]
 class Fitted:
     """The best epoch of one setting on one cell: its figures on the validation clips and the head's weights.
 
-    ``value`` chose the epoch, and chooses between cells: a figure, and what decides between equal ones.
+    ``value`` chose the epoch, and chooses between cells: a figure, and what decides between equal ones. ``chosen_on``
+    is "train" where there were no validation clips but those it was fitted on, else "valid".
     """
 
     block: int
@@ -159,6 +160,7 @@ class Fitted:
     value: tuple[float, float]
     figures: dict[str, float]
     state: dict[str, Tensor]
+    chosen_on: str = "valid"
 
 
 def probe(
@@ -231,6 +233,7 @@ class Fit:
         self.features: ClipFeatures = features
         self.device: torch.device = device
         self.n_train: int = len(train)
+        self.chosen_on: str = "train" if valid is train else "valid"
         self.targets: Targets = targets((*train, *valid), dataset.labels)
         self.loss: Loss = LOSSES["bce" if dataset.multilabel else "cross_entropy"]
         # exponential rise over 10 of 60 epochs, then linear down to 1e-7 of the rate (the published code)
@@ -258,7 +261,8 @@ class Fit:
             if value > best:
                 best, best_epoch, scores = value, epoch, answer
                 state = {key: tensor.detach().clone() for key, tensor in head.state_dict().items()}
-        return Fitted(*cell, setting, best_epoch, best, self._figures(scores), _folded(state, mean, std))
+        figures, weights = self._figures(scores), _folded(state, mean, std)
+        return Fitted(*cell, setting, best_epoch, best, figures, weights, self.chosen_on)
 
     def _epoch(
         self, head: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor, y: Tensor, known: Tensor, epoch: int
@@ -314,7 +318,8 @@ def _folded(state: dict[str, Tensor], mean: Tensor, std: Tensor) -> dict[str, Te
 
 
 def fitting_split(dataset: Dataset, seed: int) -> tuple[Sequence[Item], Sequence[Item]]:
-    """What to fit on, and what to choose by: a tenth of the training groups where there is no validation split."""
+    """What to fit on, and what to choose by: a tenth of the training groups where there is no validation split, and
+    all that is fitted on, itself, where there are too few groups for a tenth."""
     if dataset.splits.get("valid"):
         return dataset.items("train"), dataset.items("valid")
     made = grouped_split(dataset.items("train"), shares={"train": 0.9, "valid": 0.1}, seed=seed)
