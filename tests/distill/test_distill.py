@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from audiopatch.distill.distill import Distillation
 from audiopatch.distill.kept import KeptLessons
 from audiopatch.distill.lessons import Lesson
 from audiopatch.distill.pieces import Pieces, PieceWriter
+from audiopatch.distill.stopping import StopAsked
 from audiopatch.distill.student import JOINT, Student, learnt, new_student, start_well
 from audiopatch.distill.teacher import Answer, Standard, Standards, Teachers
 from audiopatch.errors import UsageError
@@ -108,7 +110,8 @@ def test_kept_lessons_are_learnt_again_and_a_resumed_run_finds_them(pieces, tmp_
     assert again.mel.shape == (4, 96, 63) and all(mel.tolist() in known for mel in again.mel)
     assert not torch.equal(again.mel, lessons(8, 0.5).mel)
     first = distillation(pieces, tmp_path / "parts", config)
-    assert not first.run(lambda: first.step == 6)  # stopped among the kept ones
+    first.stop = lambda: first.step == 6  # among the kept ones
+    assert not first.run()
     assert same(weights, run(distillation(pieces, tmp_path / "parts", config)))
 
 
@@ -343,9 +346,51 @@ def test_affine_fit_finds_the_parameters():
 def test_a_stopped_run_is_saved_and_goes_on(pieces, tmp_path):
     asked = iter([False, False, True])
     first = distillation(pieces, tmp_path)
-    assert not first.run(lambda: next(asked))
+    first.stop = lambda: next(asked)
+    assert not first.run()
     second = distillation(pieces, tmp_path)
     assert second.step == 2 and second.run() and second.segments == 48
+
+
+def asked(n: int):
+    """A ``stop`` that says so when it is asked for the ``n``-th time, and then on; how often, ``.times`` tells."""
+
+    def stop() -> bool:
+        stop.times += 1
+        return stop.times >= n
+
+    stop.times = 0
+    return stop
+
+
+def test_every_stage_asks_whether_to_stop_before_each_of_its_batches(pieces, tmp_path):
+    teacher = Teachers([random_tagger(TEACHER).eval()], CLASSES)
+    clips = {"clip_s": 0.4, "per_track": 12}  # two batches
+    held = HeldOut(teacher, pieces, **clips)
+    stages = {
+        "scales": partial(distillation, pieces, tmp_path),
+        "held-out music": partial(HeldOut, teacher, pieces, **clips),
+        "calibration": partial(calibrate, random_tagger(STUDENT), teacher, pieces, n_clips=48, clip_s=1.0),
+    }
+    for name, stage in stages.items():
+        stop = asked(2)
+        with pytest.raises(StopAsked):
+            stage(stop=stop)
+        assert stop.times == 2, name
+    for measure in (held.compare, partial(held.thresholds, plan="F0T0")):
+        held.stop = asked(2)
+        with pytest.raises(StopAsked):
+            measure(random_tagger(STUDENT))
+
+
+def test_a_measurement_on_the_way_gives_way_to_a_stop(pieces, tmp_path):
+    def evaluate(tagger):
+        work.stop = lambda: True
+        raise StopAsked
+
+    work = distillation(pieces, tmp_path, config=replace(CONFIG, n_evaluations=12), evaluate=evaluate)
+    assert not work.run() and work.step == 1
+    assert distillation(pieces, tmp_path).step == 1
 
 
 def test_an_unknown_augmentation_names_the_known_ones(pieces, tmp_path):

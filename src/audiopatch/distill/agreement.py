@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from audiopatch.distill.augment_wave import resample_fft
 from audiopatch.distill.pieces import Pieces
+from audiopatch.distill.stopping import never, until
 from audiopatch.distill.teacher import Teachers
 from audiopatch.distill.vocabulary import Together
 from audiopatch.evaluation.bootstrap import Interval, Weighted, interval, weighted_map
@@ -63,6 +64,7 @@ class HeldOut:
     ``columns`` are the student's logits that answer to the teachers' classes, by default all of them. ``ranked`` are
     the numbers (among these) that compete for the top place: by default without those that the teacher hears in more
     than half of the clips, such as "Music". With an ``overlap`` the clips of a track are neighbours, as for ``tag``.
+    Whatever it computes ends as StopAsked where ``stop`` says so between two batches.
     """
 
     def __init__(
@@ -75,7 +77,9 @@ class HeldOut:
         columns: Sequence[int] | None = None,
         ranked: Sequence[int] | None = None,
         overlap: float | None = None,
+        stop: Callable[[], bool] = never,
     ):
+        self.stop = stop
         self.sample_rate: int = pieces.sample_rate
         self.device: torch.device = teachers.device
         self.columns = slice(None) if columns is None else list(columns)
@@ -129,9 +133,10 @@ class HeldOut:
                 logits[plan].append(student(mel, parse_plan(plan)).logits[:, self.columns].float().cpu())
         return {plan: torch.cat(parts).sigmoid().numpy() for plan, parts in logits.items()}
 
-    def _waves(self, batch_size: int = 24) -> list[Tensor]:
+    def _waves(self, batch_size: int = 24) -> Iterator[Tensor]:
         batches = np.array_split(self.clips, max(1, len(self.clips) // batch_size))
-        return [torch.from_numpy(clips).to(self.device).float() / 32768 for clips in batches]
+        for clips in until(self.stop, batches):
+            yield torch.from_numpy(clips).to(self.device).float() / 32768
 
     def _agreement(self, plan: str, scores: np.ndarray) -> Agreement:
         from scipy.stats import rankdata

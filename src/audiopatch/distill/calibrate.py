@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from audiopatch.distill.agreement import plans_for
 from audiopatch.distill.augment_wave import resample_fft
 from audiopatch.distill.pieces import Pieces
+from audiopatch.distill.stopping import never, until
 from audiopatch.distill.teacher import Teachers
 from audiopatch.distill.vocabulary import Together
 from audiopatch.models.heads import JointHead
@@ -29,14 +30,16 @@ def calibrate(
     clip_s: float = 10.0,
     plans: Sequence[str] = ("F0T0", "F3T2"),
     seed: int = 0,
+    stop: Callable[[], bool] = never,
 ) -> None:
     """Change the last layer of ``tagger`` so that its scores fit the teachers' on random clips of ``pieces``.
 
     One scale and one offset per class (Platt 1999, with the teacher's scores as targets), fitted over all ``plans``
-    together that leave something of its grid; the order of clips within a class stays as it was.
+    together that leave something of its grid; the order of clips within a class stays as it was. StopAsked where
+    ``stop`` says so between two batches.
     """
     said, meant = [], []
-    for wave in samples(pieces, n_clips, clip_s, tagger.device, seed=seed):
+    for wave in until(stop, samples(pieces, n_clips, clip_s, tagger.device, seed=seed)):
         target = teachers(wave, pieces.sample_rate).logits.sigmoid()
         mel = tagger.frontend(resample_fft(wave, pieces.sample_rate, tagger.frontend.sample_rate))
         for plan in plans_for(tagger, plans):

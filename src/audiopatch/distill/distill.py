@@ -12,7 +12,7 @@ import copy
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import chain
 from typing import Any, cast
 
@@ -27,6 +27,7 @@ from audiopatch.distill.config import DistillConfig
 from audiopatch.distill.kept import KeptLessons
 from audiopatch.distill.lessons import Lesson, Lessons
 from audiopatch.distill.pieces import Pieces
+from audiopatch.distill.stopping import StopAsked, never, until
 from audiopatch.distill.student import Student, start_well
 from audiopatch.distill.teacher import Standard, Standards, Teachers, native_autocast
 from audiopatch.models.heads import JointHead
@@ -43,7 +44,7 @@ class Distillation:
     weights random or learnt.
 
     ``evaluate`` gets the averaged Tagger now and then, and at the end; its rows go into metrics.jsonl, and with the
-    losses to ``report``.
+    losses to ``report``. ``stop`` is asked while it measures its scales, too: StopAsked.
     """
 
     def __init__(
@@ -57,8 +58,10 @@ class Distillation:
         evaluate: Callable[[Tagger], Sequence[Mapping[str, Any]]] = lambda tagger: (),
         report: Callable[[Mapping[str, Any]], None] = lambda row: None,
         fresh_heads: bool = False,
+        stop: Callable[[], bool] = never,
     ):
         self.config, self.folder, self.evaluate, self.report = config, folder, evaluate, report
+        self.stop = stop
         self.fresh_heads = fresh_heads
         self.device: torch.device = teachers.device
         self.student: Student = Student(student.requires_grad_(True), teachers, others=config.others).to(self.device)
@@ -85,14 +88,14 @@ class Distillation:
     def _progress_at(self, segments: int) -> float:
         return segments / self.config.max_segments if self.config.max_segments else self.elapsed_s / self.config.max_s
 
-    def run(self, stop: Callable[[], bool] = lambda: False) -> bool:
+    def run(self) -> bool:
         """Train to the end, or until ``stop``, which is False; a checkpoint is saved now and then, and at the end."""
         losses: list[dict[str, Tensor]] = []
         saved_s, n_threads = self.elapsed_s, torch.get_num_threads()
         lessons = self._lessons()
         with _second_thread(self.device) as ahead:
             lesson = ahead.submit(lessons, self.step, self.progress)
-            while self.progress < 1 and not stop():
+            while self.progress < 1 and not self.stop():
                 if 0 < self.n_kept_steps <= self.step:
                     torch.set_num_threads(n_threads)  # lessons cost nothing any more
                 began_s, began_at = time.monotonic(), self.progress
@@ -151,7 +154,7 @@ class Distillation:
     def _calibrate(self) -> Standards:
         """The scale of the teacher's answers, and the student's first weights, from batches that are not trained on."""
         steps = range(self.config.n_calibration)
-        lessons = [self.lessons(_CALIBRATION_STEP + step, 0.0) for step in steps]
+        lessons = [self.lessons(_CALIBRATION_STEP + step, 0.0) for step in until(self.stop, steps)]
         standards = Standards.measure([lesson.answer for lesson in lessons])
         tagger = self.student.tagger
         if tagger.weights_sha256 == "random" and not self.student.keeps_layers:
@@ -187,8 +190,9 @@ class Distillation:
 
     def _evaluate(self) -> None:
         began_s = time.monotonic()
-        for row in self.evaluate(self.result()):
-            self._write({"kind": "held-out", **row})
+        with suppress(StopAsked):  # whoever called it asks, too
+            for row in self.evaluate(self.result()):
+                self._write({"kind": "held-out", **row})
         self.elapsed_s += time.monotonic() - began_s
 
     def _log(self, losses: Sequence[Mapping[str, Tensor]]) -> None:

@@ -21,6 +21,7 @@ from audiopatch.distill.distill import Distillation
 from audiopatch.distill.kept import KEPT_BYTES
 from audiopatch.distill.library import Library, piece_bytes
 from audiopatch.distill.pieces import Pieces
+from audiopatch.distill.stopping import StopAsked, never, until
 from audiopatch.distill.student import classes_of, learnt, new_student, ranked_of, starts_heads_anew
 from audiopatch.distill.teacher import Teachers
 from audiopatch.distill.vocabulary import Mixing, Together, in_vocabulary, names_in, tags_of
@@ -79,7 +80,7 @@ def distil(
     workers: int = 0,
     resume: bool = False,
     force: bool = False,
-    stop: Callable[[], bool] = lambda: False,
+    stop: Callable[[], bool] = never,
     watch: Watch = Watch(),
 ) -> bool:
     """Train, calibrate and measure; the model is in ``folder``/model. False where it was stopped, and saved, before."""
@@ -96,7 +97,25 @@ def distil(
         return False
     held, train = library.pieces(folder / PIECES)
     watch.note(f"{audio(train.duration_s)} of audio to learn from, {audio(held.duration_s)} held out")
-    few = held_out_views(teachers, held, student, per_track=1)
+    try:
+        return _learn(run, teachers, student, files, (train, held), stop, watch)
+    except StopAsked:
+        return False
+
+
+def _learn(
+    run: DistillRun,
+    teachers: Teachers,
+    student: Tagger,
+    files: RunFolder,
+    music: tuple[Pieces, Pieces],
+    stop: Callable[[], bool],
+    watch: Watch,
+) -> bool:
+    """What follows the decoding; ``music`` is what is learnt from, and what is held out. StopAsked, or False, where it
+    did not come to its end."""
+    train, held = music
+    few = held_out_views(teachers, held, student, per_track=1, stop=stop)
 
     def evaluate(averaged: Tagger) -> list[dict[str, Any]]:
         native.save(averaged, files.path / "last")
@@ -108,10 +127,11 @@ def distil(
 
     work = Distillation(
         teachers, student, train, files, run.distill,
-        evaluate=evaluate, report=watch.row, fresh_heads=starts_heads_anew(run.student or None, taggers[0]),
+        evaluate=evaluate, report=watch.row, stop=stop,
+        fresh_heads=starts_heads_anew(run.student or None, teachers.taggers[0]),
     )  # fmt: skip
-    finished = work.run(stop)
-    plot_distillation(files.rows(), folder / "curves.png")
+    finished = work.run()
+    plot_distillation(files.rows(), files.path / "curves.png")
     if finished:
         watch.note("calibrating and measuring")
         _finish(work, run, files, train, held)
@@ -119,7 +139,9 @@ def distil(
     return finished
 
 
-def held_out_views(teachers: Teachers, held: Pieces, student: Tagger, *, per_track: int) -> dict[str, HeldOut]:
+def held_out_views(
+    teachers: Teachers, held: Pieces, student: Tagger, *, per_track: int, stop: Callable[[], bool] = never
+) -> dict[str, HeldOut]:
     """For each teacher by its name the held-out clips with its answers, for a ``student`` with the logits of all."""
     found = {}
     for tagger, columns in zip(teachers.taggers, learnt(teachers), strict=True):
@@ -131,14 +153,17 @@ def held_out_views(teachers: Teachers, held: Pieces, student: Tagger, *, per_tra
             per_track=per_track,
             columns=columns,
             ranked=ranked_of(student, theirs),
+            stop=stop,
         )
     return found
 
 
-def views_of_labels(teachers: Teachers, mixing: Mixing, held: Pieces, *, clip_s: float) -> dict[str, HeldOut]:
+def views_of_labels(
+    teachers: Teachers, mixing: Mixing, held: Pieces, *, clip_s: float, stop: Callable[[], bool] = never
+) -> dict[str, HeldOut]:
     """The same for a finished model: against its teachers together, and against each by the labels that it knows."""
     together = Together(teachers, mixing)
-    found = {TOGETHER: HeldOut(together, held, clip_s=clip_s, ranked=tags_of(mixing.labels))}
+    found = {TOGETHER: HeldOut(together, held, clip_s=clip_s, ranked=tags_of(mixing.labels), stop=stop)}
     for tagger in teachers.taggers:
         pairs = [
             (column, tagger.labels.index(tags[0]))
@@ -149,7 +174,7 @@ def views_of_labels(teachers: Teachers, mixing: Mixing, held: Pieces, *, clip_s:
         tags = set(tags_of(mixing.labels))
         ranked = [place for place, column in enumerate(columns) if column in tags]
         found[tagger.card.name] = HeldOut(
-            Teachers([tagger], classes), held, clip_s=clip_s, columns=columns, ranked=ranked
+            Teachers([tagger], classes), held, clip_s=clip_s, columns=columns, ranked=ranked, stop=stop
         )
     return found
 
@@ -159,12 +184,12 @@ def _finish(work: Distillation, run: DistillRun, files: RunFolder, train: Pieces
     tagger, teachers = work.result(), work.lessons.teachers
     sizes = {"n_clips": run.distill.n_calibration_clips, "clip_s": tagger.card.segment_s}
     if isinstance(tagger.head, JointHead):
-        tagger, views = finish_joint(tagger, teachers, train, held, **sizes)
+        tagger, views = finish_joint(tagger, teachers, train, held, stop=work.stop, **sizes)
         view = views[TOGETHER]
     else:
-        calibrate(tagger, teachers, train, **sizes)
+        calibrate(tagger, teachers, train, stop=work.stop, **sizes)
         ranked = ranked_of(tagger, tagger.labels)
-        view = HeldOut(teachers, held, clip_s=tagger.card.segment_s, ranked=ranked)
+        view = HeldOut(teachers, held, clip_s=tagger.card.segment_s, ranked=ranked, stop=work.stop)
     native.save(tagger, files.model, dtype=torch.float16)
     rows = view.compare(tagger)
     tagger.card = replace(tagger.card, scores=as_scores(rows))
@@ -182,18 +207,18 @@ def finish_joint(
     n_clips: int,
     clip_s: float,
     plans: Sequence[str] = THRESHOLD_PLANS,
+    stop: Callable[[], bool] = never,
 ) -> tuple[Tagger, dict[str, HeldOut]]:
     """From the logits of all teachers to one vocabulary: mixed, calibrated, with thresholds for ``plans``.
 
     Also what the held-out music says of it: against the teachers together, and against each.
     """
-    said = [
-        teachers(wave, train.sample_rate).logits for wave in samples(train, n_clips, clip_s, teachers.device, seed=1)
-    ]
+    waves = samples(train, n_clips, clip_s, teachers.device, seed=1)
+    said = [teachers(wave, train.sample_rate).logits for wave in until(stop, waves)]
     mixing = Mixing.measure(teachers, torch.cat(said))
     tagger = in_vocabulary(student, mixing)
-    calibrate(tagger, Together(teachers, mixing), train, n_clips=n_clips, clip_s=clip_s)
-    views = views_of_labels(teachers, mixing, held, clip_s=clip_s)
+    calibrate(tagger, Together(teachers, mixing), train, n_clips=n_clips, clip_s=clip_s, stop=stop)
+    views = views_of_labels(teachers, mixing, held, clip_s=clip_s, stop=stop)
     card = replace(
         tagger.card,
         summary=f"{len(mixing.labels)} labels of music, learnt from unlabelled music",
@@ -203,8 +228,9 @@ def finish_joint(
     )
     as_tagged = Analysis(model=card.name)
     tracks = HeldOut(
-        Together(teachers, mixing), held, clip_s=clip_s, per_track=SEGMENTS_PER_TRACK, overlap=as_tagged.overlap
-    )
+        Together(teachers, mixing), held,
+        clip_s=clip_s, per_track=SEGMENTS_PER_TRACK, overlap=as_tagged.overlap, stop=stop,
+    )  # fmt: skip
     for plan in plans:
         made = (str(parse_plan(plan)), as_tagged.pool, as_tagged.overlap)
         values = tracks.thresholds(tagger, plan)
@@ -259,7 +285,7 @@ def distill_to_folder(
     device: str,
     resume: bool,
     force: bool,
-    stop: Callable[[], bool] = lambda: False,
+    stop: Callable[[], bool] = never,
     watch: Watch | None = None,
 ) -> bool:
     """Distil from ``inputs`` into ``folder``/model. False where it was stopped, and saved, before the end."""
