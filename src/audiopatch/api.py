@@ -229,9 +229,11 @@ def distill(
     It learns from ``segments`` crops, or where that is None for ``seconds``. ``held_out`` folders are only measured on.
     """
     from audiopatch.distill.config import DistillConfig
+    from audiopatch.distill.repair import refuse_repair
     from audiopatch.distill.run import distill_to_folder
     from audiopatch.training.config import overrides, spelled
 
+    refuse_repair(student, Path(output))
     config = DistillConfig(max_s=seconds) if segments is None else DistillConfig(max_segments=segments)
     distill_to_folder(
         _inputs(paths), Path(output),
@@ -249,22 +251,25 @@ def shrink(
     model: str = DEFAULT_MODEL,
     repair_s: float = 0.0,
     device: str = Runtime.device,
+    resume: bool = False,
     force: bool = False,
 ) -> Shrunk:
     """Make a transformer smaller, without the heads and blocks that this music needs least; ``.folder`` is the model's.
 
     ``gmacs`` is the goal, in billion multiply-adds a segment. With ``repair_s`` it then learns for so many seconds from
     the whole model; ``.repair`` says what that brought on held-out music, and the better of the two models is kept.
+    ``resume`` goes on with a repair that came to no end.
     """
-    from audiopatch.distill.repair import repair
+    from audiopatch.distill.repair import SHRUNK, repair
     from audiopatch.distill.shrink import shrink_to_folder
 
     folder = Path(output)
-    place = folder / ("shrunk" if repair_s else "model")
-    made = shrink_to_folder(_inputs(paths), place, model=model, gmacs=gmacs, device=device, force=force)
+    place = folder / (SHRUNK if repair_s else "model")
+    how = {"model": model, "device": device, "resume": resume, "force": force}
+    made = shrink_to_folder(_inputs(paths), place, gmacs=gmacs, **how)
     if not repair_s:
         return made
-    repaired = repair(_inputs(paths), made, folder, model=model, seconds=repair_s, device=device, force=force)
+    repaired = repair(_inputs(paths), made, folder, seconds=repair_s, **how)
     assert repaired is not None  # nobody asked it to stop
     return repaired
 

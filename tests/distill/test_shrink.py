@@ -28,6 +28,7 @@ from audiopatch.distill.repair import SETTINGS, repair
 from audiopatch.distill.shrink import Worth, choose, measure, shrink_to_folder
 from audiopatch.distill.student import Student, new_student, ranked_of
 from audiopatch.distill.teacher import Standards, Teachers
+from audiopatch.events import Note
 from audiopatch.inference.clips import real_segments
 from audiopatch.models.card import ModelCard
 from audiopatch.models.config import FrontendConfig, HamConfig, HeadConfig, TransformerConfig
@@ -249,6 +250,28 @@ def test_repaired_by_the_whole_model(folder, monkeypatch):
     kept = Path("less/model/model.safetensors").read_bytes() != Path("less/shrunk/model.safetensors").read_bytes()
     assert kept == (found["after"] < found["before"])
     assert any("agreement" in name for name in card.scores) == kept
+
+
+def test_a_stopped_repair_goes_on_to_its_decision(folder, monkeypatch):
+    monkeypatch.setitem(SETTINGS, "batch_size", "2")
+    music, heard, goal = Inputs(["music"]), [], 0.8 * cost_of(TINY).macs / 1e9
+    how = {"model": "old", "device": "cpu"}
+    made = shrink_to_folder(music, Path("less/shrunk"), gmacs=goal, **how)
+    weights = Path("less/shrunk/model.safetensors").read_bytes()
+
+    def stop():  # only when all is learnt, and its answers are to be measured
+        return any(isinstance(event, Note) and event.text == "calibrating and measuring" for event in heard)
+
+    assert repair(music, made, Path("less"), seconds=2, stop=stop, observer=heard.append, **how) is None
+    distilled = ["train", "distill", "music", "--teacher", "old", "--student", "less/shrunk", "-o", "less", "--resume"]
+    refused = CliRunner().invoke(app, distilled)
+    assert refused.exit_code == 2 and "'audiopatch shrink', and --resume" in " ".join(refused.output.split())
+    assert run("music", "--gmacs", goal, "--repair", "2s", "-o", "less").exit_code == 7
+    assert "its --repair TIME, too" in run("music", "--gmacs", goal, "-o", "less", "--resume").output
+    done = run("music", "--gmacs", goal, "--repair", "2s", "-o", "less", "--resume", "--json")
+    assert done.exit_code == 0 and "the whole model on 10 held-out clips" in " ".join(done.output.split()), done.output
+    assert printed("shrink", done.stdout)["repair"]["n_clips"] == 10
+    assert Path("less/shrunk/model.safetensors").read_bytes() == weights  # nothing was measured or cut anew
 
 
 @pytest.mark.parametrize("helps", [True, False])

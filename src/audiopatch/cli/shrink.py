@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +10,7 @@ import typer
 from audiopatch.cli import options as o
 from audiopatch.cli.console import print_json, say, stop_on_signals
 from audiopatch.cli.durations import timed
+from audiopatch.errors import UsageError
 from audiopatch.option import TIME_FORMS
 from audiopatch.zoo import DEFAULT_MODEL
 
@@ -35,6 +35,9 @@ def shrink(
         Path,
         typer.Option("--output", "-o", metavar="DIR", help="The model goes to DIR/model.", rich_help_panel=o.OUTPUT),
     ] = Path("runs/shrunk"),
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with a repair that was stopped.", rich_help_panel=o.OUTPUT)
+    ] = False,
     force: Annotated[
         bool, typer.Option("--force", help="Replace an earlier model there.", rich_help_panel=o.OUTPUT)
     ] = False,
@@ -52,13 +55,15 @@ def shrink(
     """
     from audiopatch.audio.inputs import Inputs
     from audiopatch.cli.progress import showing
-    from audiopatch.distill.repair import SETTINGS
+    from audiopatch.distill.repair import SHRUNK
     from audiopatch.distill.repair import repair as learn_again
     from audiopatch.distill.shrink import shrink_to_folder
 
     music = Inputs(inputs or [], include=include or [], exclude=exclude or [])
-    place = output / ("shrunk" if repair_s else "model")
-    how = {"model": model, "device": device, "force": force}
+    if resume and not repair_s:
+        raise UsageError("--resume goes on with a repair: give its --repair TIME, too")
+    place = output / (SHRUNK if repair_s else "model")
+    how = {"model": model, "device": device, "resume": resume, "force": force}
     with showing(quiet=quiet) as observer:
         made = shrink_to_folder(music, place, gmacs=gmacs, observer=observer, **how)
     tell = (lambda text: None) if quiet else say
@@ -71,11 +76,7 @@ def shrink(
         with stop_on_signals() as stop, showing(quiet=quiet) as observer:
             repaired = learn_again(music, made, output, seconds=repair_s, stop=stop.is_set, observer=observer, **how)
         if repaired is None:
-            settings = " ".join(f"--set {shlex.quote(f'{name}={value}')}" for name, value in SETTINGS.items())
-            tell(
-                f"stopped and saved; go on with: audiopatch train distill {shlex.join(inputs or [])} --teacher {model} "
-                f"--student {place} {settings} --finish-in {repair_s:.0f}s -o {output} --resume"
-            )
+            tell("stopped and saved; go on with the same command and --resume")
             raise typer.Exit(stop.exit_code)
         made = repaired
     tell(f"the model: {made.folder}; use it: audiopatch tag ~/Music --model {made.folder}")

@@ -264,6 +264,7 @@ def distill(
     with busy("loading"):
         from audiopatch.audio.inputs import Inputs
         from audiopatch.distill.config import DistillConfig
+        from audiopatch.distill.repair import refuse_repair
         from audiopatch.distill.run import Watch, distill_to_folder
         from audiopatch.errors import UsageError
         from audiopatch.training.config import overrides
@@ -275,6 +276,7 @@ def distill(
     else:
         config = DistillConfig(max_s=8 * 3600.0 if finish_in_s is None else finish_in_s)
     folder = output or Path("runs/distilled")
+    refuse_repair(student, folder)
     tell = (lambda text: None) if quiet else say
     with stop_on_signals() as stop, showing(quiet=quiet) as observer:
         finished = distill_to_folder(

@@ -19,6 +19,7 @@ from audiopatch.distill.library import Library
 from audiopatch.distill.pieces import Pieces
 from audiopatch.distill.run import PIECES, Watch, distill_to_folder
 from audiopatch.distill.shrink import Repair, Shrunk, answers, change
+from audiopatch.distill.stopping import StopAsked, never, until
 from audiopatch.errors import UsageError
 from audiopatch.events import Measured, Note, Observer, counted, silent
 from audiopatch.models.tagger import Tagger
@@ -32,6 +33,7 @@ SETTINGS = {
     "lr_matrices": "6e-4",
 }  # fmt: skip
 CLIPS_PER_TRACK, LEAST_CLIPS = 3, 24
+SHRUNK = "shrunk"  # beside the model that came of it, the one that began
 
 
 def repair(
@@ -42,12 +44,13 @@ def repair(
     model: str,
     seconds: float,
     device: str = "auto",
+    resume: bool = False,
     force: bool = False,
-    stop: Callable[[], bool] = lambda: False,
+    stop: Callable[[], bool] = never,
     observer: Observer = silent,
 ) -> Shrunk | None:
     """Let it learn for ``seconds`` to answer as ``model`` does, into ``folder``/model; None where it was stopped, and
-    saved, before.
+    saved, before. ``resume`` goes on from there.
 
     Where its answers on held-out music are then no nearer, the model is that of ``made``.
     """
@@ -64,12 +67,15 @@ def repair(
     finished = distill_to_folder(
         inputs, folder,
         teachers=[model], student=str(made.folder), held_out=[], config=DistillConfig(max_s=seconds), settings=SETTINGS,
-        device=device, resume=False, force=force, stop=stop, watch=watch,
+        device=device, resume=resume, force=force, stop=stop, watch=watch,
     )  # fmt: skip
     if not finished:
         return None
     held, _ = Library.of(inputs.tracks()).pieces(folder / PIECES)
-    came_of_it = _measure(held, model, made.folder, folder / "model", device)
+    try:
+        came_of_it = _measure(held, model, made.folder, folder / "model", device, stop)
+    except StopAsked:
+        return None
     words = f"of {came_of_it.before:.3g} before and {came_of_it.after:.3g} after"
     if came_of_it.helped:
         watch.note(f"nearer to the whole model on {came_of_it.n_clips} held-out clips: a change {words}")
@@ -82,15 +88,24 @@ def repair(
     return replace(made, folder=folder / "model", repair=came_of_it)
 
 
-def _measure(held: Pieces, model: str, before: Path, after: Path, device: str) -> Repair:
+def refuse_repair(student: str | None, folder: Path) -> None:
+    """A UsageError where distilling into ``folder`` is a repair, which ``repair`` alone ends: by whether it helped."""
+    if student is not None and Path(student).resolve() == (folder / SHRUNK).resolve():
+        raise UsageError(
+            f"{folder} is a repair, which ends with the better of two models; go on with the command that began it, "
+            "'audiopatch shrink', and --resume"
+        )
+
+
+def _measure(held: Pieces, model: str, before: Path, after: Path, device: str, stop: Callable[[], bool]) -> Repair:
     """Both models against ``model`` on three clips of each held-out track, or more where there are few tracks."""
     whole = load_model(model, device=device, dtype="float32")
     per_track = max(CLIPS_PER_TRACK, math.ceil(LEAST_CLIPS / len(held.spans)))
     clips, _ = held.spread(round(whole.card.segment_s * held.sample_rate), per_track=per_track)
-    mels = [_mel(whole, clip, held.sample_rate) for clip in clips]
-    meant = answers(whole, mels)
+    mels = [_mel(whole, clip, held.sample_rate) for clip in until(stop, clips)]
+    meant = answers(whole, until(stop, mels))
     found = [
-        change(whole, meant, answers(load_model(str(one), device=device, dtype="float32"), mels))
+        change(whole, meant, answers(load_model(str(one), device=device, dtype="float32"), until(stop, mels)))
         for one in (before, after)
     ]
     return Repair(len(mels), *found)

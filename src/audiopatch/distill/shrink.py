@@ -8,7 +8,7 @@ answers, to second order, and needs no labels.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -71,13 +71,16 @@ def shrink_to_folder(
     model: str,
     gmacs: float,
     device: str = "auto",
+    resume: bool = False,
     force: bool = False,
     observer: Observer = silent,
 ) -> Shrunk:
     """Shrink ``model`` to ``gmacs`` billion multiply-adds a segment, by what matters on ``inputs``, into ``folder``.
 
-    It is named after the folder around it.
+    It is named after the folder around it. With ``resume`` one that is there already is taken as it is.
     """
+    if resume and not force and native.matches(folder):
+        return _as_before(folder, model)
     if folder.exists() and not force:
         raise OutputMismatchError(f"{folder} exists; name another folder with -o, or add --force")
     tagger = load_model(model, device=device, dtype="float32")
@@ -87,11 +90,24 @@ def shrink_to_folder(
     whole = cost_of(tagger.card)
     kept = choose(network_of(tagger.card), worth, whole.tokens[0], whole.macs - 1e9 * gmacs)
     made = shrunk(tagger, kept, worth.moments)
-    heads, cost = network_of(made.card).block_heads, cost_of(made.card)
+    heads = network_of(made.card).block_heads
     summary = f"{model} with {len(heads)} blocks and {sum(heads)} attention heads"
     made.card = replace(made.card, name=folder.resolve().parent.name, summary=summary, shrunk_from=model)
     native.save(made, folder, dtype=torch.float16)
-    return Shrunk(folder, heads, cost.macs, cost.n_params, whole.macs, whole.n_params)
+    return _told(folder, made.card, tagger.card)
+
+
+def _told(folder: Path, card: ModelCard, whole: ModelCard) -> Shrunk:
+    cost, before = cost_of(card), cost_of(whole)
+    return Shrunk(folder, network_of(card).block_heads, cost.macs, cost.n_params, before.macs, before.n_params)
+
+
+def _as_before(folder: Path, model: str) -> Shrunk:
+    """What a run that was stopped had made of ``model``; a UsageError where it is of another one."""
+    card = load_model(str(folder), device="cpu").card
+    if card.shrunk_from != model:
+        raise UsageError(f"{folder} is no smaller copy of {model}; choose another -o, or begin anew with --force")
+    return _told(folder, card, load_model(model, device="cpu").card)
 
 
 def _check_goal(card: ModelCard, gmacs: float) -> None:
@@ -193,7 +209,7 @@ def _watched(blocks: nn.ModuleList, outputs: dict[int, list[Tensor]]) -> Iterato
 
 
 @torch.no_grad()
-def answers(tagger: Tagger, mels: Sequence[Tensor]) -> Tensor:
+def answers(tagger: Tagger, mels: Iterable[Tensor]) -> Tensor:
     """mels, each (n_mels, frames) -> logits (N, C), or of a model without classes its features."""
     return torch.cat([_answer(tagger(mel[None]), tagger) for mel in mels])
 
