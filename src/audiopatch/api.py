@@ -169,7 +169,9 @@ def evaluate(
     from audiopatch.training.experiment import open_dataset
 
     require_training_extra()
-    found = open_dataset(dataset, Path(data_dir), {} if fold is None else {"fold": fold}, allow_missing=allow_missing)
+    models = [model] if against is None else [model, against]
+    options = {} if fold is None else {"fold": fold}
+    found = open_dataset(dataset, Path(data_dir), options, allow_missing=allow_missing, models=models)
     return evaluate_model(
         model, found, Path(output),
         split=split, plan=patchout, pool=pool, overlap=overlap, device=device, against=against,

@@ -53,6 +53,8 @@ def test_folders_of_music_become_a_model_that_tags(home):
     assert "audiopatch tag ~/Music --model mine/model" in result.output
     files = {path.name for path in (home / "mine").iterdir()}
     assert {"config.toml", "environment.json", "metrics.jsonl", "grid.csv", "map.png", "left_out.tsv", "model"} <= files
+    sides = json.loads((home / "mine" / "split.json").read_text())["sides"]
+    assert len(sides) == 8 and set(sides.values()) == {"train", "valid", "test"}
     assert logged(home / "mine") == ["probe"] and printed("environment", (home / "mine/environment.json").read_text())
     assert "jazz, rock" in (home / "mine" / "model" / "README.md").read_text()
     again = run("train", "folder", MINI / "folder", "-o", "mine", *QUICK)
@@ -60,6 +62,12 @@ def test_folders_of_music_become_a_model_that_tags(home):
     assert " clips" not in again.output  # said before anything is decoded
     shutil.rmtree(home / "mine" / "model")  # as if it had been stopped: nothing stands in the way
     assert run("train", "folder", MINI / "folder", "-o", "mine", *QUICK).exit_code == 0
+    judged_on = {path: "test" if side == "test" else "valid" for path, side in sides.items()} | {"rock/new.wav": "test"}
+    judged_on[next(path for path, side in sides.items() if side == "train")] = "test"
+    (home / "mine" / "split.json").write_text(json.dumps({"dataset": "folder", "sides": judged_on}))
+    options = ("--model", "mine/model", "--resamples", 50, "--json", "--no-save")
+    judged = run("evaluate", "folder", MINI / "folder", *options)
+    assert printed("evaluate", judged.stdout)["n_clips"] == 3  # as the run says
     tagged = run("tag", MINI / "folder", "--model", "mine/model", "-o", "out", "--top", 1, "--no-show")
     assert tagged.exit_code == 0, tagged.output
     tags = pd.read_parquet(home / "out" / "tags")

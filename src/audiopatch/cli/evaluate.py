@@ -72,8 +72,10 @@ def evaluate(
         options = fold_option(dataset, fold) if fold else {}
         root = need_data(data or data_dir, dataset, f"evaluate {dataset}")
         published = RunFolder(Path(chosen).parent).published(dataset) if split == "test" else {}
+        models = [chosen] if against is None else [chosen, against]
+        labelled = open_dataset(dataset, root, options, allow_missing=allow_missing, models=models)
         facts = evaluate_model(
-            chosen, open_dataset(dataset, root, options, allow_missing=allow_missing), folder,
+            chosen, labelled, folder,
             split=split, plan=patchout, pool=pool, overlap=overlap, device=device,
             workers=Runtime(workers=workers).n_workers, against=against, published=published,
             save_thresholds=save_thresholds, n_resamples=resamples, observer=observer,

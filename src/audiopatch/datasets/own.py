@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -16,14 +16,14 @@ import pandas as pd
 
 from audiopatch.audio.lists import text_lines
 from audiopatch.audio.walk import walk
-from audiopatch.datasets.recipe import CLASSIFICATION, Dataset, Item, LeftOut, checked, grouped_split
+from audiopatch.datasets.recipe import CLASSIFICATION, Dataset, Item, LeftOut, below, checked, grouped_split
 from audiopatch.errors import UsageError
 
 
 @dataclass(frozen=True)
 class LabelledFolder:
     """ROOT/label/.../track.mp3. Tracks in the same folder below the label (an album) stay on one side of the split, and
-    so do copies of a file."""
+    so do copies of a file. ``sides`` are those of a run before this, which stay: path below ROOT -> split."""
 
     name: str = "folder"
     title: str = "Folder of labelled music"
@@ -31,6 +31,7 @@ class LabelledFolder:
     multilabel: bool = False
     metrics: tuple[str, ...] = CLASSIFICATION
     seed: int = 0
+    sides: Mapping[str, str] = field(default_factory=dict)
 
     def read(self, root: Path, *, allow_missing: bool = False) -> Dataset:
         if not root.is_dir():
@@ -43,7 +44,7 @@ class LabelledFolder:
                 f"expected at least two sub-folders with audio in {root}, one per label (such as {root / 'rock'} and "
                 f"{root / 'jazz'}); found {len(labels)} with audio in them"
             )
-        splits = grouped_split(copies_together(items), seed=self.seed)
+        splits = _made_here(root, items, self)
         return checked(self, root, splits, labels, allow_missing=allow_missing)
 
 
@@ -54,6 +55,12 @@ def _item(home: Path, path: Path) -> Item:
 
 
 FOLDER = LabelledFolder()
+
+
+def _made_here(home: Path, items: Sequence[Item], recipe: LabelledFolder | Table) -> dict[str, list[Item]]:
+    """The split of items that nobody has split."""
+    before = {item.path: side for item in items if (side := recipe.sides.get(below(home, item.path)))}
+    return grouped_split(copies_together(items), seed=recipe.seed, before=before)
 
 
 def copies_together(items: Sequence[Item]) -> list[Item]:
@@ -100,8 +107,8 @@ class Table:
     or lists in a Parquet file.
 
     A column ``split`` (train, valid, test) is obeyed; without one, tracks of an ``artist`` (or else an ``album``)
-    and copies of a file stay on one side of the split made here. ``--data-dir`` is the table itself, or a folder with
-    tracks.csv in it.
+    and copies of a file stay on one side of the split made here, and on their ``sides`` of a run before this (path as
+    seen from the table's folder -> split). ``--data-dir`` is the table itself, or a folder with tracks.csv in it.
     """
 
     name: str
@@ -111,6 +118,7 @@ class Table:
     url: str = "your own collection, a table with the columns path and label (or labels)"
     separator: str = ";"
     seed: int = 0
+    sides: Mapping[str, str] = field(default_factory=dict)
 
     def read(self, root: Path, *, allow_missing: bool = False) -> Dataset:
         path = _table(root)
@@ -126,7 +134,7 @@ class Table:
             items.append(item)
             splits.setdefault(split, []).append(item)
         if "" in splits:  # the table has no column for it
-            splits = grouped_split(copies_together(items), seed=self.seed)
+            splits = _made_here(path.parent, items, self)
         labels = sorted({label for item in items for label in item.labels})
         return checked(self, path.parent, splits, labels, allow_missing=allow_missing, left_out=unlabelled)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -40,7 +41,7 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A dataset as found on disk. ``splits`` holds train and test, and valid where the dataset has one."""
+    """A dataset as found on disk, in ``home``. ``splits`` holds train and test, and valid where the dataset has one."""
 
     name: str
     labels: tuple[str, ...]
@@ -48,12 +49,23 @@ class Dataset:
     metrics: tuple[str, ...]
     splits: Mapping[str, tuple[Item, ...]]
     left_out: tuple[LeftOut, ...] = ()
+    home: Path = Path()
+
+    @property
+    def sides(self) -> dict[str, str]:
+        """Each item's split, by its path below ``home``."""
+        return {below(self.home, item.path): split for split, items in self.splits.items() for item in items}
 
     def items(self, split: str) -> tuple[Item, ...]:
         """The items of a split; an unknown one is a UsageError that lists those there are."""
         if split not in self.splits:
             raise UsageError(f"{self.name} has no split '{split}'; it has: {', '.join(self.splits)}")
         return self.splits[split]
+
+
+def below(home: Path, path: Path) -> str:
+    """A path as seen from ``home``, which may move."""
+    return os.path.relpath(path, home)
 
 
 class Recipe(Protocol):
@@ -140,7 +152,7 @@ def checked(
     if missing and not (allow_missing and n_found):
         raise UsageError(_incomplete(recipe, root, missing, n_found))
     kept = {split: tuple(items) for split, items in present.items()}
-    return Dataset(recipe.name, tuple(labels), recipe.multilabel, recipe.metrics, kept, (*gaps, *missing))
+    return Dataset(recipe.name, tuple(labels), recipe.multilabel, recipe.metrics, kept, (*gaps, *missing), root)
 
 
 def _fits_a_line(label: str) -> bool:
@@ -163,13 +175,19 @@ SHARES = {"train": 0.8, "valid": 0.1, "test": 0.1}
 
 
 def grouped_split(
-    items: Iterable[Item], *, shares: Mapping[str, float] = SHARES, seed: int = 0
+    items: Iterable[Item],
+    *,
+    shares: Mapping[str, float] = SHARES,
+    seed: int = 0,
+    before: Mapping[Path, str] | None = None,
 ) -> dict[str, list[Item]]:
     """Whole groups go, largest first, to the split that still lacks most of their labels.
 
     The first split gets a label's only group, so that every label can be learned; with as many groups as splits every
-    split sees the label. The same items and seed give the same split whatever their order.
+    split sees the label. The same items and seed give the same split whatever their order. One item more or less may
+    change that of any other: those that ``before`` names stay where it says, and bring the rest of their group along.
     """
+    before = before or {}
     groups: dict[str, list[Item]] = defaultdict(list)
     for item in sorted(items, key=lambda item: str(item.path)):
         groups[item.group or str(item.path)].append(item)
@@ -180,12 +198,22 @@ def grouped_split(
     n_groups = Counter(label for group in groups.values() for label in {name for item in group for name in item.labels})
     wanted = _wanted(total, n_groups, shares)
     placed: dict[str, list[Item]] = {split: [] for split in shares}
-    for name in names:
+    order = list(shares)
+
+    def place(some: Iterable[Item], split: str) -> None:
+        for item in some:
+            placed[split].append(item)
+            for label in item.labels:
+                wanted[split][label] -= 1
+
+    known = {name: [before[item.path] for item in groups[name] if item.path in before] for name in names}
+    for name in filter(known.get, names):
+        first = min(known[name], key=order.index)
+        for item in groups[name]:
+            place([item], before.get(item.path, first))
+    for name in (name for name in names if not known[name]):
         labels = Counter(label for item in groups[name] for label in item.labels)
-        split = max(shares, key=lambda split: _lack(wanted[split], labels, total))
-        placed[split] += groups[name]
-        for label, n in labels.items():
-            wanted[split][label] -= n
+        place(groups[name], max(shares, key=lambda split: _lack(wanted[split], labels, total)))
     return placed
 
 

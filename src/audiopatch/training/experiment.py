@@ -13,7 +13,7 @@ import torch
 
 from audiopatch.amounts import audio
 from audiopatch.datasets import DATASETS
-from audiopatch.datasets.recipe import Dataset
+from audiopatch.datasets.recipe import SHARES, Dataset
 from audiopatch.datasets.waves import Waves, decode_waves, with_audio
 from audiopatch.documents import MaybeNaN
 from audiopatch.errors import UsageError
@@ -203,9 +203,11 @@ def _one(recipe: TrainRecipe, run: TrainRun, folder: Path) -> Trained:
     config = recipe.config
     work = _probe if isinstance(config, ProbeConfig) else _train
     assert run.data is not None
-    dataset = open_dataset(config.dataset, run.data, config.options, allow_missing=run.allow_missing)
-    dataset, waves, chosen_on = work(recipe, run, dataset, folder)
+    before = config.model if isinstance(config, ProbeConfig) else config.model.base
+    whole = open_dataset(config.dataset, run.data, config.options, allow_missing=run.allow_missing, models=[before])
+    dataset, waves, chosen_on = work(recipe, run, whole, folder)
     RunFolder(folder).save_recipe(recipe)
+    RunFolder(folder).save_sides(whole)
     figures = _evaluate(recipe, run, dataset, waves, folder, chosen_on)
     run.say(f"the model: {folder / 'model'}; use it: audiopatch tag ~/Music --model {folder / 'model'}")
     return Trained(folder / "model", figures, recipe.published, chosen_on)
@@ -304,13 +306,30 @@ def need_data(root: Path | None, dataset: str, command: str) -> Path:
     return root
 
 
-def open_dataset(name: str, root: Path, options: Mapping[str, Any], *, allow_missing: bool) -> Dataset:
-    """The dataset called ``name`` under ``root``; options that its recipe lacks are a UsageError."""
+def open_dataset(
+    name: str, root: Path, options: Mapping[str, Any], *, allow_missing: bool, models: Sequence[str] = ()
+) -> Dataset:
+    """The dataset called ``name`` under ``root``; options that its recipe lacks are a UsageError.
+
+    Where the split is made here, what the runs of ``models`` learnt from is none of what is left for a test.
+    """
     recipe = DATASETS.load(name)
-    unknown = options.keys() - {entry.name for entry in fields(recipe)}
+    known = {entry.name for entry in fields(recipe)}
+    unknown = options.keys() - known
     if unknown:
         raise UsageError(f"{name} has no option '{min(unknown)}'")
+    if "sides" in known:
+        options = {"sides": _sides(name, models), **options}
     return replace(recipe, **options).read(at_home(root).resolve(), allow_missing=allow_missing)
+
+
+def _sides(dataset: str, models: Sequence[str]) -> dict[str, str]:
+    """Where each clip stood for the runs of some models: with the clips to learn from, if it did for one of them."""
+    found: dict[str, str] = {}
+    for model in models:
+        for path, side in RunFolder(at_home(model).parent).sides(dataset).items():
+            found[path] = min(side, found.get(path, side), key=list(SHARES).index)
+    return found
 
 
 def decode(dataset: Dataset, sample_rate: int, workers: int, observer: Observer) -> tuple[Dataset, Waves]:

@@ -17,7 +17,7 @@ from typing import Any, TypedDict
 import torch
 
 from audiopatch import __version__
-from audiopatch.datasets.recipe import LeftOut
+from audiopatch.datasets.recipe import Dataset, LeftOut
 from audiopatch.documents import plain
 from audiopatch.errors import OutputMismatchError
 from audiopatch.models.tagger import Tagger
@@ -27,6 +27,7 @@ from audiopatch.zoo import native
 
 _LEFT = (
     *("config.toml", "environment.json", "metrics.jsonl", "checkpoint.pt", "left_out.tsv", "recipe.json"),
+    "split.json",
     *("teacher.parquet", "grid.csv", "map.csv", "map.png", "curves.png", "pieces", "kept"),
     *("model", "last", "swa", "tensorboard", "evaluation"),
 )
@@ -124,6 +125,17 @@ class RunFolder:
         path = self.path / "recipe.json"
         about = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
         return about["published"] if about.get("dataset") == dataset else {}
+
+    def save_sides(self, dataset: Dataset) -> None:
+        """split.json: on which side of the split each clip was."""
+        text = json.dumps({"dataset": dataset.name, "sides": dataset.sides}, indent=2)
+        (self.path / "split.json").write_text(text + "\n", encoding="utf-8")
+
+    def sides(self, dataset: str) -> dict[str, str]:
+        """What ``save_sides`` wrote of that dataset; nothing of another."""
+        path = self.path / "split.json"
+        about = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        return about["sides"] if about.get("dataset") == dataset else {}
 
     def list_left_out(self, gaps: Iterable[LeftOut]) -> None:
         """left_out.tsv: every clip that took no part, with its split and the reason."""
