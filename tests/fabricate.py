@@ -6,8 +6,10 @@ everything a disk may hold and says how each should end.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import struct
+from functools import lru_cache
 from pathlib import Path
 
 import av
@@ -35,8 +37,10 @@ ENCODERS = {
 }
 
 
+@lru_cache(maxsize=64)
 def music(seconds: float, sample_rate: int = 44_100, n_channels: int = 2, seed: int = 0) -> np.ndarray:
-    """(C, S) float32 in [-1, 1]: decaying chords that change twice a second over soft noise; channels differ."""
+    """(C, S) float32 in [-1, 1], read-only: decaying chords that change twice a second over soft noise; channels
+    differ."""
     rng = np.random.default_rng(seed)
     t = np.arange(round(seconds * sample_rate)) / sample_rate
     beat = (t * 2).astype(int)
@@ -44,17 +48,38 @@ def music(seconds: float, sample_rate: int = 44_100, n_channels: int = 2, seed: 
     envelope = np.exp(-4 * (t * 2 - beat))
     voices = [0.2 * envelope * np.sin(2 * np.pi * pitches[beat, v] * t) for v in range(n_channels + 2)]
     channels = [voices[c] + voices[c + 1] + voices[c + 2] for c in range(n_channels)]
-    return (np.stack(channels) + 0.01 * rng.standard_normal((n_channels, t.size))).astype(np.float32)
+    wave = (np.stack(channels) + 0.01 * rng.standard_normal((n_channels, t.size))).astype(np.float32)
+    wave.setflags(write=False)
+    return wave
 
 
 def encode(
     path: Path, wave: np.ndarray, sample_rate: int = 44_100, *, codec: str = "", layout: str = "", **metadata: str
 ) -> Path:
-    """Write wave (C, S) float32 in the format of the path's extension; ``metadata`` such as ``artist="..."``."""
+    """Write wave (C, S) float32 in the format of the path's extension; ``metadata`` such as ``artist="..."``.
+
+    What was encoded before is written again as it was.
+    """
+    content = hashlib.blake2b(np.ascontiguousarray(wave)).digest()
+    wanted = (path.suffix, wave.shape, content, sample_rate, codec, layout, *sorted(metadata.items()))
+    if wanted in _ENCODED:
+        path.write_bytes(_ENCODED[wanted])
+        return path
+    _encode(path, wave, sample_rate, codec, layout, metadata)
+    if path.stat().st_size <= _KEPT_BYTES:
+        _ENCODED[wanted] = path.read_bytes()
+    return path
+
+
+_ENCODED: dict[tuple[object, ...], bytes] = {}
+_KEPT_BYTES = 1_000_000
+
+
+def _encode(path: Path, wave: np.ndarray, sample_rate: int, codec: str, layout: str, metadata: dict[str, str]) -> None:
     chosen = codec or ENCODERS[path.suffix[1:]]
     if chosen is None:
         soundfile.write(path, wave.T, sample_rate)
-        return path
+        return
     with av.open(str(path), "w") as container:
         container.metadata.update(metadata)
         layout = layout or {1: "mono", 2: "stereo", 6: "5.1"}[len(wave)]
@@ -66,7 +91,6 @@ def encode(
             frame.sample_rate, frame.pts = sample_rate, start
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
-    return path
 
 
 def retag(path: Path) -> None:

@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from audiopatch.audio.inputs import Inputs
+from audiopatch.inference.pipeline import run_to_folder
+from audiopatch.inference.settings import Analysis, Runtime
 from soundness import assert_same, assert_sound
 
 N_TRACKS = 24
@@ -66,7 +69,8 @@ def music(tone, tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def undisturbed(music, tmp_path_factory) -> Path:
     output = tmp_path_factory.mktemp("reference") / "out"
-    _harness(music, output, n_kills=0, seed=0)
+    analysis = Analysis(model="tiny-random", embeddings=True, timeline=True, vectors="float32")
+    run_to_folder(Inputs([str(music)]), output, analysis, Runtime(threads=1, workers=1, batch=3))
     return output
 
 
