@@ -75,26 +75,29 @@ def test_keeping_everything_changes_nothing(text, backbone, mel):
     assert torch.equal(reduced.stacks[3], whole.stacks[3])
 
 
+@pytest.mark.parametrize("backbone", ["maest", "stem"], indirect=True)
 @pytest.mark.parametrize("text", ALL)
 def test_equal_seeds_give_equal_results(text, backbone, mel):
-    plan = parse_plan(text)
+    plan, mel, seeds = parse_plan(text), mel[:1], SEEDS[:1]
     with torch.no_grad():
-        assert torch.equal(backbone(mel, plan, seeds=SEEDS).pooled, backbone(mel, plan, seeds=SEEDS).pooled)
+        assert torch.equal(backbone(mel, plan, seeds=seeds).pooled, backbone(mel, plan, seeds=seeds).pooled)
 
 
+@pytest.mark.parametrize("backbone", ["maest", "stem"], indirect=True)
 @pytest.mark.parametrize("text", ALL)
 def test_bfloat16_keeps_as_many_tokens(text, backbone, mel):
-    plan = parse_plan(text)
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        low = backbone(mel, plan, seeds=SEEDS)
-    assert low.tokens.x.isfinite().all()
-    assert low.tokens.n_patches == backbone(mel, plan, seeds=SEEDS).tokens.n_patches
+    plan, mel, seeds = parse_plan(text), mel[:1], SEEDS[:1]  # one clip: many processors only emulate the format
+    with torch.no_grad():
+        with torch.autocast("cpu", torch.bfloat16):
+            low = backbone(mel, plan, seeds=seeds)
+        assert low.tokens.x.isfinite().all()
+        assert low.tokens.n_patches == backbone(mel, plan, seeds=seeds).tokens.n_patches
 
 
 @pytest.mark.parametrize("text", ALL)
 def test_a_training_step_reaches_every_block(text, backbone, mel):
     backbone.train().zero_grad()
-    backbone(mel, parse_plan(text)).pooled.square().sum().backward()
+    backbone(mel[:1], parse_plan(text)).pooled.square().sum().backward()
     backbone.eval()
     for part in (getattr(backbone, "stem", None) or backbone.patch_embed, *backbone.blocks):
         gradients = [parameter.grad for parameter in part.parameters()]
