@@ -45,7 +45,7 @@ def long_track(tmp_path_factory):
     return Track(str(path), "/", "f" * 16, 0, 0)
 
 
-@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_workers_give_what_decoding_here_gives(tmp_path, workers):
     bad_files(tmp_path, seconds=2.5)
     tracks = tracks_in(tmp_path)

@@ -228,7 +228,9 @@ def test_a_missing_device_is_an_error_not_a_fallback(library, tmp_path, monkeypa
     assert not (tmp_path / "audiopatch.out").exists()
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
+)
 def test_a_signal_finishes_the_batch_and_flushes(tone, tmp_path, number, code):
     for index in range(40):
         tone(tmp_path / "music" / f"{index:02d}.wav", seconds=40, frequency=100 + index)

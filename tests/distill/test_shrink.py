@@ -238,10 +238,11 @@ def test_from_music_to_a_smaller_model(folder):
     assert alone.name.startswith("agreement with the unreduced model") and alone.value == 1
 
 
+@pytest.mark.slow  # what comes of a repair is the next test; how one learns, that of distillation
 def test_repaired_by_the_whole_model(folder, monkeypatch):
     goal = 0.8 * cost_of(TINY).macs / 1e9
     monkeypatch.setitem(SETTINGS, "batch_size", "2")
-    done = run("music", "--gmacs", goal, "--repair", "3s", "-o", "less", "--json")
+    done = run("music", "--gmacs", goal, "--repair", "1s", "-o", "less", "--json")
     assert done.exit_code == 0, done.output
     card = load_model("less/model", device="cpu").card
     assert cost_of(card).macs <= goal * 1e9 and card.shrunk_from == "old"
@@ -306,7 +307,7 @@ def test_models_of_few_rows_are_repaired_too(folder, monkeypatch, family, n_rows
     native.save(few_rows, Path("few-rows"))
     monkeypatch.setitem(SETTINGS, "batch_size", "2")
     goal = 0.8 * cost_of(few_rows.card).macs / 1e9
-    command = ["shrink", "music", "-m", "few-rows", "--gmacs", str(goal), "--repair", "3s", "-o", "less"]
+    command = ["shrink", "music", "-m", "few-rows", "--gmacs", str(goal), "--repair", "1s", "-o", "less"]
     done = CliRunner().invoke(app, [*command, "--device", "cpu"])
     assert done.exit_code == 0 and "the whole model on 2 held-out clips" in " ".join(done.output.split()), done.output
     assert cost_of(load_model("less/model", device="cpu").card).macs <= goal * 1e9
@@ -314,7 +315,7 @@ def test_models_of_few_rows_are_repaired_too(folder, monkeypatch, family, n_rows
 
 def test_a_repair_without_labels_is_refused_with_the_shrunk_model_kept(folder):
     native.save(small(CARDS["dasheng-base"]), Path("old"))
-    done = run("music", "--gmacs", 0.2, "--repair", "3s", "-o", "less")
+    done = run("music", "--gmacs", 0.2, "--repair", "1s", "-o", "less")
     assert done.exit_code == 2 and "old has no labels" in " ".join(done.output.split())
     assert load_model("less/shrunk", device="cpu").card.shrunk_from == "old"
     assert not Path("less/model").exists() and not Path("less/pieces").exists()

@@ -227,6 +227,7 @@ def _killed_after(n_parts: int, bucket, between) -> None:
     between.calm()
 
 
+@pytest.mark.slow  # test_remote_lock.py has the lock of the dead, faults/test_kill.py the resuming
 @pytest.mark.fault("kill -9 of a run into a bucket")
 def test_a_killed_run_resumes_at_once(music, local, bucket, between, record_property):
     """Its lock is there still: the next run sees that the process is gone."""
