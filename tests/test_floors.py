@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -51,9 +52,18 @@ def _name(path: Path) -> str:
 BY_NAME = {f"audiopatch.{_name(path)}".rstrip("."): path for path in MODULES}
 
 
-def _imports(path: Path) -> Iterator[tuple[str, bool]]:
+@cache
+def _tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache
+def _imports(path: Path) -> tuple[tuple[str, bool], ...]:
     """(imported module, whether at the top of the file); those for type checkers alone do not count."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return tuple(_found_imports(path, _tree(path)))
+
+
+def _found_imports(path: Path, tree: ast.Module) -> Iterator[tuple[str, bool]]:
     typing_only = {
         inner
         for node in ast.walk(tree)
@@ -74,7 +84,7 @@ def _imports(path: Path) -> Iterator[tuple[str, bool]]:
 def _needed_by(path: Path) -> set[str]:
     """The modules of ours that a file names in an import, wherever in it: lazy ones and those for types included."""
     needed: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(_tree(path)):
         if isinstance(node, ast.ImportFrom):
             names = [f"{node.module}.{alias.name}" for alias in node.names]
             needed |= {name if name in BY_NAME else str(node.module) for name in names}
@@ -137,7 +147,7 @@ def test_every_folder_and_top_level_file_has_a_floor_here_and_in_contributing():
 def test_no_two_public_classes_have_one_name():
     places: dict[str, list[str]] = {}
     for path in MODULES:
-        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        for node in _tree(path).body:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 places.setdefault(node.name, []).append(_name(path))
     assert not {name: found for name, found in places.items() if len(found) > 1}

@@ -50,13 +50,13 @@ playlist --like lib/a/0.wav --in vectors -o list.m3u8
 duplicates --in vectors
 write --in tags
 undo --in tags
-inspect lib --tracks 1 -o page --model tiny-random
 models list
 models info audiopatch-small
 doctor
 """
 LONG = """
 tag lib -o small --model audiopatch-small --quiet
+inspect lib --tracks 1 -o page --model tiny-random
 bench lib --model tiny-random --tracks 2 --budget 20 -o bench
 estimate lib --model audiopatch-small
 train folder lib --model tiny-random -o trained --set epochs=1
