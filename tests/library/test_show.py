@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -17,6 +18,7 @@ from audiopatch.library.show import LabelTracks, Shown, glance, label_tracks, sh
 from audiopatch.models.thresholds import Thresholds
 from audiopatch.types import Failed, Track
 from audiopatch.zoo import cards
+from audiopatch.zoo.labels import describe_labels
 from printed import printed
 
 VECTOR = np.ones(4, np.float32)
@@ -51,6 +53,26 @@ def test_a_label_without_a_group_counts_where_a_track_has_no_other(tmp_path, mon
     monkeypatch.setattr("audiopatch.library.show.groups_in", lambda labels: groups)
     counts = {(count.group, count.label): count.n_tracks for count in glance(write_output(tmp_path / "o", made)).counts}
     assert counts == {("genre", "Techno"): 1, ("", "Jazz"): 1}
+
+
+def test_sounds_count_where_a_track_has_no_other_label(tmp_path, monkeypatch):
+    made = [Made("/music/a.mp3", VECTOR, (0.0, 0.9, 0.0, 0.0)), Made("/music/b.mp3", VECTOR, (0.0, 0.9, 0.2, 0.0))]
+    groups = {"Genre---Techno": "genre", "Mood---Happy music": "mood", "Genre---Jazz": "sound", "Music": ""}
+    monkeypatch.setattr("audiopatch.library.show.groups_in", lambda labels: groups)
+    counts = {(count.group, count.label): count.n_tracks for count in glance(write_output(tmp_path / "o", made)).counts}
+    assert counts == {("genre", "Techno"): 1, ("sound", "Jazz"): 1}
+
+
+def test_own_labels_called_music_and_speech_are_tags(folder):
+    """In a shipped vocabulary they say how much of a track is what; somebody who taught them asked for them."""
+    assert [label.group for label in describe_labels("own", ["music", "speech"])] == ["", ""]
+    assert [label.group for label in describe_labels("music", ["speech"])] == ["content"]
+    run = json.loads((folder / "run.json").read_text())
+    of: dict[str, set[str]] = {}
+    for name in ("own", "music"):
+        (folder / "run.json").write_text(json.dumps(run | {"model": {"labels": name}}))
+        of[name] = {tag.label for tag in track_tags("a.mp3", folder).tags}
+    assert of["own"] - of["music"] == {"Music"}
 
 
 @pytest.mark.parametrize(("top_k", "complete"), [(4, True), (3, False)])

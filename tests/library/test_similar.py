@@ -95,6 +95,15 @@ def test_another_model_of_the_same_name_is_refused(tone, tmp_path):
         audiopatch.similar(stranger, out)
 
 
+def test_a_model_that_came_from_a_folder_is_asked_for(tone, tmp_path):
+    out, _ = _library(tmp_path)
+    run = json.loads((out / "run.json").read_text())
+    run["parameters"] |= {"model": "mine", "tags": True, "segment_s": 1.0}
+    (out / "run.json").write_text(json.dumps(run))
+    with pytest.raises(UsageError, match=r"'mine' is neither a model.*say where that is: --model FOLDER"):
+        audiopatch.similar(tone(tmp_path / "x.wav", seconds=2), out)
+
+
 def test_the_command(tmp_path):
     out, _ = _library(tmp_path)
     said = CliRunner().invoke(app, ["similar", "1/05.mp3", "--in", str(out), "-k", "3", "--json"])

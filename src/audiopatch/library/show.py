@@ -16,12 +16,13 @@ from audiopatch.errors import UsageError
 from audiopatch.library.label_names import find_labels
 from audiopatch.tables.read import Tables, read
 from audiopatch.zoo.cards import least_scores
-from audiopatch.zoo.labels import CONTENT, GROUPS, groups_in
+from audiopatch.zoo.labels import CONTENT, GROUPS, OWN, groups_in
 
 if TYPE_CHECKING:
     import pandas as pd
 
 SHOWN_GROUPS = tuple(group for group in GROUPS if group != "sound")
+_ELSE_GROUPS = ("sound", "")  # count for the tracks that have no other
 _N_LABELS = 8  # of a group, at a glance
 
 
@@ -101,9 +102,9 @@ def glance(tables: str | os.PathLike[str] | Tables = "audiopatch.out", *, n_labe
     tags = tags[tags["meant"]]
     best = tags.drop_duplicates(["track_id", "group"])  # tags are in the order of their rank
     counts: list[LabelCount] = []
-    for group in (*SHOWN_GROUPS, ""):
+    for group in (*SHOWN_GROUPS, *_ELSE_GROUPS):
         mine = best[best["group"] == group]
-        if not group:  # labels without a group count for the tracks that have no other
+        if group in _ELSE_GROUPS:
             mine = mine[~mine["track_id"].isin(best.loc[best["group"].isin(SHOWN_GROUPS), "track_id"])]
         found = [_count(label, group, rows) for label, rows in mine.groupby("leaf", observed=True)]
         counts += sorted(found, key=lambda one: (-one.n_tracks, one.label))[:n_labels]
@@ -205,7 +206,8 @@ def _grouped(tables: Tables) -> pd.DataFrame:
     labels = tags["label"].astype(str)
     least, _ = least_scores(tables.run, labels.unique())
     tags = tags.assign(group=labels.map(groups_in(tables.labels)), meant=tags["score"] >= labels.map(least))
-    return tags[(tags["group"] != CONTENT) & (tags["leaf"] != "Music")]
+    own = tables.run.get("model", {}).get("labels", "").startswith(OWN)
+    return tags if own else tags[(tags["group"] != CONTENT) & (tags["leaf"] != "Music")]
 
 
 def _tags(rows: pd.DataFrame) -> tuple[Tag, ...]:

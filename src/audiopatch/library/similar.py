@@ -18,6 +18,7 @@ from audiopatch.library.vectors import Vectors, nearest_first, read_vectors
 from audiopatch.tables.read import read
 from audiopatch.tables.schema import STORED_NAMES
 from audiopatch.tables.tables import text_path
+from audiopatch.zoo.cards import CARDS
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,9 @@ def _analyse(vectors: Vectors, names: Sequence[str], model: str | None) -> dict[
         try:
             run_to_folder(Inputs(list(names)), folder, analysis, runtime)
         except AudioPatchError as error:
-            raise type(error)(f"cannot analyse {names[0]} as {vectors.tables.folder} was: {error}") from error
+            of_files = isinstance(error, UsageError) and not model and parameters["model"] not in CARDS
+            cure = "; if it came from a file or a folder, say where that is: --model FOLDER" if of_files else ""
+            raise type(error)(f"cannot analyse {names[0]} as {vectors.tables.folder} was: {error}{cure}") from error
         made = read(folder)
         _check_same(parameters, made.run["parameters"])
         vector_of = dict(pair for ids, block in made.vectors(vectors.kind) for pair in zip(ids, block, strict=True))

@@ -76,11 +76,15 @@ def never_tags(label_set: str) -> frozenset[str]:
 def describe_labels(label_set: str, names: Sequence[str]) -> tuple[Label, ...]:
     """Each class with its place in its tree (Discogs' parent genre, AudioSet's in the ontology) and its group.
 
-    Labels that were genres in somebody's files are genres, whatever they are called.
+    Labels that were genres in somebody's files are genres, whatever they are called; of own labels all are tags, also
+    "speech" and "music".
     """
     kind = label_set.removeprefix(f"{OWN} ")
     if kind in GROUPS:
         return tuple(replace(split_label(name), group=kind) for name in names)
+    if label_set.startswith(OWN):
+        own = map(split_label, names)
+        return tuple(replace(label, group="") if label.group == CONTENT else label for label in own)
     parents = label_parents(label_set)
     return tuple(
         Label(name, parents[name], name, group_of(name)) if name in parents else split_label(name) for name in names
