@@ -6,7 +6,7 @@ Each track gives pieces of 12 s, evenly spread, as many as its share of the size
 one while there is room). Folders stay as they are, so that ``audiopatch train distill BUNDLE --held-out ...`` works as
 on the library itself. Recordings too short for a piece are joined: spoken prompts in ``speech``, the others in
 ``sounds``. Pieces of the ``--held-out`` folders are written first; what is in them again elsewhere is left out, by its
-bytes and by how its bands move for ten seconds. Mono.
+bytes and by its print (``audiopatch.distill.prints``). Mono.
 """
 
 from __future__ import annotations
@@ -21,17 +21,13 @@ import av
 import numpy as np
 import soundfile
 import soxr
-import torch
 from fetch_free_music import AUDIO, HELD_OUT
-from torch import Tensor
 
-from audiopatch.frontends.filterbank import kaldi_filterbank
+from audiopatch.distill.prints import Prints, print_of
 
 SAMPLE_RATE, PIECE_S, MIN_S = 48_000, 12.0, 20.0
 SPEECH = "asterisk-core-sounds"  # the packages of spoken prompts
 N_JOINED = 120  # pieces of each kind
-PRINT_RATE, PRINT_BANDS, PRINT_HZ, PRINT_S = 16_000, 24, 4, 10
-ALIKE = 0.93  # correlation of two prints from which on they are of one recording
 
 
 def main() -> None:
@@ -44,10 +40,9 @@ def main() -> None:
                 kind = short if duration_s(path) < MIN_S else held if album.name in arguments.held_out else rest
                 kind.append(path)
             seen.add(digest)
-    prints = [print_of(read(path, rate=PRINT_RATE)) for path in held]
-    known = torch.cat([_windows(each) for each in prints if len(each) >= PRINT_HZ * PRINT_S]) if held else None
+    known = Prints((path.name, print_of(read(path), SAMPLE_RATE)) for path in held)
     n_held, n_rest = arguments.held_out_pieces, round(arguments.megabytes * 8e6 / arguments.bitrate / PIECE_S)
-    for paths, n_pieces, others in ((held, n_held, None), (rest, n_rest, known)):
+    for paths, n_pieces, others in ((held, n_held, Prints([])), (rest, n_rest, known)):
         for path, n in zip(paths, shares([duration_s(path) for path in paths], n_pieces), strict=True):
             _write(path, n, arguments, others)
     spoken = [path for path in short if path.relative_to(arguments.music).parts[0].startswith(SPEECH)]
@@ -79,16 +74,16 @@ def duration_s(path: Path) -> float:
         return 0.0
 
 
-def read(path: Path, start_s: float = 0.0, length_s: float | None = None, rate: int = SAMPLE_RATE) -> np.ndarray:
-    """(S,) float32 at ``rate`` Hz: a part of a file, its channels' mean."""
+def read(path: Path, start_s: float = 0.0, length_s: float | None = None) -> np.ndarray:
+    """(S,) float32 at SAMPLE_RATE: a part of a file, its channels' mean."""
     with soundfile.SoundFile(path) as file:
         file.seek(int(start_s * file.samplerate))
         n_frames = -1 if length_s is None else int(length_s * file.samplerate)
         wave = file.read(n_frames, dtype="float32", always_2d=True).mean(axis=1)
-        return soxr.resample(wave, file.samplerate, rate)
+        return soxr.resample(wave, file.samplerate, SAMPLE_RATE)
 
 
-def _write(path: Path, n: int, arguments: argparse.Namespace, known: Tensor | None) -> None:
+def _write(path: Path, n: int, arguments: argparse.Namespace, known: Prints) -> None:
     """``n`` pieces of a track, each a file beside its album's others, but none that sounds as one of ``known``."""
     name = path.relative_to(arguments.music)
     folder = arguments.bundle / name.parts[0]
@@ -97,29 +92,10 @@ def _write(path: Path, n: int, arguments: argparse.Namespace, known: Tensor | No
     room_s = duration_s(path) - PIECE_S
     for number in range(n):
         wave = read(path, (number + 0.5) / n * room_s, PIECE_S)
-        print_here = _windows(print_of(soxr.resample(wave, SAMPLE_RATE, PRINT_RATE)))
-        if known is not None and float((known @ print_here[:1].T).max()) > ALIKE:
-            print(f"{name}: as in a held-out track, left out", file=sys.stderr)
+        if (original := known.find(print_of(wave, SAMPLE_RATE))) is not None:
+            print(f"{name}: as in {original}, which is held out; left out", file=sys.stderr)
             return
         write_opus(folder / f"{tag}-{number}.opus", wave, arguments.bitrate)
-
-
-def print_of(wave: np.ndarray) -> Tensor:
-    """wave (S,) at PRINT_RATE -> (PRINT_HZ times seconds, PRINT_BANDS): its loudness in bands."""
-    bank = kaldi_filterbank(PRINT_BANDS, 1024, PRINT_RATE, 100.0, 7000.0)
-    hop = PRINT_RATE // (8 * PRINT_HZ)
-    spectrum = torch.stft(
-        torch.from_numpy(wave), 1024, hop, window=torch.hann_window(1024), center=False, return_complex=True
-    )
-    bands = spectrum.abs().square().T @ bank
-    return (bands.unfold(0, 8, 8).mean(dim=2) + 1e-5).log()
-
-
-def _windows(bands: Tensor) -> Tensor:
-    """(T, bands) -> each stretch of PRINT_S as a row of length one, around its own mean over time."""
-    stretches = bands.unfold(0, PRINT_HZ * PRINT_S, 1).transpose(1, 2)
-    around = stretches - stretches.mean(dim=1, keepdim=True)
-    return torch.nn.functional.normalize(around.flatten(1), dim=1)
 
 
 def join(paths: Sequence[Path], folder: Path, bitrate: int) -> None:

@@ -228,7 +228,8 @@ def distill(
 
     ``student`` None begins as the first teacher with blocks put in.
 
-    It learns from ``segments`` crops, or where that is None for ``seconds``. ``held_out`` folders are only measured on.
+    It learns from ``segments`` crops, or where that is None for ``seconds``. ``held_out`` folders are only measured on;
+    what sounds as they do elsewhere is left out.
     """
     from audiopatch.distill.config import DistillConfig
     from audiopatch.distill.repair import refuse_repair

@@ -41,10 +41,14 @@ def run(*args):
 def folder(tmp_path, monkeypatch) -> Path:
     """Music of three albums, a teacher with labels of its own, and the card of a student."""
     rng = np.random.default_rng(0)
-    for name in ("a/1", "a/2", "b/1", "c/1"):
+    for name in ("a/1", "a/2", "b/1"):
         (tmp_path / "music" / name).parent.mkdir(parents=True, exist_ok=True)
         wave = 0.1 * rng.standard_normal((22_050 * 21, 2)).astype(np.float32)
         soundfile.write(tmp_path / "music" / f"{name}.wav", wave, 22_050)
+    tune = np.concatenate([np.sin(np.arange(11_025) * rng.uniform(0.05, 0.8)) for _ in range(42)])
+    (tmp_path / "music/c").mkdir()
+    soundfile.write(tmp_path / "music/c/1.wav", 0.5 * tune, 22_050)
+    soundfile.write(tmp_path / "music/b/copy.flac", 0.1 * tune[10_000:], 22_050)
     (tmp_path / "music/b/broken.mp3").write_bytes(b"no music")
     native.save(random_tagger(TEACHER, LABELS), tmp_path / "teacher")
     (tmp_path / "card.json").write_text(STUDENT.to_json())
@@ -60,7 +64,8 @@ def test_from_music_to_a_model_that_tags(folder):
     done = run("train", "distill", "music", *words, "--json")
     assert done.exit_code == 0, done.output
     assert printed("train-distill", done.stdout)["model"] == "mine/model"
-    assert "GB in mine" in done.output and "1 of 5 tracks left out" in done.output
+    assert "GB in mine" in done.output and "2 of 6 tracks left out" in done.output
+    assert "copies of held-out music that are left out of training: 1 (of c/1.wav)" in done.output
     tagger = load_model(folder / "mine/model", device="cpu")
     assert tagger.labels == LABELS and tagger.card.name == "mine"
     assert "top-1 agreement at F3T2 (with its teacher on held-out music)" in tagger.card.scores

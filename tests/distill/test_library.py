@@ -7,10 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import soxr
 
+from audiopatch.audio.pool import decode
 from audiopatch.audio.walk import walk
 from audiopatch.distill.library import Library, piece_bytes
 from audiopatch.errors import UsageError
+
+MUSIC = Path(__file__).parents[2] / "examples/music"
 
 
 def make(folder: Path, names: list[str], seconds: float = 1.0) -> list:
@@ -56,3 +60,33 @@ def test_the_same_audio_is_never_on_both_sides(tmp_path):
     on_disk = sum(path.stat().st_size for path in (tmp_path / "pieces").rglob("*.i16"))
     assert on_disk == piece_bytes(3 * 21, 8_000)
     assert len(tracks) == 3
+
+
+def test_a_copy_of_held_out_music_is_left_out_whatever_its_codec_level_or_rate(tmp_path):
+    held, other = (decode(next(MUSIC.glob(f"*{name}*")), 16_000) for name in ("Chipdisko", "Misanthropia"))
+    waves = {
+        "a/held.wav": (held, 16_000),
+        "b/copy.ogg": (0.2 * soxr.resample(held[37_000:], 16_000, 22_050), 22_050),
+        "b/other.wav": (other, 16_000),
+        "c/silence.wav": (np.zeros(12 * 16_000), 16_000),
+    }
+    for name, (wave, rate) in waves.items():
+        (tmp_path / "music" / name).parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(tmp_path / "music" / name, wave, rate)
+    library, told = Library.of(walk([tmp_path / "music"]), ["a"]), {}
+
+    def prepare(folder: Path, until: float) -> bool:
+        seen = iter(range(100))
+        how = {"on_skip": lambda track, why: told.update({Path(track.path).name: why}), "report": lambda *_: None}
+        return library.prepare(folder, 16_000, workers=0, stop=lambda: next(seen) >= until, **how)
+
+    assert prepare(tmp_path / "whole", until=99)
+    assert library.copies(tmp_path / "whole") == {"b/copy.ogg": "a/held.wav"}
+    assert told == {"copy.ogg": "sounds as a/held.wav, which is held out"}
+    _, train = library.pieces(tmp_path / "whole")
+    assert [span.path for span in train.spans] == ["b/other.wav", "c/silence.wav"]
+    for step in range(3):
+        assert not prepare(tmp_path / "stopped", until=step)
+    assert prepare(tmp_path / "stopped", until=99) and prepare(tmp_path / "stopped", until=99)
+    assert library.copies(tmp_path / "stopped") == library.copies(tmp_path / "whole")
+    assert library.pieces(tmp_path / "stopped")[1].spans == train.spans

@@ -241,7 +241,7 @@ def distill(
         typer.Option(
             "--held-out",
             metavar="FOLDER",
-            help="Only measure on these folders (repeat).",
+            help="Only measure on these folders; copies elsewhere are left out (repeat).",
             show_default="one album of ten",
             rich_help_panel=o.DATA,
         ),

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
-from audiopatch.distill.pieces import BYTES_PER_SAMPLE, Pieces, prepare
+from audiopatch.distill.pieces import BYTES_PER_SAMPLE, Pieces, copies, prepare
 from audiopatch.errors import UsageError
 from audiopatch.types import Track
 
@@ -55,14 +55,15 @@ class Library:
     ) -> bool:
         """Decode everything into pieces in ``folder``; False where ``stop`` came first.
 
-        Albums that are there already are not decoded again. Held-out albums come first, so that the same audio among
-        the others is left out.
+        Albums that are there already are not decoded again. Held-out albums come first, so that what sounds as they do
+        among the others is left out, whatever its codec, level or sample rate.
         """
         seen: set[str] = set()
         done = count(1)
-        for albums in self._places(folder):
-            options = {"sample_rate": sample_rate, "workers": workers, "seen": seen, "on_skip": on_skip}
-            with closing(prepare(albums, **options)) as tracks:
+        held, train = self._places(folder)
+        for albums, apart_from in ((held, []), (train, list(held))):
+            options = {"sample_rate": sample_rate, "workers": workers, "seen": seen, "apart_from": apart_from}
+            with closing(prepare(albums, **options, on_skip=on_skip)) as tracks:
                 for _ in tracks:
                     report(next(done), len(self.tracks))
                     if stop():
@@ -73,6 +74,10 @@ class Library:
         """What ``prepare`` left in ``folder``: held out, to learn from."""
         held, train = (Pieces(list(albums)) for albums in self._places(folder))
         return held, train
+
+    def copies(self, folder: Path) -> dict[str, str]:
+        """The tracks that ``prepare`` left out as they sound in held-out music, too, and in which track."""
+        return copies(list(self._places(folder)[1]))
 
     def _places(self, folder: Path) -> tuple[dict[Path, list[Track]], dict[Path, list[Track]]]:
         """Held out, to learn from: the tracks of each album by the folder of its pieces."""

@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from audiopatch.audio.pool import Whole, decode_whole
+from audiopatch.distill.prints import Prints, print_of
 from audiopatch.errors import NoAudioError, UsageError
 from audiopatch.types import Failed, Track
 
@@ -45,6 +46,7 @@ class PieceWriter:
         self.folder, self.sample_rate = Path(folder), sample_rate
         self._max_samples = max_piece_bytes // BYTES_PER_SAMPLE
         self.digests: list[str] = []
+        self.copies: dict[str, str] = {}
         self._spans: list[Span] = []
         self._n_pieces = self._filled = 0
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -65,7 +67,7 @@ class PieceWriter:
     def close(self) -> None:
         in_order = sorted(self._spans, key=lambda span: span.path)  # decoders that run beside each other have none
         spans = [asdict(span) for span in in_order]
-        index = {"sample_rate": self.sample_rate, "digests": self.digests, "spans": spans}
+        index = {"sample_rate": self.sample_rate, "digests": self.digests, "copies": self.copies, "spans": spans}
         partial = self.folder / (INDEX_NAME + ".part")
         partial.write_text(json.dumps(index, ensure_ascii=False, indent=0), encoding="utf-8")
         partial.replace(self.folder / INDEX_NAME)
@@ -78,6 +80,7 @@ def prepare(
     min_s: float = 10.0,
     workers: int,
     seen: set[str] | None = None,
+    apart_from: Sequence[Path] = (),
     on_skip: Callable[[Track, str], None] = lambda track, reason: None,
 ) -> Generator[Track]:
     """Write the tracks of each folder into it as pieces, mono at ``sample_rate`` Hz; gives each once it is dealt with.
@@ -85,6 +88,7 @@ def prepare(
     Tracks shorter than ``min_s`` (a game's sound effects), tracks met before (the same audio under another name) and
     files that cannot be decoded are skipped; each is told to ``on_skip``. A folder with an index is left as it is,
     one without is begun again. ``seen`` holds digests of the audio met so far, also in other folders, and grows.
+    Tracks that sound for nine seconds as one of the pieces in ``apart_from`` are skipped, too; ``copies`` tells them.
     """
     seen = set() if seen is None else seen
     writers = {folder: PieceWriter(folder, sample_rate) for folder in albums if not (folder / INDEX_NAME).exists()}
@@ -92,12 +96,13 @@ def prepare(
         seen.update(_digests(folder))
         yield from albums[folder]
     home = {track.path: folder for folder in writers for track in albums[folder]}
+    known = Prints(_prints(apart_from)) if writers and apart_from else None
     left = Counter(home.values())
     todo = (track for folder in writers for track in albums[folder])
     with closing(decode_whole(todo, sample_rate, workers=workers)) as outcomes:
         for outcome in outcomes:
             folder = home[outcome.track.path]
-            if reason := _take(outcome, writers[folder], min_s, seen):
+            if reason := _take(outcome, writers[folder], min_s, seen, known):
                 on_skip(outcome.track, reason)
             left[folder] -= 1
             if not left[folder]:
@@ -105,19 +110,30 @@ def prepare(
             yield outcome.track
 
 
-def _take(outcome: Whole | Failed, album: PieceWriter, min_s: float, seen: set[str]) -> str | None:
+def _take(
+    outcome: Whole | Failed, album: PieceWriter, min_s: float, seen: set[str], known: Prints | None
+) -> str | None:
     """Add a track to its album, or say why not."""
     if isinstance(outcome, Failed):
         return outcome.message
     if len(outcome.wave) < min_s * album.sample_rate:
         return f"shorter than {min_s:g} s"
+    path = os.path.relpath(outcome.track.path, outcome.track.root)
+    if known is not None and (original := known.find(print_of(outcome.wave, album.sample_rate))):
+        album.copies[path] = original
+        return f"sounds as {original}, which is held out"
     digest = hashlib.blake2b(outcome.wave.tobytes(), digest_size=16).hexdigest()
     if digest in seen:
         return "the same audio as a track before"
     seen.add(digest)
     album.digests.append(digest)
-    album.add(os.path.relpath(outcome.track.path, outcome.track.root), outcome.wave)
+    album.add(path, outcome.wave)
     return None
+
+
+def copies(folders: Sequence[Path]) -> dict[str, str]:
+    """Tracks that ``prepare`` left out as copies, and of which held-out track each is one."""
+    return {path: original for folder in folders for path, original in _read_index(folder).get("copies", {}).items()}
 
 
 class Pieces:
@@ -216,6 +232,13 @@ class ResidentPieces(Pieces):
         )
         place = starts[:, None] + torch.arange(n_samples, device=self._audio.device)
         return self._audio[self._starts[spans, None] + place % self._lengths[spans, None]]
+
+
+def _prints(folders: Sequence[Path]) -> Iterator[tuple[str, Tensor]]:
+    pieces = Pieces(folders)
+    for number, span in enumerate(pieces.spans):
+        wave = pieces.crop(number, 0, span.n_samples).astype(np.float32) / 32767
+        yield span.path, print_of(wave, pieces.sample_rate)
 
 
 def _digests(folder: Path) -> list[str]:

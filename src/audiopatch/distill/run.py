@@ -95,6 +95,7 @@ def distil(
     how = {"workers": workers, "on_skip": watch.left_out, "report": watch.prepared, "stop": stop}
     if not library.prepare(folder / PIECES, rate, **how):
         return False
+    _tell_copies(library.copies(folder / PIECES), watch.note)
     held, train = library.pieces(folder / PIECES)
     watch.note(f"{audio(train.duration_s)} of audio to learn from, {audio(held.duration_s)} held out")
     try:
@@ -137,6 +138,14 @@ def _learn(
         _finish(work, run, files, train, held)
         shutil.rmtree(files.kept, ignore_errors=True)
     return finished
+
+
+def _tell_copies(copies: Mapping[str, str], tell: Callable[[str], None]) -> None:
+    """Nothing where there are none."""
+    if copies:
+        originals = sorted(set(copies.values()))
+        named = ", ".join(originals[:3]) + (f" and {len(originals) - 3} more" if len(originals) > 3 else "")
+        tell(f"copies of held-out music that are left out of training: {len(copies)} (of {named})")
 
 
 def held_out_views(
