@@ -52,11 +52,11 @@ def test_the_forward_pass_does_not_drift():
     ("name", "n_params", "macs"),
     [
         ("mn10_as", 4.88e6, 0.54e9),
-        ("mn20_as", 17.91e6, 2.06e9),
+        pytest.param("mn20_as", 17.91e6, 2.06e9, marks=pytest.mark.slow),
         ("mn40_as", 68.43e6, 8.03e9),
         ("dymn04_as", 1.97e6, 0.12e9),
-        ("dymn10_as", 10.57e6, 0.58e9),
-        ("dymn20_as", 40.02e6, 2.2e9),
+        pytest.param("dymn10_as", 10.57e6, 0.58e9, marks=pytest.mark.slow),
+        pytest.param("dymn20_as", 40.02e6, 2.2e9, marks=pytest.mark.slow),
     ],
 )
 def test_sizes_are_those_of_the_readme(name: str, n_params: float, macs: float):
