@@ -1,7 +1,7 @@
 # make demo     tag the example music and print the tags
 # make test     run the tests; those of optional parts where these are installed
 # make test-all run them with every optional part (Ray, transformers, S3, OpenVINO, ...)
-# make test-slow run what these two leave out for its length: soaks, full-size models, the long fault harness
+# make test-slow run what these two leave out for its length: soaks, full-size models, the long fault harness, doubles
 # make numerics run the numeric part once more with the instruction set held down to AVX2
 # make documentation  run what README and guides print
 # make coverage all tests with branch coverage, and its floor
