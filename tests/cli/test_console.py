@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import signal
+from contextlib import suppress
+
 import pytest
 
 from audiopatch.amounts import audio, duration, number
+from audiopatch.cli import console
 from audiopatch.cli.console import after_words, last_line, printable
 from audiopatch.events import Counts
 
@@ -62,3 +66,15 @@ def test_figures():
 
 def test_names_cannot_paint_the_terminal():
     assert printable("a\x1b[31mb\nc\udcff♫") == "a\\x1b[31mb\\nc\\udcff♫"
+
+
+@pytest.mark.parametrize(("error", "interrupted", "code"), [(AttributeError, True, 130), (AttributeError, False, 1)])
+def test_ctrl_c_that_a_library_swallowed_is_no_internal_error(error, interrupted, code, capsys):
+    with pytest.raises(console.typer.Exit) as ended, console.errors_to_words():
+        with suppress(KeyboardInterrupt):  # as numpy does where torch imports it
+            if interrupted:
+                signal.raise_signal(signal.SIGINT)
+        raise error("module 'numpy' has no attribute 'matrix'")
+    assert ended.value.exit_code == code
+    assert ("internal error" in capsys.readouterr().err) is not interrupted
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

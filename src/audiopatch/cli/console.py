@@ -153,8 +153,9 @@ def prepare_streams() -> None:
 def errors_to_words() -> Iterator[None]:
     """Runs a command; what it raises ends as one sentence on stderr and the exit code of the error's kind."""
     try:
-        yield
-        sys.stdout.flush()
+        with _interrupts_remembered():
+            yield
+            sys.stdout.flush()
     except AudioPatchError as error:
         say(f"audiopatch: {as_typed(str(error))}")
         raise typer.Exit(error.exit_code) from None
@@ -189,6 +190,33 @@ def errors_to_words() -> Iterator[None]:
         say(traceback.format_exc().rstrip())
         say("audiopatch: internal error; please report it with the lines above")
         raise typer.Exit(1) from None
+
+
+@contextmanager
+def _interrupts_remembered() -> Iterator[None]:
+    """Ctrl-C stays Ctrl-C where a library swallows it while it is imported, and fails later for what it then lacks."""
+    came = False
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        nonlocal came
+        came = True
+        signal.default_int_handler(number, frame)
+
+    usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if not usual or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signal.signal(signal.SIGINT, handle)
+    try:
+        yield
+    except (typer.Exit, typer.Abort):
+        raise
+    except Exception as error:
+        if came:
+            raise KeyboardInterrupt from error
+        raise
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _surroundings(error: FileNotFoundError) -> str:
