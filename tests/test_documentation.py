@@ -8,6 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from audiopatch.cli.main import app
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "docs/index.md", *sorted((ROOT / "docs/guides").glob("*.md"))]
@@ -47,6 +51,30 @@ def test_what_a_page_prints_runs(page, home):
         command = ["bash", "-euo", "pipefail", "-c", text] if language == "sh" else [sys.executable, "-c", text]
         done = subprocess.run(command, cwd=home, capture_output=True, text=True, timeout=600, check=False)
         assert done.returncode == 0, f"{text}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+
+
+def options_of(words: list[str]) -> set[str]:
+    """The options of the command that these words call."""
+    command = typer.main.get_command(app)
+    while isinstance(command, TyperGroup) and (rest := [word for word in words if word[0] not in "-{<"]):
+        name = rest[0] if rest[0] in command.commands else "recipe"  # train takes the word as said
+        words, command = rest[1:], command.commands.get(name, TyperCommand(name))
+    return {option for param in command.params for option in (*param.opts, *param.secondary_opts)}
+
+
+def test_commands_in_the_text_have_the_options_they_show():
+    """Also those that stand in a sentence, or in a block that nobody runs."""
+    wrong, n_options = [], 0
+    for page in (*PAGES, *(ROOT / "docs").glob("*.md")):
+        text = page.read_text(encoding="utf-8")
+        lines = re.findall(r"^audiopatch (.+)|`audiopatch ([^`]+)`", text, re.M)
+        for line in (first or second for first, second in lines):
+            words = re.split(r" [|#>]|[;)]", line)[0].split()
+            shown = {word.partition("=")[0] for word in words if re.match(r"--?[a-z]", word)}
+            n_options += len(shown)
+            known = options_of(words) | {"--help", "--help-all", "--install-completion"}
+            wrong += [f"{page.name}: audiopatch {line}: {option}" for option in shown - known]
+    assert n_options > 60 and not wrong
 
 
 def test_links_between_pages_lead_somewhere():
