@@ -55,10 +55,13 @@ def test_what_a_page_prints_runs(page, home):
 
 def options_of(words: list[str]) -> set[str]:
     """The options of the command that these words call."""
-    command = typer.main.get_command(app)
-    while isinstance(command, TyperGroup) and (rest := [word for word in words if word[0] not in "-{<"]):
-        name = rest[0] if rest[0] in command.commands else "recipe"  # train takes the word as said
-        words, command = rest[1:], command.commands.get(name, TyperCommand(name))
+    command, context = typer.main.get_command(app), typer.Context(TyperCommand("audiopatch"))
+    names = [word for word in words if word[0] != "-"]
+    while isinstance(command, TyperGroup) and names:
+        found = command.get_command(context, names.pop(0) if names[0] in command.list_commands(context) else "recipe")
+        if found is None:  # no command: "audiopatch --version", "audiopatch COMMAND"
+            break
+        command = found  # train takes the word recipe as said
     return {option for param in command.params for option in (*param.opts, *param.secondary_opts)}
 
 
