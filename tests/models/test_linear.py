@@ -9,6 +9,7 @@ import torch.nn.functional as F
 
 from audiopatch.models import linear
 from audiopatch.models.linear import Linear
+from audiopatch.models.processor import Processor
 
 
 def plainly(layer: Linear, x: torch.Tensor, gelu: bool) -> torch.Tensor:
@@ -16,11 +17,14 @@ def plainly(layer: Linear, x: torch.Tensor, gelu: bool) -> torch.Tensor:
     return F.gelu(out) if gelu else out
 
 
-@pytest.fixture(params=["packed", "plain"], autouse=True)
+@pytest.fixture(params=["AVX512", "AVX2", "plain"], autouse=True)
 def path(request, monkeypatch):
-    """Every test holds on both ways to multiply, also on processors that would take the other one."""
+    """Every test holds on all ways to multiply, also on processors that would take another one."""
     if request.param == "plain":
         monkeypatch.setattr(linear, "_packable_dtypes", tuple)
+    else:  # the GELU in the product, or after it
+        made = Processor(isa=request.param, bfloat16=False, int8=False, amx=False)
+        monkeypatch.setattr(linear, "processor", lambda: made)
 
 
 @pytest.mark.parametrize("gelu", [False, True])
