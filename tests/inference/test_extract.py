@@ -40,7 +40,7 @@ def test_batched_and_single_results_agree(tagger, options):
         np.testing.assert_allclose(alone.embeddings[0], batched.embeddings[index], atol=1e-5)
 
 
-@pytest.mark.parametrize(("model", "n"), [("tiny-random", 1), ("audiopatch-music", 4), ("mn04_as", 4)])
+@pytest.mark.parametrize(("model", "n"), [("tiny-random", 1), ("audiopatch-music", 8), ("mn04_as", 8)])
 def test_networks_of_convolutions_take_several_segments_at_once(model, n):
     assert batch_size_for(load_model(model, device="cpu")) == n
 

@@ -315,9 +315,10 @@ def batch_size_for(tagger: Tagger) -> int:
     """Segments that a lane computes at once, by default.
 
     On a CPU more than one clip gains a plain transformer nothing. The many small steps of a network of convolutions do:
-    four clips at once take audiopatch-music 0.6 of the time, mn04 0.65 (Zen 4); eight hardly gain more.
+    four clips at once take audiopatch-music 0.6 of the time, mn04 0.65 (Zen 4). Eight hardly gain more there; a Zen 3
+    takes 0.85 of the time of four for mn04, 0.8 to 0.85 for audiopatch-music under plans that read a part of the mel.
     """
     if tagger.device.type == "cuda":
         return GPU_BATCH
     config = tagger.card.backbone
-    return 1 if isinstance(config, TransformerConfig) and config.stem is None else 4
+    return 1 if isinstance(config, TransformerConfig) and config.stem is None else 8
