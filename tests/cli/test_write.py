@@ -118,6 +118,3 @@ def test_undo_of_a_write_that_is_not_there(place):
     wrong = _call("undo", "20200101T000000-000000", "--in", place / "out")
     assert wrong.exit_code == 2 and "there is no write" in wrong.stderr
     assert _call("undo", "--in", place / "out", "--forget-before", "soon").exit_code == 2
-    for more in ((), ("--list",), ("--forget-before", "2020-01-01")):
-        nowhere = _call("undo", "--in", place / "oot", *more)
-        assert nowhere.exit_code == 2 and "there is no folder" in nowhere.stderr

@@ -10,16 +10,7 @@ from pathlib import Path
 import pytest
 
 from audiopatch.errors import EnvironmentProblem, OutputMismatchError
-from audiopatch.tables.local import (
-    LocalFile,
-    LocalFolder,
-    disk_errors,
-    locked,
-    pending,
-    recover,
-    transaction,
-    write_durably,
-)
+from audiopatch.tables.local import LocalFile, LocalFolder, disk_errors, locked, pending, recover, transaction
 from dying import dies_at
 
 BEFORE = {"a/one": "1", "a/two": "2", "b/one": "1"}
@@ -81,21 +72,6 @@ def test_pending_tells_readers_of_a_change_that_is_committed_but_not_applied(tmp
 
 
 _DEEDS = ('{{"renames": {{"bait": "{}"}}, "deletes": []}}', '{{"renames": {{}}, "deletes": ["{}"]}}')
-
-
-def test_a_full_disk_leaves_what_was_there_and_nothing_beside_it(tmp_path, monkeypatch):
-    """Half of a page or of a checkpoint would keep the room that is wanted."""
-    (tmp_path / "page.html").write_text("old")
-
-    def half(path: Path, text: str, **_: object) -> None:
-        path.write_bytes(text.encode()[:2])
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(Path, "write_text", half)
-    with pytest.raises(OSError, match=r"page\.html"):
-        write_durably(tmp_path / "page.html", "new and longer")
-    assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
-    assert (tmp_path / "page.html").read_text() == "old"
 
 
 @pytest.mark.parametrize("place", ["../treasure", "{}/treasure", "a/../../treasure"])

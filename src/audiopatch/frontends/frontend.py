@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -38,7 +38,7 @@ class Frontend(nn.Module):
     def forward(self, wave: Tensor, only: Sequence[int] | None = None) -> Tensor:
         """wave (B, S) -> mel (B, n_mels, frames); fewer than ``min_samples`` is a UsageError.
 
-        ``only`` names the frames that will be read, ascending; what the others hold is up to the front-end.
+        ``only`` names the frames that will be read, ascending; the others may be left zero.
         """
         return self._mel(wave, self.n_frames, only)
 
@@ -54,11 +54,23 @@ class Frontend(nn.Module):
         with torch.autocast(wave.device.type, enabled=False):
             # one at a time a CPU keeps a clip's spectrum in its cache: half the time for a batch of 8 (Zen 3)
             clips = wave.float().split(1 if wave.device.type == "cpu" else len(wave))
-            mels = [self.log_mel(clip) if only is None else self.log_mel_at(clip, only) for clip in clips]
-            mel = torch.cat(mels)[..., :n_frames]
+            if only is not None and not self.pads:
+                return torch.cat([self._at(clip, only, n_frames) for clip in clips])
+            mel = torch.cat([self.log_mel(clip) for clip in clips])[..., :n_frames]
             if self.pads and n_frames is not None:
                 mel = F.pad(mel, (0, n_frames - mel.shape[2]))
             return (mel - self.mean) / self.scale
+
+    def _at(self, wave: Tensor, frames: Sequence[int], n_frames: int | None) -> Tensor:
+        """The normalised log-mel at ``frames``, and zeros elsewhere."""
+        mel = wave.new_zeros(len(wave), self.n_mels, self.whole_frames(wave.shape[1]))[..., :n_frames]
+        spans = runs_of(frames)
+        parts = ((self.log_mel_at(wave, frames) - self.mean) / self.scale).split(
+            [end - first for first, end in spans], 2
+        )
+        for (first, end), part in zip(spans, parts, strict=True):
+            mel[..., first:end] = part
+        return mel
 
     def _set_filterbank(self, bank: Tensor) -> None:
         """``bank`` (bins, n_mels): its bands from the lowest to the highest."""
@@ -86,8 +98,8 @@ class Frontend(nn.Module):
         raise NotImplementedError
 
     def log_mel_at(self, wave: Tensor, frames: Sequence[int]) -> Tensor:
-        """The log-mel in which ``frames`` at least are right; here all of them are."""
-        return self.log_mel(wave)
+        """Some ``frames`` of ``log_mel``: (B, n_mels, len(frames))."""
+        return self.log_mel(wave)[..., list(frames)]
 
 
 _N_SPANS = 4  # runs of bands that are multiplied each with the bins it hears alone: a third of the time of all at once
@@ -106,34 +118,45 @@ def power_spectrum(wave: Tensor, *, n_fft: int, hop_length: int, window: Tensor,
     return _power(padded, n_fft, hop_length, window).transpose(1, 2)
 
 
-def power_spectrum_at(wave: Tensor, frames: Sequence[int], *, n_fft: int, hop_length: int, window: Tensor) -> Tensor:
-    """wave (B, S) -> |STFT|² (B, n_fft / 2 + 1, len(frames)): those frames of ``power_spectrum``, and no others."""
-    power = []
-    for first, end in _runs(frames):
-        piece = _around(wave, first * hop_length - n_fft // 2, (end - 1) * hop_length + n_fft // 2)
-        power.append(_power(piece, n_fft, hop_length, window))
-    return torch.cat(power, dim=1).transpose(1, 2)
+def power_spectrum_at(
+    part: Callable[[int, int], Tensor],
+    n_samples: int,
+    frames: Sequence[int],
+    *,
+    n_fft: int,
+    hop_length: int,
+    window: Tensor,
+) -> Tensor:
+    """``part(start, end)`` of a signal of ``n_samples``, (B, end - start) -> |STFT|² (B, n_fft / 2 + 1, len(frames)):
+    those frames of ``power_spectrum``, and no others."""
+    spans = runs_of(frames)
+    ends = [(first * hop_length - n_fft // 2, (end - 1) * hop_length + n_fft // 2) for first, end in spans]
+    pieces = [_around(part, n_samples, start, end) for start, end in ends]
+    power = pieces[0].new_empty(len(pieces[0]), len(frames), n_fft // 2 + 1)
+    outs = power.split([end - first for first, end in spans], dim=1)
+    for piece, out in zip(pieces, outs, strict=True):
+        _power(piece, n_fft, hop_length, window, out=out)
+    return power.transpose(1, 2)
 
 
-def _power(wave: Tensor, n_fft: int, hop_length: int, window: Tensor) -> Tensor:
+def _power(wave: Tensor, n_fft: int, hop_length: int, window: Tensor, out: Tensor | None = None) -> Tensor:
     """wave (B, S) -> the power of each whole frame in it (B, frames, n_fft / 2 + 1)."""
     margin = n_fft - len(window)
     window = F.pad(window, (margin // 2, margin - margin // 2))
     spectrum = torch.fft.rfft(wave.unfold(1, n_fft, hop_length) * window)
     squares = torch.view_as_real(spectrum).square()
-    return squares[..., 0] + squares[..., 1]
+    return torch.add(squares[..., 0], squares[..., 1], out=out)
 
 
-def _around(wave: Tensor, start: int, end: int) -> Tensor:
-    """wave (B, S) -> its samples from ``start`` to ``end``, reflected where those lie outside."""
-    n_samples = wave.shape[1]
+def _around(part: Callable[[int, int], Tensor], n_samples: int, start: int, end: int) -> Tensor:
+    """The samples of a signal from ``start`` to ``end``, reflected where those lie outside."""
     before, after = max(0, -start), max(0, end - n_samples)
+    piece = part(max(0, start), min(n_samples, end))
     if not before and not after:
-        return wave[:, start:end]
-    piece = wave[:, max(0, start) : min(n_samples, end)]
+        return piece
     if max(before, after) < piece.shape[1]:
         return _reflected(piece, before, after)
-    return _reflected(wave, before, after)[:, start + before : end + before]
+    return _reflected(part(0, n_samples), before, after)[:, start + before : end + before]
 
 
 def _reflected(wave: Tensor, before: int, after: int) -> Tensor:
@@ -142,7 +165,7 @@ def _reflected(wave: Tensor, before: int, after: int) -> Tensor:
     return torch.cat([wave[:, 1 : before + 1].flip(1), wave, wave[:, last - after : last].flip(1)], dim=1)
 
 
-def _runs(numbers: Sequence[int]) -> list[tuple[int, int]]:
+def runs_of(numbers: Sequence[int]) -> list[tuple[int, int]]:
     """3, 4, 5, 9 -> (3, 6), (9, 10)."""
     starts = [n for before, n in zip((None, *numbers), numbers, strict=False) if before is None or n != before + 1]
     ends = [n + 1 for n, after in zip(numbers, (*numbers[1:], None), strict=True) if after != n + 1]

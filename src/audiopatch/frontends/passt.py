@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -35,22 +37,22 @@ class PasstFrontend(Frontend):
         return 1 + (n_samples - 1) // self.hop_length  # pre-emphasis takes one sample
 
     def log_mel(self, wave: Tensor) -> Tensor:
-        power = power_spectrum(_emphasised(wave), n_fft=self.n_fft, hop_length=self.hop_length, window=self.window)
-        return self._log_mel_of(power)
+        whole = _emphasised(wave, 0, wave.shape[1] - 1)
+        return self._log_mel_of(power_spectrum(whole, **self._stft))
 
     def log_mel_at(self, wave: Tensor, frames: Sequence[int]) -> Tensor:
-        """The same, computed at ``frames`` alone and zero elsewhere."""
-        power = power_spectrum_at(
-            _emphasised(wave), frames, n_fft=self.n_fft, hop_length=self.hop_length, window=self.window
-        )
-        mel = wave.new_zeros(len(wave), self.n_mels, self.whole_frames(wave.shape[1]))
-        mel[:, :, torch.tensor(frames, device=wave.device)] = self._log_mel_of(power)
-        return mel
+        power = power_spectrum_at(partial(_emphasised, wave), wave.shape[1] - 1, frames, **self._stft)
+        return self._log_mel_of(power)
+
+    @property
+    def _stft(self) -> dict[str, Any]:
+        return {"n_fft": self.n_fft, "hop_length": self.hop_length, "window": self.window}
 
     def _log_mel_of(self, power: Tensor) -> Tensor:
         """power (B, n_fft / 2 + 1, frames) -> log-mel (B, 128, frames)."""
         return torch.log(self.in_bands(power) + 1e-5)
 
 
-def _emphasised(wave: Tensor) -> Tensor:
-    return torch.sub(wave[:, 1:], wave[:, :-1], alpha=0.97)
+def _emphasised(wave: Tensor, start: int, end: int) -> Tensor:
+    """wave (B, S) -> samples ``start`` to ``end`` of its S - 1 differences."""
+    return torch.sub(wave[:, start + 1 : end + 1], wave[:, start:end], alpha=0.97)

@@ -14,7 +14,6 @@ from audiopatch.catalog import unknown_name
 from audiopatch.errors import UsageError
 from audiopatch.library.playlist import Entry
 from audiopatch.storage.place import is_remote
-from audiopatch.tables.local import write_durably
 
 _XSPF = "http://xspf.org/ns/0/"
 
@@ -39,7 +38,9 @@ def write_playlist(entries: Sequence[Entry], file: str | os.PathLike[str], *, re
         raise UsageError(f"{path}: {unknown_name('playlist format', suffix, FORMATS)}")
     fits = [entry for entry in entries if suffix != "m3u8" or _is_line(entry.path)]
     base = os.path.abspath(path.parent) if relative else None  # noqa: PTH100 (names as they are)
-    write_durably(path, FORMATS[suffix](fits, base))
+    unfinished = path.with_name(f"{path.name}.unfinished")
+    unfinished.write_text(FORMATS[suffix](fits, base), encoding="utf-8")
+    unfinished.replace(path)
     return WrittenList(len(fits), tuple(entry.path for entry in entries if entry not in fits))
 
 

@@ -21,7 +21,6 @@ import pandas as pd
 from audiopatch.amounts import audio
 from audiopatch.errors import missing_extra
 from audiopatch.library.vectors import Vectors, read_vectors
-from audiopatch.tables.local import write_durably
 from audiopatch.tables.read import read
 from audiopatch.zoo.cards import least_scores
 from audiopatch.zoo.labels import groups_in
@@ -48,7 +47,9 @@ def report(output: str | os.PathLike[str] = "library.html", tables: str | os.Pat
     vectors = read_vectors(read(tables), required=False)
     text = page(vectors, title=f"Library {Path(vectors.tables.run.get('root') or os.fspath(tables)).name}".strip())
     path = Path(output)
-    write_durably(path, text)
+    unfinished = path.with_name(f"{path.name}.unfinished")
+    unfinished.write_text(text, encoding="utf-8")
+    unfinished.replace(path)
     return Page(path, len(vectors), path.stat().st_size, bool(vectors.kind))
 
 

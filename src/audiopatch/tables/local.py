@@ -15,7 +15,7 @@ import shutil
 import socket
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import BinaryIO
@@ -213,20 +213,14 @@ def pending(folder: Path) -> tuple[dict[str, str], set[str]]:
 
 
 def write_durably(path: Path, text: str) -> None:
-    """A small file replaced as a whole: written aside, fsynced, renamed, the folder fsynced.
-
-    An OSError leaves what was there and nothing beside it, and names ``path``.
-    """
+    """A small file replaced as a whole: written aside, fsynced, renamed, the folder fsynced."""
     aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         aside.write_text(text, encoding="utf-8")
         _fsync(aside)
         aside.replace(path)
-    except BaseException as error:
-        with suppress(OSError):
-            aside.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise OSError(error.errno, error.strerror, str(path)) from error
+    except BaseException:
+        aside.unlink(missing_ok=True)
         raise
     _fsync(path.parent)
 
@@ -242,7 +236,9 @@ def disk_errors(folder: Path) -> Iterator[None]:
                 f"no space left for {folder}; what was finished is safe: free some space and run the same command again"
             ) from error
         if error.errno in _DENIED:
-            raise EnvironmentProblem(f"cannot write to {folder}: {error.strerror}; choose another folder") from error
+            raise EnvironmentProblem(
+                f"cannot write to {folder}: {error.strerror}; choose another folder with -o"
+            ) from error
         raise
 
 

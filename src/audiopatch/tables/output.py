@@ -167,13 +167,13 @@ def read_run(folder: Folder) -> dict[str, Any] | None:
         text = folder.read_text(RUN_FILE)
         run = None if text is None else json.loads(text)
     except (PermissionError, ValueError) as error:
-        raise OutputMismatchError(f"{RUN_FILE} in {folder} is not readable; choose another folder") from error
+        raise OutputMismatchError(f"{RUN_FILE} in {folder} is not readable; choose another folder with -o") from error
     if run is not None and not (isinstance(run, dict) and run.keys() >= {"parameters", "fingerprint"}):
-        raise OutputMismatchError(f"{RUN_FILE} in {folder} is none of audiopatch; choose another folder")
+        raise OutputMismatchError(f"{RUN_FILE} in {folder} is none of audiopatch; choose another folder with -o")
     if run is not None and (kind := run["parameters"].get("format")) not in FORMATS:
         raise OutputMismatchError(
             f"{folder} holds tables as {kind}, which an earlier version wrote and this one does not read; "
-            "choose another folder"
+            "choose another folder with -o"
         )
     return run
 

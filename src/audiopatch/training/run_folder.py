@@ -150,12 +150,8 @@ class RunFolder:
     def save_checkpoint(self, state: Mapping[str, Any]) -> None:
         """checkpoint.pt, replaced in one move."""
         unfinished = self.path / "checkpoint.pt.unfinished"
-        try:
-            torch.save(dict(state), unfinished)
-            unfinished.replace(self.path / "checkpoint.pt")
-        except BaseException:
-            unfinished.unlink(missing_ok=True)
-            raise
+        torch.save(dict(state), unfinished)
+        unfinished.replace(self.path / "checkpoint.pt")
 
     def load_checkpoint(self) -> dict[str, Any] | None:
         """What ``save_checkpoint`` wrote, on the CPU; None where nothing was."""

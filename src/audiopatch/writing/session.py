@@ -83,11 +83,9 @@ def held(folder: LocalFolder) -> Iterator[None]:
 
 
 def on_disk(folder: Folder) -> LocalFolder:
-    """The folder itself; UsageError for none, and for one in a store, where no journal is durable file by file."""
+    """The folder itself; UsageError for one in a store, where a journal could not be made durable file by file."""
     if not isinstance(folder, LocalFolder):
         raise UsageError(f"{folder} is in a store: copy the tables to a disk, and name that folder with --in")
-    if not folder.path.is_dir():
-        raise UsageError(f"there is no folder {folder}; name the one that holds the tables with --in")
     return folder
 
 

@@ -10,7 +10,6 @@ from safetensors.torch import save as serialise
 from audiopatch.errors import WeightsError
 from audiopatch.models.card import ModelCard
 from audiopatch.models.tagger import Tagger
-from audiopatch.tables.local import write_durably
 from audiopatch.zoo.cards import CARD_FILE, LABELS_FILE
 from audiopatch.zoo.checkpoint import read_checkpoint
 from audiopatch.zoo.published import Published
@@ -33,7 +32,9 @@ def save(tagger: Tagger, folder: Path, *, dtype: torch.dtype = torch.float32) ->
 
 def save_card(card: ModelCard, folder: Path) -> None:
     """Replace the card of a native folder, its weights untouched."""
-    write_durably(folder / CARD_FILE, card.to_json())
+    unfinished = folder / f"{CARD_FILE}.unfinished"
+    unfinished.write_text(card.to_json(), encoding="utf-8")
+    unfinished.replace(folder / CARD_FILE)
 
 
 def matches(folder: Path) -> bool:

@@ -10,7 +10,6 @@ class App {
     this.best = {};
     for (const group of ["genre", "mood", "voice", "instrument"]) this.best[group] = bestOf(data, group);
     this.genre = this.best.genre;
-    if (!data.labels.some((label) => label.group === "genre")) this.genre = this.best.tag = bestOf(data);  // own labels
     this.playlist = new Set();
     this.opened = null;
     this.inside = null;

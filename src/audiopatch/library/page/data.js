@@ -65,10 +65,10 @@ function tagsOf(data, i) {
   return found;
 }
 
-/** Each track's best label of a group ("genre"), or of all, NO_TAG where none is meant. */
+/** Each track's best label of a group ("genre"), NO_TAG where none is meant. */
 function bestOf(data, group) {
   const found = new Uint16Array(data.n).fill(NO_TAG), { tags } = data.columns;
-  const wanted = data.labels.map((label) => group === undefined || label.group === group);
+  const wanted = data.labels.map((label) => label.group === group);
   for (let i = 0; i < data.n; i++) {
     for (let k = i * data.nTags; k < (i + 1) * data.nTags; k++) {
       if (tags[k] !== NO_TAG && wanted[tags[k]] && isMeant(data, k)) { found[i] = tags[k]; break; }
