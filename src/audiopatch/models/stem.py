@@ -100,7 +100,7 @@ class DroppedRows(nn.Module):
         return torch.where(is_kept[:, None, :, None], grid, guessed)
 
 
-class Context(nn.Sequential):
+class MapContext(nn.Sequential):
     """A map -> what each of its cells takes in from those around it; nothing, before it has learnt.
 
     Each of the ``n_filters`` per channel is a convolution of its own: for all in one oneDNN has no kernel of that kind,
@@ -132,7 +132,7 @@ class StemEnds(nn.Module):
 
     def __init__(self, config: StemConfig, dim: int, n_rows: int):
         super().__init__()
-        self.context: Context | None = Context(config.channels, config.context) if config.context else None
+        self.context: MapContext | None = MapContext(config.channels, config.context) if config.context else None
         if config.tail:
             self.to_map: Linear = Linear(dim, config.channels)
             nn.init.zeros_(self.to_map.weight)
