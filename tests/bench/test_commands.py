@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 import typer
 
-from audiopatch.bench import measure, sweep
+from audiopatch.bench import sweep
 from audiopatch.bench.run import EXPERIMENTS, Wanted, cases_of
 from audiopatch.cli.console import errors_to_words
 from audiopatch.cli.main import find_command
@@ -36,9 +36,8 @@ def audiopatch(*arguments: str | Path, cwd: Path) -> Typed:
     return done
 
 
-def test_bench_leaves_figures_and_a_plot(music, tmp_path, monkeypatch):
+def test_bench_leaves_figures_and_a_plot(music, tmp_path):
     pytest.importorskip("matplotlib")
-    monkeypatch.setitem(measure._SIZE, "cpu", 256)  # processors without bfloat16 take a minute for the real product
     cases = ["--engine", "torch:float32", "--engine", "torch:bfloat16", "--patchout", "F0T0", "--patchout", "F4T10"]
     how = ["--block", "1", "--baseline", "efficientat", "--repeats", "1", "--no-whole", "--json", "--budget", "300"]
     done = audiopatch("bench", music, "-m", "tiny-random", *cases, *how, cwd=tmp_path)
@@ -51,7 +50,11 @@ def test_bench_leaves_figures_and_a_plot(music, tmp_path, monkeypatch):
     fast = table.query("patchout == 'F4T10' and dtype == 'float32' and block.isna()").iloc[0]
     assert full.quality == 1 and full.error < 1e-5 and full.quality_name.startswith("agreement with the unreduced")
     assert fast.gmacs < full.gmacs / 5 and fast.quality < 1 and fast.n_tokens < full.n_tokens / 5
-    assert (table.peak_share > 0).all() and (table.minutes_per_s > 0).all() and (table.latency_ms > 0).all()
+    assert (
+        (table[table.dtype == "float32"].peak_share > 0).all()
+        and (table.minutes_per_s > 0).all()
+        and (table.latency_ms > 0).all()
+    )
     assert (tmp_path / "audiopatch.bench" / "bench.png").stat().st_size > 10_000
     assert "<svg" in (tmp_path / "audiopatch.bench" / "bench.svg").read_text()
 

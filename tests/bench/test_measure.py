@@ -7,7 +7,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from audiopatch.bench import sweep
 from audiopatch.bench.measure import CLOCKS, Timing, pareto_front, promised_flops, time_runs
+from audiopatch.models.processor import Processor
 
 
 def test_median_and_spread_by_hand():
@@ -34,6 +36,13 @@ def test_what_is_stopped_keeps_what_was_timed():
     done = []
     timings = time_runs([lambda: done.append(1)] * 3, repeats=5, stop=lambda: len(done) == 2)
     assert [timing.n if timing else None for timing in timings] == [1, 1, None]
+
+
+@pytest.mark.parametrize(("native", "expected"), [(True, ["float32", "bfloat16"]), (False, ["float32"])])
+def test_no_product_is_timed_in_a_format_that_is_only_emulated(monkeypatch, native, expected):
+    made = Processor(isa="AVX2", bfloat16=native, int8=False, amx=False)
+    monkeypatch.setattr(sweep, "processor", lambda: made)
+    assert list(sweep.products({"bfloat16", "float32", "int8"}, torch.device("cpu"))) == expected
 
 
 POINTS = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=20)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cache
 
@@ -11,12 +11,13 @@ import torch
 
 from audiopatch.bench.baselines import build_baseline
 from audiopatch.bench.contender import Case, Contender, Hopeless, from_tagger
-from audiopatch.bench.measure import Timing, matmul, promised_flops, time_runs
+from audiopatch.bench.measure import Run, Timing, matmul, promised_flops, time_runs
 from audiopatch.bench.quality import Judge, Unreduced
 from audiopatch.errors import EnvironmentProblem
 from audiopatch.events import Doing, Note, Observer, counted, silent
 from audiopatch.inference.budget import peak_extra_mb
 from audiopatch.inference.extract import GPU_BATCH
+from audiopatch.models.processor import processor
 from audiopatch.models.tagger import Tagger
 from audiopatch.types import Segment
 from audiopatch.zoo.load import find_device, load_model
@@ -31,7 +32,8 @@ class Row:
     minutes_per_s   minutes of audio analysed per second by front-end and network, segments counted without overlap
     spread          interquartile range over median of the times that rate is the median of
     latency_ms      one segment alone, from samples to scores, median
-    peak_share      of this machine's own matrix-product rate in the row's number format; None where torch has none
+    peak_share      of this machine's own matrix-product rate in the row's number format; None where torch has none, and
+                    in a format that a CPU only emulates
     mfu             of what the GPU's maker promises in half precision
     memory_mb       what a few batches need beyond the weights
     error           of the scores' log-odds (logits, within -16 to 16, where labels may coexist) or of embeddings on
@@ -181,8 +183,7 @@ def _timed(
     contenders: Sequence[Contender], device: torch.device, settings: Settings, budget_s: float, observer: Observer
 ) -> list[_Timed]:
     """Everything in turn, this machine's own matrix products too; contenders that no time was left for are left out."""
-    dtypes = [dtype for dtype in ("float32", "bfloat16", "float16") if dtype in {c.dtype for c in contenders}]
-    peaks = {dtype: matmul(getattr(torch, dtype), device) for dtype in dtypes}
+    peaks = products({contender.dtype for contender in contenders}, device)
     for run, _ in peaks.values():
         run()
     runs = [run for contender in contenders for run in (contender.run, contender.run_one)]
@@ -203,6 +204,17 @@ def _timed(
     return [
         _Timed(contender, many, one, peak_rates.get(contender.dtype)) for contender, many, one in pairs if many and one
     ]
+
+
+def products(dtypes: Set[str], device: torch.device) -> dict[str, tuple[Run, int]]:
+    """The matrix product in each format, but in none that a CPU only emulates: it would take a minute (bfloat16 on a
+    Zen 3), and a share of it would say nothing."""
+    known = {name: getattr(torch, name) for name in ("float32", "bfloat16", "float16") if name in dtypes}
+    return {
+        name: matmul(dtype, device)
+        for name, dtype in known.items()
+        if device.type != "cpu" or processor().computes(dtype)
+    }
 
 
 def _few(
