@@ -64,7 +64,8 @@ def test_duckdb(out):
 
 
 def test_hugging_face_datasets(out, tmp_path):
-    datasets = pytest.importorskip("datasets")
+    pytest.importorskip("datasets.load")  # the tests' own folder of that name can be imported, too
+    import datasets
 
     found = datasets.load_dataset(
         "parquet", data_files=f"{out}/embeddings/*.parquet", split="train", cache_dir=str(tmp_path)
