@@ -262,6 +262,7 @@ PATTERNS = [
     "a/b",
     "**/b",
     "a/**",
+    "a/**/",
     "a/**/c.mp3",
     "!*.mp3",
     "[ab]",
@@ -278,6 +279,7 @@ PATTERNS = [
 @pytest.mark.skipif(shutil.which("git") is None, reason="git is the oracle")
 @given(lines=st.lists(st.sampled_from(PATTERNS), min_size=1, max_size=4))
 @example(lines=["[z-a]", "*.mp3"])
+@example(lines=["a/**", "!*.mp3"])
 @settings(max_examples=25, deadline=None)
 def test_patterns_mean_what_git_makes_of_them(lines, tmp_path_factory):
     root = tmp_path_factory.mktemp("git")

@@ -61,12 +61,19 @@ def is_passed_over(name: str) -> bool:
     return os.path.splitext(name)[1][1:].lower() in _NOT_TAKEN
 
 
+_INSIDE = re.compile(r"/\*\*(/?) *$")
+
+
 def parse(lines: Iterable[str]) -> GitIgnoreSpec:
-    """Lines of an ignore file -> rules, as git reads them; a pattern that means nothing (``[z-a]``) matches nothing."""
+    """Lines of an ignore file -> rules, as git reads them; a pattern that means nothing (``[z-a]``) matches nothing.
+
+    ``a/**`` is all that is in a folder, ``a/**/`` every folder there, and neither, as pathspec has it, the folder too:
+    then nothing in it could be kept.
+    """
     patterns = []
     for line in lines:
         try:
-            patterns += GitIgnoreSpec.from_lines([line]).patterns
+            patterns += GitIgnoreSpec.from_lines([_INSIDE.sub(r"/**/*\1", line)]).patterns
         except (ValueError, re.error):
             continue
     return GitIgnoreSpec(patterns)
