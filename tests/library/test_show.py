@@ -47,20 +47,13 @@ def test_the_library_at_a_glance(folder):
     assert found.n_guessed == 0 and "from 0.1 on" in found.meant_from
 
 
-def test_a_label_without_a_group_counts_where_a_track_has_no_other(tmp_path, monkeypatch):
+@pytest.mark.parametrize("group", ["", "sound"])
+def test_labels_without_a_group_and_sounds_count_where_a_track_has_no_other(tmp_path, monkeypatch, group):
     made = [Made("/music/a.mp3", VECTOR, (0.0, 0.9, 0.0, 0.0)), Made("/music/b.mp3", VECTOR, (0.0, 0.9, 0.2, 0.0))]
-    groups = {"Genre---Techno": "genre", "Mood---Happy music": "mood", "Genre---Jazz": "", "Music": ""}
+    groups = {"Genre---Techno": "genre", "Mood---Happy music": "mood", "Genre---Jazz": group, "Music": ""}
     monkeypatch.setattr("audiopatch.library.show.groups_in", lambda labels: groups)
     counts = {(count.group, count.label): count.n_tracks for count in glance(write_output(tmp_path / "o", made)).counts}
-    assert counts == {("genre", "Techno"): 1, ("", "Jazz"): 1}
-
-
-def test_sounds_count_where_a_track_has_no_other_label(tmp_path, monkeypatch):
-    made = [Made("/music/a.mp3", VECTOR, (0.0, 0.9, 0.0, 0.0)), Made("/music/b.mp3", VECTOR, (0.0, 0.9, 0.2, 0.0))]
-    groups = {"Genre---Techno": "genre", "Mood---Happy music": "mood", "Genre---Jazz": "sound", "Music": ""}
-    monkeypatch.setattr("audiopatch.library.show.groups_in", lambda labels: groups)
-    counts = {(count.group, count.label): count.n_tracks for count in glance(write_output(tmp_path / "o", made)).counts}
-    assert counts == {("genre", "Techno"): 1, ("sound", "Jazz"): 1}
+    assert counts == {("genre", "Techno"): 1, (group, "Jazz"): 1}
 
 
 def test_own_labels_called_music_and_speech_are_tags(folder):
