@@ -166,7 +166,7 @@ def evaluate(
     the card of a model folder. Raises UsageError for an unknown data set or a model that lacks its labels.
     """
     from audiopatch.evaluation.run import evaluate_model, require_training_extra
-    from audiopatch.training.experiment import open_dataset
+    from audiopatch.training.data import open_dataset
 
     require_training_extra()
     models = [model] if against is None else [model, against]

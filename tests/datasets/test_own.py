@@ -9,7 +9,7 @@ import pytest
 from audiopatch.datasets import DATASETS
 from audiopatch.datasets.own import copies_together
 from audiopatch.datasets.recipe import Item
-from audiopatch.training.experiment import open_dataset
+from audiopatch.training.data import open_dataset
 from audiopatch.training.run_folder import RunFolder
 
 

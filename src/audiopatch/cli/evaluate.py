@@ -65,7 +65,8 @@ def evaluate(
         observer(Doing("reading the data"))
         from audiopatch.evaluation.report import FIGURES, of_few
         from audiopatch.evaluation.run import evaluate_model, require_training_extra
-        from audiopatch.training.experiment import fold_option, need_data, open_dataset
+        from audiopatch.training.data import need_data, open_dataset
+        from audiopatch.training.experiment import fold_option
         from audiopatch.training.run_folder import RunFolder
 
         require_training_extra()
